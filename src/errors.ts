@@ -1,0 +1,81 @@
+/** The one table of failures. Everything that this program foresees has a row here; docs/errors.md is printed from it. */
+
+export interface ErrorRow {
+  /** HTTP status the API answers with. */
+  readonly http: number
+  /** Exit code of a command that ends in it. */
+  readonly exit: number
+  /** Whether the same call may succeed later without anybody changing anything. */
+  readonly again: "final" | "retry"
+  /** What the reader does next; empty where the message already says it. */
+  readonly hint: string
+}
+
+const row = (http: number, exit: number, again: "final" | "retry", hint: string): ErrorRow => ({
+  http,
+  exit,
+  again,
+  hint,
+})
+
+// biome-ignore format: a table
+export const ERRORS = {
+  // stored values
+  ValueCorrupt:        row(500, 10, "final", "restore this object from a backup"),
+  KeyDidNotOpen:       row(500, 11, "final", "put the key that wrote it back: start the server with --encryption-provider-config and a file that holds it"),
+  PlaintextRefused:    row(500, 10, "final", "write the object again, or run: keyturn secrets-encrypt disable"),
+  // the store
+  AlreadyExists:       row(409, 1,  "final", ""),
+  NotFound:            row(404, 1,  "final", ""),
+  Conflict:            row(409, 1,  "retry", "read the object again and apply the change to what it is now"),
+  Compacted:           row(410, 1,  "final", "list again without a resourceVersion"),
+  FutureRevision:      row(504, 1,  "retry", ""),
+  SlowWatcher:         row(410, 1,  "retry", "list again and watch from there"),
+  StoreUnavailable:    row(503, 13, "retry", "see the server's log and the datastore"),
+  OutcomeUnknown:      row(504, 14, "final", "read the object before writing again: the write may have happened"),
+  DiskFull:            row(507, 13, "retry", "make space under the data directory"),
+  // keyring and rotation
+  SlotDidNotOpen:      row(500, 15, "final", "start with the token of this datastore, or with --recovery-key"),
+  RecordCorrupt:       row(500, 10, "final", "restore the datastore from a backup"),
+  RotationUnderWay:    row(409, 12, "retry", "run: keyturn secrets-encrypt status, then try again"),
+  WrongStage:          row(409, 16, "final", "run: keyturn secrets-encrypt status"),
+  HashMismatch:        row(409, 16, "retry", "run: keyturn secrets-encrypt status"),
+  EncryptionDisabled:  row(409, 16, "final", "run: keyturn secrets-encrypt enable"),
+  KeyNameTaken:        row(409, 17, "final", "give the key another name"),
+  KeyStillNeeded:      row(409, 18, "final", "see the named objects; delete or restore them, then run: keyturn secrets-encrypt reencrypt --force"),
+  Superseded:          row(409, 12, "final", "run: keyturn secrets-encrypt status"),
+  // files, flags, start
+  ConfigInvalid:       row(400, 2,  "final", ""),
+  UsageInvalid:        row(400, 2,  "final", ""),
+  DataDirInUse:        row(500, 19, "final", "stop that server, or give this one another --data-dir"),
+  FilesUnreadable:     row(500, 20, "final", "see the path and its permissions"),
+  PortInUse:           row(500, 21, "final", "give another --https-listen-port, or 0 for a free one"),
+  TokenInvalid:        row(400, 22, "final", "the token is the content of <data-dir>/server/token"),
+  // talking to a server
+  Unauthorized:        row(401, 23, "final", "give the server's token with --token, or run it where --data-dir can be read"),
+  Forbidden:           row(403, 23, "final", ""),
+  ServerUnreachable:   row(503, 24, "retry", "is the server running? start it with: keyturn server"),
+  ServerStarting:      row(503, 24, "retry", "wait until /readyz answers 200"),
+} as const satisfies Record<string, ErrorRow>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** A foreseen failure. `message` reaches clients: no key bytes, no token, no plaintext. `cause` reaches only the log. */
+export class KnownError extends Error {
+  readonly code: ErrorCode
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = "KnownError"
+    this.code = code
+  }
+}
+
+/** Whether `error` is a {@link KnownError} with one of `codes` (with any code where none is given). */
+export const isKnown = (error: unknown, ...codes: ErrorCode[]): error is KnownError =>
+  error instanceof KnownError && (codes.length === 0 || codes.includes(error.code))
+
+/** For what cannot happen: a bug, never a user's mistake. Crashes the request, not silently. */
+export function bug(message: string): never {
+  throw new Error(`bug: ${message}`)
+}

@@ -1,0 +1,146 @@
+/** What every datastore does for keyturn: versioned values with compare-and-swap, a watch, the records (keyring, operation)
+ *  with the fence beside them, and rewriting in place. Stored bytes are never opened here.
+ *
+ *  A revision is a positive integer below 2^53, new for every committed change, growing over all keys. */
+
+/** A live value. */
+export interface Entry {
+  readonly key: string
+  readonly value: Buffer
+  /** Revision of the newest change to `key`. */
+  readonly revision: number
+  readonly createRevision: number
+}
+
+/** One committed change, as a watch sees it. One object may reach many watchers: never mutate it. */
+export interface Change {
+  readonly type: "create" | "update" | "delete"
+  readonly key: string
+  readonly revision: number
+  /** The value written; undefined for a delete. */
+  readonly value?: Buffer
+  /** What it replaced or deleted; undefined for a create. */
+  readonly previous?: Buffer
+}
+
+export interface Page {
+  readonly entries: Entry[]
+  /** The revision that the page answers at. */
+  readonly revision: number
+  /** Entries of the range beyond this page, at the same revision; 0 on the last page. */
+  readonly remaining: number
+}
+
+/** `conflict`: the compare failed; `current` is the live entry, undefined where there is none.
+ *  `fenced`: `fence` is not the current one, nothing was written. */
+export type WriteResult =
+  | { readonly outcome: "done"; readonly revision: number }
+  | { readonly outcome: "conflict"; readonly current: Entry | undefined }
+  | { readonly outcome: "fenced" }
+
+/** `fence`: the id that must be current for the write to commit; undefined for a value that is never encrypted. */
+export interface Write {
+  readonly key: string
+  readonly fence: string | undefined
+}
+export interface Create extends Write {
+  readonly value: Uint8Array
+  /** Seconds until the entry may be removed by the store; 0 or absent: never. */
+  readonly ttlSeconds?: number
+}
+export interface Update extends Create {
+  /** Revision of the live entry that is replaced. */
+  readonly expected: number
+}
+export interface Delete extends Write {
+  readonly expected: number
+}
+
+/** A named record beside the values. `version` is opaque and new at each change; compare for equality only. */
+export interface StoredRecord {
+  readonly value: Buffer
+  readonly version: string
+}
+export type RecordName = "keyring" | "operation"
+
+/** One atomic step on the records, under the exclusive lock that keeps every fenced write out. */
+export interface RecordStep {
+  /** Each record must be at this version (null: absent), else nothing happens. */
+  readonly compare: { readonly name: RecordName; readonly version: string | null }[]
+  readonly put?: { readonly name: RecordName; readonly value: Uint8Array }[]
+  /** The fence must be `expected` (null: never set); `next`, where given, becomes the fence. */
+  readonly fence?: { readonly expected: string | null; readonly next?: string }
+}
+/** `revision`: the newest revision (0: none) while the lock was held. */
+export type StepResult =
+  | { readonly outcome: "done"; readonly revision: number }
+  | { readonly outcome: "conflict" }
+
+/** One stored row in history order, for census, rewriting and proof. `previous` is kine's old_value. */
+export interface Row {
+  readonly revision: number
+  readonly key: string
+  readonly value: Buffer | undefined
+  readonly previous: Buffer | undefined
+}
+/** The replacement of one stored byte string of one row; `expected` are the bytes that were read. */
+export interface Replacement {
+  readonly revision: number
+  readonly column: "value" | "previous"
+  readonly expected: Uint8Array
+  readonly replacement: Uint8Array
+}
+
+export interface WatchOptions {
+  readonly prefix: string
+  /** Changes with a revision above this one are delivered, in order, none twice, none missing. */
+  readonly after: number
+  readonly signal: AbortSignal
+}
+
+export interface Store {
+  get(key: string, revision?: number): Promise<{ entry: Entry | undefined; revision: number }>
+
+  /** Entries whose key begins with `prefix` and is above `after`, in key order. Throws KnownError Compacted, FutureRevision. */
+  list(range: {
+    prefix: string
+    after?: string
+    limit?: number
+    revision?: number
+  }): Promise<Page>
+
+  /** Live entries under `prefix` now. */
+  count(prefix: string): Promise<number>
+
+  create(write: Create): Promise<WriteResult>
+  update(write: Update): Promise<WriteResult>
+  delete(write: Delete): Promise<WriteResult>
+
+  /** Batches of changes until `signal` aborts (a normal end). Throws KnownError Compacted where `after` is below the
+   *  compacted revision, SlowWatcher where the reader fell too far behind. */
+  watch(options: WatchOptions): AsyncIterable<readonly Change[]>
+
+  /** The newest revision: 0 in an empty store. */
+  revision(): Promise<number>
+  compactedRevision(): Promise<number>
+  /** Forgets history at or below `revision`, in small steps; live entries stay. */
+  compact(revision: number): Promise<void>
+
+  record(name: RecordName): Promise<StoredRecord | undefined>
+  fence(): Promise<string | undefined>
+  step(step: RecordStep): Promise<StepResult>
+  /** Yields whenever a record may have changed, soon after it did; never yields what it changed to. */
+  watchRecords(signal: AbortSignal): AsyncIterable<void>
+
+  /** Rows with `after` < revision ≤ `upTo` in order, at most `limit`, of every key, tombstones included. */
+  rows(range: { after: number; upTo: number; limit: number }): Promise<Row[]>
+  /** A fenced write: replaces what still holds the bytes that were read; a lost compare is passed over. */
+  rewrite(
+    fence: string,
+    replacements: readonly Replacement[],
+  ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }>
+  /** Clears what rewriting left behind in files that the store owns (write-ahead log, free pages). */
+  scrub(): Promise<void>
+
+  close(): Promise<void>
+}
