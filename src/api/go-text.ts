@@ -1,0 +1,34 @@
+/** How Go prints values, for messages that must equal kube-apiserver's to the letter. Pure text. */
+
+const SHORT_ESCAPES = new Map([
+  ["\x07", "\\a"],
+  ["\b", "\\b"],
+  ["\f", "\\f"],
+  ["\n", "\\n"],
+  ["\r", "\\r"],
+  ["\t", "\\t"],
+  ["\v", "\\v"],
+  ['"', '\\"'],
+  ["\\", "\\\\"],
+])
+
+const hex = (code: number, width: number): string => code.toString(16).padStart(width, "0")
+
+function quoteRune(rune: string): string {
+  const short = SHORT_ESCAPES.get(rune)
+  if (short !== undefined) return short
+  if (/^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u.test(rune)) return rune
+  const code = rune.codePointAt(0) ?? 0
+  if (code < 0x20 || code === 0x7f) return `\\x${hex(code, 2)}`
+  return code < 0x10000 ? `\\u${hex(code, 4)}` : `\\U${hex(code, 8)}`
+}
+
+/** `%q` of a string (strconv.Quote). */
+export const goQuote = (text: string): string => `"${Array.from(text, quoteRune).join("")}"`
+
+/** json.Marshal: JSON with `<`, `>`, `&` and the two line separators escaped. Keys stay in their order. */
+export const goJson = (value: unknown): string =>
+  JSON.stringify(value).replace(
+    /[<>&\u2028\u2029]/g,
+    (char) => `\\u${hex(char.codePointAt(0) ?? 0, 4)}`,
+  )
