@@ -24,6 +24,7 @@ export const ERRORS = {
   ValueCorrupt:        row(500, 10, "final", "restore this object from a backup"),
   KeyDidNotOpen:       row(500, 11, "final", "put the key that wrote it back: start the server with --encryption-provider-config and a file that holds it"),
   PlaintextRefused:    row(500, 10, "final", "write the object again, or run: keyturn secrets-encrypt disable"),
+  ObjectInvalid:       row(400, 1,  "final", ""),
   // the store
   AlreadyExists:       row(409, 1,  "final", ""),
   NotFound:            row(404, 1,  "final", ""),
@@ -43,7 +44,6 @@ export const ERRORS = {
   EncryptionDisabled:  row(409, 16, "final", "run: keyturn secrets-encrypt enable"),
   KeyNameTaken:        row(409, 17, "final", "give the key another name"),
   KeyStillNeeded:      row(409, 18, "final", "see the named objects; delete or restore them, then run: keyturn secrets-encrypt reencrypt --force"),
-  Superseded:          row(409, 12, "final", "run: keyturn secrets-encrypt status"),
   // files, flags, start
   ConfigInvalid:       row(400, 2,  "final", ""),
   UsageInvalid:        row(400, 2,  "final", ""),

@@ -1,0 +1,128 @@
+/** A server's Node object: how other servers and people see it, and where its hash is shown. */
+import { isKnown } from "../errors.ts"
+import type { KubeObject } from "../format/object.ts"
+import type { Registry, Stored } from "../registry/registry.ts"
+import type { Kind } from "../registry/resource.ts"
+
+/** K3s shows the same text in `k3s.io/encryption-config-hash`. */
+export const HASH_ANNOTATION = "keyturn.io/encryption-config-hash"
+const CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
+
+export const NODES: Kind = { storagePrefix: "/registry/minions/" }
+
+export interface NodeFacts {
+  readonly name: string
+  readonly addresses: readonly { readonly type: "InternalIP" | "Hostname"; readonly address: string }[]
+  readonly version: string
+  readonly os: { readonly platform: string; readonly arch: string; readonly release: string }
+}
+
+interface Condition {
+  type: string
+  status: string
+  reason?: string
+  message?: string
+  lastHeartbeatTime?: string
+  lastTransitionTime?: string
+}
+
+/** The Node as it should be now. What somebody else wrote into it stays; ours are a label, an annotation and the Ready
+ *  condition, and for a Node that we made its addresses and nodeInfo too. `hash` undefined: nothing is configured. */
+export function nodeAs(
+  before: KubeObject | undefined,
+  facts: NodeFacts,
+  { hash, now }: { readonly hash: string | undefined; readonly now: Date },
+): KubeObject {
+  const base = before ?? newNode(facts, now)
+  const { [HASH_ANNOTATION]: _, ...annotations } = base.metadata.annotations ?? {}
+  return {
+    ...base,
+    metadata: {
+      ...base.metadata,
+      labels: { ...base.metadata.labels, [CONTROL_PLANE_LABEL]: "true" },
+      annotations: hash === undefined ? annotations : { ...annotations, [HASH_ANNOTATION]: hash },
+    },
+    status: withReady(base.status ?? {}, now),
+  }
+}
+
+function newNode({ name, addresses, version, os }: NodeFacts, now: Date): KubeObject {
+  const labels = {
+    "kubernetes.io/arch": os.arch,
+    "kubernetes.io/hostname": name,
+    "kubernetes.io/os": os.platform,
+  }
+  const nodeInfo = {
+    machineID: "",
+    systemUUID: "",
+    bootID: "",
+    kernelVersion: os.release,
+    osImage: "",
+    containerRuntimeVersion: "",
+    kubeletVersion: version,
+    kubeProxyVersion: "",
+    operatingSystem: os.platform,
+    architecture: os.arch,
+  }
+  return {
+    kind: "Node",
+    apiVersion: "v1",
+    metadata: { name, uid: crypto.randomUUID(), creationTimestamp: seconds(now), labels },
+    spec: {},
+    status: { addresses, nodeInfo },
+  }
+}
+
+function withReady(status: object, now: Date): object {
+  const conditions: Condition[] =
+    "conditions" in status && Array.isArray(status.conditions) ? status.conditions : []
+  const before = conditions.find(({ type }) => type === "Ready")
+  const ready: Condition = {
+    type: "Ready",
+    status: "True",
+    reason: "KeyturnServing",
+    message: "keyturn is serving",
+    lastHeartbeatTime: seconds(now),
+    lastTransitionTime:
+      before?.status === "True" && before.lastTransitionTime ? before.lastTransitionTime : seconds(now),
+  }
+  const others = conditions.filter(({ type }) => type !== "Ready")
+  return { ...status, conditions: [...others, ready] }
+}
+
+/** RFC 3339 in whole seconds, as Kubernetes stores times. */
+const seconds = (time: Date) => `${time.toISOString().slice(0, 19)}Z`
+
+/** Writes the own Node, against any other writer. */
+export async function writeNode(
+  registry: Registry,
+  facts: NodeFacts,
+  now: { readonly hash: string | undefined; readonly now: Date },
+): Promise<void> {
+  for (;;) {
+    const stored = await registry.get(NODES, { name: facts.name })
+    const node = nodeAs(stored?.object, facts, now)
+    try {
+      await (stored ? registry.replace(stored, node) : registry.create(NODES, facts, node))
+      return
+    } catch (error) {
+      if (!isKnown(error, "Conflict", "AlreadyExists")) throw error
+    }
+  }
+}
+
+/** Each control-plane Node's name and the hash text that it shows; Nodes that show none are left out, as K3s leaves them. */
+export async function shownHashes(registry: Registry): Promise<{ name: string; hash: string }[]> {
+  const { items } = await registry.list(NODES, {})
+  return items.map(({ object }: Stored) => object.metadata).flatMap(({ name, labels, annotations }) => {
+    const hash = annotations?.[HASH_ANNOTATION]
+    return labels?.[CONTROL_PLANE_LABEL] === "true" && hash !== undefined ? [{ name: name ?? "", hash }] : []
+  })
+}
+
+/** K3s' sentence about the first two servers that differ; undefined where all hashes match. */
+export function hashMismatch(shown: readonly { name: string; hash: string }[]): string | undefined {
+  const [first, ...others] = shown
+  const other = others.find(({ hash }) => hash !== first?.hash)
+  return other && `hash does not match between ${first?.name} and ${other.name}`
+}

@@ -1,0 +1,123 @@
+/** The keyring E: which keys there are, which one writes, and how far a rotation has come. Pure: every function returns
+ *  a new keyring. How E is sealed is record.ts'; what may follow what is rotation/'s. */
+import { createSecretKey, type KeyObject, randomBytes } from "node:crypto"
+import { KnownError } from "../errors.ts"
+import type { ProviderName } from "../providers/provider.ts"
+
+export type KeyProvider = Exclude<ProviderName, "identity">
+
+/** K3s' names; stored and shown, never rename one. `reencrypt_request` is K3s' older controller's, only ever read. */
+export const STAGES = [
+  "start",
+  "prepare",
+  "rotate",
+  "reencrypt_request",
+  "reencrypt_active",
+  "reencrypt_finished",
+] as const
+export type Stage = (typeof STAGES)[number]
+
+/** `active` keys stand in the configuration file, `archived` ones only in E: they still open what they sealed. */
+export type KeyState = "active" | "archived"
+
+export interface Key {
+  /** Unique in the life of the record; may contain ':'. */
+  readonly name: string
+  readonly provider: KeyProvider
+  readonly state: KeyState
+  /** RFC 3339, from the clock of the server that made it; for people only. */
+  readonly created: string
+  /** 16, 24 or 32 bytes for aescbc and aesgcm, 32 for secretbox. A KeyObject, so that no log can print it. */
+  readonly secret: KeyObject
+}
+
+/** A certificate authority as PEM; `cert` may be a chain. */
+export interface Authority {
+  readonly cert: string
+  readonly key: string
+}
+
+export interface Keyring {
+  /** Oldest first. */
+  readonly keys: readonly Key[]
+  /** The key that seals while `intent` is `encrypted`; kept over a disable, so that enable goes back to it. */
+  readonly writer: string | null
+  /** `none`: never configured, K3s' "no configuration file found". `plain`: identity writes. */
+  readonly intent: "none" | "plain" | "encrypted"
+  readonly stage: Stage
+  /** What is encrypted, in the words of an EncryptionConfiguration: `secrets`, `configmaps`, `*.apps`, … */
+  readonly resources: readonly string[]
+  readonly authorities: { readonly server: Authority; readonly client: Authority }
+}
+
+export const emptyKeyring = (authorities: Keyring["authorities"]): Keyring => ({
+  keys: [],
+  writer: null,
+  intent: "none",
+  stage: "start",
+  resources: ["secrets"],
+  authorities,
+})
+
+export const keyNamed = (keyring: Keyring, name: string): Key | undefined =>
+  keyring.keys.find((key) => key.name === name)
+
+/** The key that new values are sealed with; undefined where identity writes. */
+export const writingKey = (keyring: Keyring): Key | undefined =>
+  keyring.intent === "encrypted" && keyring.writer !== null
+    ? keyNamed(keyring, keyring.writer)
+    : undefined
+
+export const activeKeys = (keyring: Keyring): Key[] =>
+  keyring.keys.filter(({ state }) => state === "active")
+
+/** Active keys that do not lead: prepared, imported or left over by an unfinished rotation; oldest first. */
+export const inactiveKeys = (keyring: Keyring): Key[] =>
+  activeKeys(keyring).filter(({ name }) => name !== keyring.writer)
+
+/** A new random key. K3s' names: the first of a record is `<provider>key`, later ones carry the local time.
+ *  Returns undefined where that name is taken: ask again in the next second. */
+export function newKey(keyring: Keyring, of: { provider: KeyProvider; now: Date }): Key | undefined {
+  const base = `${of.provider}key`
+  const name = keyring.keys.length === 0 ? base : `${base}-${rfc3339(of.now)}`
+  if (keyNamed(keyring, name) !== undefined) return undefined
+  return {
+    name,
+    provider: of.provider,
+    state: "active",
+    created: of.now.toISOString(),
+    secret: createSecretKey(randomBytes(32)),
+  }
+}
+
+/** Adds a key that does not write yet. A name that stands already for other bytes is refused; for the same bytes the
+ *  keyring comes back as it was. */
+export function withKey(keyring: Keyring, key: Key): Keyring {
+  const present = keyNamed(keyring, key.name)
+  if (present === undefined) return { ...keyring, keys: [...keyring.keys, key] }
+  if (present.provider === key.provider && present.secret.equals(key.secret)) return keyring
+  throw new KnownError(
+    "KeyNameTaken",
+    `the key "${key.name}" (${key.provider}) is in the keyring already with other bytes (${present.provider})`,
+  )
+}
+
+export function archive(keyring: Keyring, names: readonly string[]): Keyring {
+  if (names.includes(keyring.writer ?? "")) throw new Error("bug: the writing key cannot be retired")
+  return {
+    ...keyring,
+    keys: keyring.keys.map((key) =>
+      names.includes(key.name) ? { ...key, state: "archived" as const } : key,
+    ),
+  }
+}
+
+/** Local time with its offset, as Go's time.RFC3339 prints it: `2026-08-06T19:44:59-07:00`, `…Z` in UTC. */
+export function rfc3339(time: Date): string {
+  const offsetMinutes = -time.getTimezoneOffset()
+  const local = new Date(time.getTime() + offsetMinutes * 60_000).toISOString().slice(0, 19)
+  if (offsetMinutes === 0) return `${local}Z`
+  const two = (n: number) => String(n).padStart(2, "0")
+  const minutes = Math.abs(offsetMinutes)
+  return `${local}${offsetMinutes < 0 ? "-" : "+"}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`
+}

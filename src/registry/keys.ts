@@ -1,0 +1,148 @@
+/** The keyring in use: read from the datastore, kept in memory as a view, changed only by compare-and-swap together with the
+ *  fence and the operation. The cluster key is held here and nowhere else. */
+import type { KeyObject } from "node:crypto"
+import { bug, KnownError } from "../errors.ts"
+import type { Keyring } from "../keyring/keyring.ts"
+import { newFence, type OpenRecord, openRecord, sealRecord } from "../keyring/record.ts"
+import type { OpenSlot } from "../keyring/slots.ts"
+import { decodeOperation, encodeOperation, type Operation } from "../rotation/operation.ts"
+import type { Store, StoredRecord } from "../store/store.ts"
+import { makeView, type View } from "./view.ts"
+
+/** What was read for one change; all of it must still stand when the change commits. */
+export interface Observed {
+  readonly record: OpenRecord
+  readonly operation: Operation | undefined
+}
+
+export interface Change {
+  readonly keyring?: Keyring
+  readonly slots?: readonly OpenSlot[]
+  /** A new cluster key. */
+  readonly clusterKey?: KeyObject
+  readonly movesFence?: boolean
+  /** Written with the fence that holds after the change. */
+  readonly operation?: Omit<Operation, "fence">
+}
+
+export interface Changed {
+  readonly view: View
+  readonly operation: Operation | undefined
+  /** The newest revision while every fenced write was kept out. */
+  readonly revision: number
+}
+
+/** A compare-and-swap that loses this often in a row meets something else than other servers. */
+const ATTEMPTS_MAX = 100
+
+export class Keys {
+  readonly #store: Store
+  #clusterKey: KeyObject
+  #view: View
+
+  private constructor(store: Store, clusterKey: KeyObject, view: View) {
+    this.#store = store
+    this.#clusterKey = clusterKey
+    this.#view = view
+  }
+
+  /** Throws RecordCorrupt where the datastore holds no keyring that `clusterKey` opens. */
+  static async open(store: Store, clusterKey: KeyObject): Promise<Keys> {
+    return new Keys(store, clusterKey, viewOf(await readKeyring(store), clusterKey))
+  }
+
+  get view(): View {
+    return this.#view
+  }
+
+  /** Reads the keyring again, linearizably. */
+  async refresh(): Promise<View> {
+    const stored = await readKeyring(this.#store)
+    if (stored.version !== this.#view.version) this.#view = viewOf(stored, this.#clusterKey)
+    return this.#view
+  }
+
+  async operation(): Promise<Operation | undefined> {
+    const stored = await this.#store.record("operation")
+    return stored && decodeOperation(stored.value)
+  }
+
+  /** Asks `decide` what to do with what is there, and commits that together, again and again until nobody came between.
+   *  `decide` returns undefined to change nothing; what it throws ends the change with nothing written. */
+  async change(decide: (observed: Observed) => Change | undefined): Promise<Changed | undefined> {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const { record, version } = await this.refresh()
+      const operation = await this.#store.record("operation")
+      const change = decide({ record, operation: operation && decodeOperation(operation.value) })
+      if (change === undefined) return undefined
+      const changed = await this.#commit({ record, version, operation, change })
+      if (changed !== undefined) return changed
+    }
+    throw new KnownError("StoreUnavailable", "the keyring changes faster than it can be read")
+  }
+
+  async #commit(from: {
+    record: OpenRecord
+    version: string
+    operation: StoredRecord | undefined
+    change: Change
+  }): Promise<Changed | undefined> {
+    const { record, change } = from
+    const clusterKey = change.clusterKey ?? this.#clusterKey
+    const next = nextRecord(record, change)
+    const operation = change.operation && { ...change.operation, fence: next.fence }
+    const keyringChanges = change.keyring || change.slots || change.clusterKey || change.movesFence
+    const result = await this.#store.step({
+      compare: [
+        { name: "keyring", version: from.version },
+        { name: "operation", version: from.operation?.version ?? null },
+      ],
+      put: [
+        ...(keyringChanges ? [{ name: "keyring" as const, value: sealRecord(next, clusterKey) }] : []),
+        ...(operation ? [{ name: "operation" as const, value: encodeOperation(operation) }] : []),
+      ],
+      fence: {
+        expected: record.fence,
+        ...(next.fence === record.fence ? {} : { next: next.fence }),
+      },
+    })
+    if (result.outcome === "conflict") return this.#whyConflict(record)
+    this.#clusterKey = clusterKey
+    return { view: await this.refresh(), operation, revision: result.revision }
+  }
+
+  /** A conflict is somebody else's change, unless the fence itself is not the keyring's. */
+  async #whyConflict(record: OpenRecord): Promise<undefined> {
+    const fence = await this.#store.fence()
+    const now = await this.refresh()
+    if (fence === record.fence || now.record.fence !== record.fence) return undefined
+    throw new KnownError("RecordCorrupt", "the fence in the datastore is not the keyring's")
+  }
+}
+
+/** Writes the first keyring of a datastore, if there is still none. */
+export async function createKeyring(
+  store: Store,
+  first: { record: OpenRecord; clusterKey: KeyObject },
+): Promise<"done" | "exists"> {
+  const { outcome } = await store.step({
+    compare: [{ name: "keyring", version: null }],
+    put: [{ name: "keyring", value: sealRecord(first.record, first.clusterKey) }],
+    fence: { expected: null, next: first.record.fence },
+  })
+  return outcome === "done" ? "done" : "exists"
+}
+
+const nextRecord = (record: OpenRecord, change: Change): OpenRecord => ({
+  epoch: record.epoch + 1,
+  fence: change.movesFence ? newFence() : record.fence,
+  slots: change.slots ?? record.slots,
+  keyring: change.keyring ?? record.keyring,
+})
+
+const viewOf = (stored: StoredRecord, clusterKey: KeyObject): View =>
+  makeView(openRecord(stored.value, clusterKey), stored.version)
+
+async function readKeyring(store: Store): Promise<StoredRecord> {
+  return (await store.record("keyring")) ?? bug("the datastore has lost its keyring")
+}

@@ -1,0 +1,199 @@
+/** What the API sees: plain objects, put, read, listed and watched. The only room that holds both plaintext and the store. It
+ *  owns the fence: a write that another keyring has overtaken is sealed again and retried here, out of the API's sight. */
+import { isKnown, KnownError } from "../errors.ts"
+import { decodeObject, encodeObject } from "../format/codec.ts"
+import type { KubeObject } from "../format/object.ts"
+import type { Change, Entry, Store, WriteResult } from "../store/store.ts"
+import type { Keys } from "./keys.ts"
+import { type Kind, namespacePrefix, type Ref, storageKey } from "./resource.ts"
+
+/** An object as it is stored, with the bytes that an update must carry on. */
+export interface Stored {
+  readonly object: KubeObject
+  readonly key: string
+  readonly revision: number
+  /** Under another key than new writes, so that writing the same object again is not in vain. */
+  readonly stale: boolean
+  readonly plaintext: Buffer
+}
+
+export interface ObjectPage {
+  readonly items: Stored[]
+  readonly revision: number
+  /** Objects beyond this page at the same revision. */
+  readonly remaining: number
+}
+
+export interface ObjectEvent {
+  readonly type: "create" | "update" | "delete"
+  readonly key: string
+  readonly revision: number
+  /** What the object is now; for a delete what it was, with the revision of the delete. */
+  readonly object: KubeObject
+  /** What it was before; undefined for a create. */
+  readonly previous: KubeObject | undefined
+}
+
+/** A keyring cannot change this often between two attempts at one write. */
+const ATTEMPTS_MAX = 20
+
+export class Registry {
+  readonly #store: Store
+  readonly #keys: Keys
+  /** One change reaches many watchers and is opened once. It holds no stored bytes of its own. */
+  readonly #events = new WeakMap<Change, ObjectEvent>()
+
+  constructor(store: Store, keys: Keys) {
+    this.#store = store
+    this.#keys = keys
+  }
+
+  async get(kind: Kind, ref: Ref, revision?: number): Promise<Stored | undefined> {
+    const key = storageKey(kind, ref)
+    const read = async () => (await this.#store.get(key, revision)).entry
+    const entry = await read()
+    if (entry === undefined) return undefined
+    return this.#open(entry) ?? this.#openAgain(read)
+  }
+
+  /** Where an entry stands, without opening it; for what does not open. */
+  async revisionOf(kind: Kind, ref: Ref): Promise<number | undefined> {
+    return (await this.#store.get(storageKey(kind, ref))).entry?.revision
+  }
+
+  /** `after`: the key that the page before ended with. */
+  async list(
+    kind: Kind,
+    range: { namespace?: string | undefined; after?: string; limit?: number; revision?: number },
+  ): Promise<ObjectPage> {
+    const { namespace, ...rest } = range
+    const page = await this.#store.list({ prefix: namespacePrefix(kind, namespace), ...rest })
+    const items: Stored[] = []
+    for (const entry of page.entries) {
+      const again = async () => (await this.#store.get(entry.key, page.revision)).entry
+      const stored = this.#open(entry) ?? (await this.#openAgain(again))
+      if (stored !== undefined) items.push(stored)
+    }
+    return { items, revision: page.revision, remaining: page.remaining }
+  }
+
+  revision(): Promise<number> {
+    return this.#store.revision()
+  }
+
+  compactedRevision(): Promise<number> {
+    return this.#store.compactedRevision()
+  }
+
+  /** Throws AlreadyExists. */
+  async create(kind: Kind, ref: Ref, object: KubeObject, ttlSeconds = 0): Promise<KubeObject> {
+    const key = storageKey(kind, ref)
+    const plaintext = encodeObject(object)
+    const result = await this.#write(key, plaintext, (sealed) =>
+      this.#store.create({ key, ...sealed, ttlSeconds }),
+    )
+    if (result.outcome === "done") return atRevision(object, result.revision)
+    throw new KnownError("AlreadyExists", `${key} exists already`)
+  }
+
+  /** Replaces what was read as `stored`; the same object under the current key is not written again. Throws Conflict, also
+   *  where the object is gone. */
+  async replace(stored: Stored, object: KubeObject): Promise<KubeObject> {
+    const { key, revision: expected } = stored
+    const plaintext = encodeObject(object, { unknownFrom: stored.plaintext })
+    if (!stored.stale && plaintext.equals(stored.plaintext)) return stored.object
+    const result = await this.#write(key, plaintext, (sealed) =>
+      this.#store.update({ key, expected, ...sealed }),
+    )
+    if (result.outcome === "done") return atRevision(object, result.revision)
+    throw new KnownError("Conflict", `${key} is not at revision ${expected} any more`)
+  }
+
+  /** Returns the revision of the delete. Throws Conflict. */
+  async remove({ key, revision: expected }: { key: string; revision: number }): Promise<number> {
+    const none = Buffer.alloc(0)
+    const result = await this.#write(key, none, ({ fence }) =>
+      this.#store.delete({ key, expected, fence }),
+    )
+    if (result.outcome === "done") return result.revision
+    throw new KnownError("Conflict", `${key} is not at revision ${expected} any more`)
+  }
+
+  /** Events above `after`, in order. Throws Compacted, SlowWatcher, and KeyDidNotOpen or ValueCorrupt for an event that does
+   *  not open. */
+  async *watch(
+    kind: Kind,
+    from: { namespace?: string | undefined; after: number; signal: AbortSignal },
+  ): AsyncGenerator<readonly ObjectEvent[]> {
+    const { namespace, ...options } = from
+    for await (const batch of this.#store.watch({ prefix: namespacePrefix(kind, namespace), ...options })) {
+      const events: ObjectEvent[] = []
+      for (const change of batch) {
+        const known = this.#events.get(change) ?? (await this.#event(change))
+        this.#events.set(change, known)
+        events.push(known)
+      }
+      yield events
+    }
+  }
+
+  /** Undefined where a key is missing: then the keyring and the value are to be read again, once. */
+  #open(entry: Entry): Stored | undefined {
+    try {
+      return this.#opened(entry)
+    } catch (error) {
+      if (isKnown(error, "KeyDidNotOpen")) return undefined
+      throw error
+    }
+  }
+
+  async #openAgain(read: () => Promise<Entry | undefined>): Promise<Stored | undefined> {
+    await this.#keys.refresh()
+    const entry = await read()
+    return entry && this.#opened(entry)
+  }
+
+  #opened({ key, value, revision }: Entry): Stored {
+    const { plaintext, stale } = this.#keys.view.open(key, value)
+    return { object: atRevision(decodeObject(plaintext), revision), key, revision, stale, plaintext }
+  }
+
+  async #event(change: Change): Promise<ObjectEvent> {
+    const { type, key, revision } = change
+    const decode = async (stored: Buffer | undefined) => {
+      if (stored === undefined) return undefined
+      const open = () => decodeObject(this.#keys.view.open(key, stored).plaintext)
+      try {
+        return open()
+      } catch (error) {
+        if (!isKnown(error, "KeyDidNotOpen")) throw error
+        await this.#keys.refresh()
+        return open()
+      }
+    }
+    const previous = await decode(change.previous)
+    const now = change.type === "delete" ? previous : await decode(change.value)
+    if (now === undefined) throw new KnownError("ValueCorrupt", `${key}: a deleted row without its last value`)
+    return { type, key, revision, object: atRevision(now, revision), previous }
+  }
+
+  /** Seals and writes under the fence; fenced off, it reads the keyring again, seals again and retries. */
+  async #write(
+    key: string,
+    plaintext: Buffer,
+    commit: (sealed: { value: Buffer; fence: string | undefined }) => Promise<WriteResult>,
+  ): Promise<Exclude<WriteResult, { outcome: "fenced" }>> {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const result = await commit(this.#keys.view.seal(key, plaintext))
+      if (result.outcome !== "fenced") return result
+      await this.#keys.refresh()
+    }
+    throw new KnownError("RecordCorrupt", "the fence in the datastore is not the keyring's")
+  }
+}
+
+/** The object with its resourceVersion, which is never stored. Only the path to it is copied. */
+const atRevision = (object: KubeObject, revision: number): KubeObject => ({
+  ...object,
+  metadata: { ...object.metadata, resourceVersion: String(revision) },
+})

@@ -1,0 +1,59 @@
+/** What one keyring means for values: which key seals, which open, and under which fence. A view never changes; a change of
+ *  the keyring makes a new one. Transformer is Kubernetes' word for this. */
+import { bug, KnownError } from "../errors.ts"
+import { type Key, writingKey } from "../keyring/keyring.ts"
+import type { OpenRecord } from "../keyring/record.ts"
+import { identity } from "../providers/identity.ts"
+import { makeProvider } from "../providers/make.ts"
+import type { Provider } from "../providers/provider.ts"
+import { openWith } from "../providers/transform.ts"
+import { covers } from "./resource.ts"
+
+export interface View {
+  /** Where the record stood in the datastore; opaque. */
+  readonly version: string
+  readonly record: OpenRecord
+  /** Sealed for `key`, or as it is where the kind is not encrypted; `fence` must hold as it is written. */
+  seal(key: string, plaintext: Buffer): { value: Buffer; fence: string | undefined }
+  /** `stale`: the next write of the same bytes would be stored otherwise. Throws KeyDidNotOpen, ValueCorrupt with the name of
+   *  the object. */
+  open(key: string, stored: Buffer): { plaintext: Buffer; stale: boolean }
+  /** The provider of the key `name`, archived ones too; null: identity. */
+  provider(name: string | null): Provider
+  /** Whether values at `key` are to be encrypted while a key writes. */
+  covers(key: string): boolean
+}
+
+export function makeView(record: OpenRecord, version: string): View {
+  const { keyring, fence } = record
+  const providers = new Map(keyring.keys.map((key) => [key.name, providerOf(key)]))
+  const writer = writingKey(keyring)
+  const writing = (writer && providers.get(writer.name)) ?? identity
+  const others = [...providers.values()].filter((provider) => provider !== writing)
+  const encrypted: readonly Provider[] =
+    writing === identity ? [identity, ...others] : [writing, ...others, identity]
+  const plain: readonly Provider[] = [identity, ...providers.values()]
+  const isCovered = (key: string) => covers(keyring.resources, key)
+  return {
+    version,
+    record,
+    covers: isCovered,
+    seal: (key, plaintext) =>
+      isCovered(key)
+        ? { value: writing.seal(plaintext, key), fence }
+        : { value: plaintext, fence: undefined },
+    open(key, stored) {
+      try {
+        return openWith(isCovered(key) ? encrypted : plain, stored, key)
+      } catch (error) {
+        if (!(error instanceof KnownError)) throw error
+        throw new KnownError(error.code, `${key}: ${error.message}`, { cause: error })
+      }
+    },
+    provider: (name) =>
+      name === null ? identity : (providers.get(name) ?? bug(`no key "${name}" in this keyring`)),
+  }
+}
+
+const providerOf = ({ provider, name, secret }: Key): Provider =>
+  makeProvider({ provider, name, secret: secret.export() })

@@ -1,0 +1,43 @@
+/** How many stored byte strings (values and old values, of every row) are under which key. A census of nothing under a key is
+ *  the proof that nothing needs it. */
+import { setImmediate as turn } from "node:timers/promises"
+import type { View } from "../registry/view.ts"
+import type { Counts } from "../rotation/retire.ts"
+import type { Row, Store } from "../store/store.ts"
+
+const BATCH_ROWS = 500
+
+/** Every stored row from the first to the newest, in order, giving way to requests between batches. */
+export async function* allRows(
+  store: Store,
+  range: { after: number; upTo: number },
+  signal?: AbortSignal,
+): AsyncGenerator<Row[]> {
+  for (let { after } = range; ; ) {
+    signal?.throwIfAborted()
+    const rows = await store.rows({ after, upTo: range.upTo, limit: BATCH_ROWS })
+    const last = rows.at(-1)
+    if (last === undefined) return
+    yield rows
+    after = last.revision
+    await turn()
+  }
+}
+
+export const startsWith = (stored: Buffer, prefix: Buffer): boolean =>
+  stored.length >= prefix.length && stored.compare(prefix, 0, prefix.length, 0, prefix.length) === 0
+
+/** Counts each stored byte string under every key of the view whose prefix fits, for a name may contain ':'. */
+export async function census(store: Store, view: View, signal?: AbortSignal): Promise<Counts> {
+  const names = view.record.keyring.keys.map(({ name }) => name)
+  const prefixes = names.map((name) => ({ name, prefix: view.provider(name).prefix }))
+  const counts = new Map(names.map((name) => [name, 0]))
+  const range = { after: 0, upTo: Number.MAX_SAFE_INTEGER }
+  for await (const rows of allRows(store, range, signal))
+    for (const { value, previous } of rows)
+      for (const stored of [value, previous])
+        if (stored !== undefined)
+          for (const { name, prefix } of prefixes)
+            if (startsWith(stored, prefix)) counts.set(name, (counts.get(name) ?? 0) + 1)
+  return counts
+}

@@ -1,0 +1,55 @@
+/** One batch of rows, rewritten in place under the target key: no new revision, no event, old values too. Which rows, and what
+ *  comes after them, is run.ts'. */
+import { isKnown } from "../errors.ts"
+import { isEncrypted } from "../format/value.ts"
+import type { View } from "../registry/view.ts"
+import type { Unreadable } from "../rotation/operation.ts"
+import type { Replacement, Row } from "../store/store.ts"
+import { startsWith } from "./census.ts"
+
+export interface Target {
+  /** Null: identity. */
+  readonly name: string | null
+  readonly view: View
+  /** Prefixes of other keys that a value of the target may also begin with, as names may contain ':'. */
+  readonly rivals: readonly Buffer[]
+}
+
+export function makeTarget(view: View, name: string | null): Target {
+  const { prefix } = view.provider(name)
+  const rivals = view.record.keyring.keys
+    .filter((key) => key.name !== name)
+    .map((key) => view.provider(key.name).prefix)
+    .filter((other) => name !== null && (startsWith(other, prefix) || startsWith(prefix, other)))
+  return { name, view, rivals }
+}
+
+/** What stands in `rows` and is not under the target yet, sealed anew; and what does not open, which stays as it is. */
+export function rewriteRows(
+  rows: readonly Row[],
+  target: Target,
+): { replacements: Replacement[]; unreadable: Unreadable[] } {
+  const replacements: Replacement[] = []
+  const unreadable: Unreadable[] = []
+  for (const { revision, key, ...columns } of rows)
+    for (const column of ["value", "previous"] as const) {
+      const stored = columns[column]
+      if (stored === undefined || !isStale(key, stored, target)) continue
+      try {
+        const { plaintext } = target.view.open(key, stored)
+        const replacement = target.view.provider(target.name).seal(plaintext, key)
+        replacements.push({ revision, column, expected: stored, replacement })
+      } catch (error) {
+        if (!isKnown(error)) throw error
+        unreadable.push({ key, why: error.message })
+      }
+    }
+  return { replacements, unreadable }
+}
+
+/** Plaintext is only ever sealed where the kind is an encrypted one; a sealed value moves to the target wherever it lies. */
+function isStale(key: string, stored: Buffer, { name, view, rivals }: Target): boolean {
+  if (!isEncrypted(stored)) return name !== null && view.covers(key)
+  if (name === null || !startsWith(stored, view.provider(name).prefix)) return true
+  return rivals.some((rival) => startsWith(stored, rival))
+}

@@ -1,0 +1,94 @@
+/** The operation record: the running rewrite, or how the last one ended. It holds no secret and lies in the datastore as JSON;
+ *  names are stored, never rename one. */
+import { KnownError } from "../errors.ts"
+
+export const VERBS = ["enable", "disable", "prepare", "rotate", "reencrypt", "rotate-keys"] as const
+export type Verb = (typeof VERBS)[number]
+
+/** The verbs that rewrite. */
+export type OperationKind = Extract<Verb, "enable" | "disable" | "rotate" | "reencrypt" | "rotate-keys">
+
+/** A name of a stored value with the reason why it does not open; no contents. */
+export interface Unreadable {
+  readonly key: string
+  readonly why: string
+}
+
+export interface Operation {
+  readonly id: string
+  readonly kind: OperationKind
+  /** `superseded`: another verb moved the fence before it ended. */
+  readonly state: "running" | "finished" | "superseded"
+  /** The fence it runs under; it is over when the fence is another. */
+  readonly fence: string
+  /** The key that values are rewritten to, fixed at the start; null: identity. */
+  readonly target: string | null
+  /** Whether it ends in retiring the keys that nothing needs any more. */
+  readonly retires: boolean
+  /** RFC 3339, for people only. */
+  readonly started: string
+  readonly ended: string | null
+  /** Pass 1 covers revisions up to barrier A, pass 2 from there to barrier B; then the proof. */
+  readonly pass: 1 | 2
+  /** The last revision of the running pass; null: its barrier is still to be taken. */
+  readonly upTo: number | null
+  /** The last revision that was looked at. */
+  readonly cursor: number
+  /** Rows of both passes, as far as known, and how many of them were looked at. */
+  readonly rows: number
+  readonly looked: number
+  /** Stored byte strings that were rewritten. */
+  readonly rewritten: number
+  /** What did not open: all of them counted, the first hundred named. */
+  readonly unreadable: number
+  readonly unreadableNames: readonly Unreadable[]
+  /** Keys that the proof retired, and those it kept with the number of stored byte strings under them. */
+  readonly retired: readonly string[]
+  readonly kept: Readonly<Record<string, number>>
+}
+
+export const UNREADABLE_NAMED_MAX = 100
+
+export const startOperation = (of: {
+  id: string
+  kind: OperationKind
+  target: string | null
+  retires: boolean
+  now: Date
+}): Omit<Operation, "fence"> => ({
+  id: of.id,
+  kind: of.kind,
+  state: "running",
+  target: of.target,
+  retires: of.retires,
+  started: of.now.toISOString(),
+  ended: null,
+  pass: 1,
+  upTo: null,
+  cursor: 0,
+  rows: 0,
+  looked: 0,
+  rewritten: 0,
+  unreadable: 0,
+  unreadableNames: [],
+  retired: [],
+  kept: {},
+})
+
+export const encodeOperation = (operation: Operation): Buffer =>
+  Buffer.from(JSON.stringify(operation))
+
+export function decodeOperation(stored: Buffer): Operation {
+  try {
+    return JSON.parse(stored.toString())
+  } catch (cause) {
+    throw new KnownError("RecordCorrupt", "the operation record is not JSON", { cause })
+  }
+}
+
+/** In words, for refusals: `rotate-keys to the key "aescbckey-…" is under way (120 of 900 rows left)`. */
+export function describeOperation({ kind, target, rows, looked }: Operation): string {
+  const to = target === null ? "plain text" : `the key "${target}"`
+  const left = rows > 0 ? ` (${Math.max(0, rows - looked)} of ${rows} stored rows left)` : ""
+  return `${kind} to ${to} is under way${left}`
+}

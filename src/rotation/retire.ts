@@ -1,0 +1,31 @@
+/** The end of an operation: what the proof allows. */
+import { activeKeys, archive, type Keyring } from "../keyring/keyring.ts"
+import type { Operation } from "./operation.ts"
+
+/** Stored byte strings under each key, counted under every key whose prefix fits. */
+export type Counts = ReadonlyMap<string, number>
+
+/** I4: whether a key still has stored bytes under it, or is the one that writes. `counts` is the census that the proof
+ *  made under the operation's fence; a key that it does not name was not looked for, so it is needed. */
+export const keyStillNeeded = (keyring: Keyring, counts: Counts, name: string): boolean =>
+  keyring.writer === name || counts.get(name) !== 0
+
+/** The keyring after the proof: unused keys archived where the operation retires, the stage moved on. */
+export function afterProof(
+  keyring: Keyring,
+  operation: Operation,
+  counts: Counts,
+): { keyring: Keyring; retired: string[]; kept: Record<string, number> } {
+  if (!operation.retires) return { keyring, retired: [], kept: {} }
+  const others = activeKeys(keyring).filter(({ name }) => name !== keyring.writer)
+  const retired = others.filter(({ name }) => !keyStillNeeded(keyring, counts, name))
+  const kept = others.filter((key) => !retired.includes(key))
+  return {
+    keyring: {
+      ...archive(keyring, retired.map(({ name }) => name)),
+      stage: "reencrypt_finished",
+    },
+    retired: retired.map(({ name }) => name),
+    kept: Object.fromEntries(kept.map(({ name }) => [name, counts.get(name) ?? 0])),
+  }
+}

@@ -1,0 +1,182 @@
+/** What a verb does to the keyring, as a pure function of what was observed. One call is one step: the keyring, the fence and
+ *  the operation that come out are committed together or not at all, and asking again afterwards changes nothing. */
+import { KnownError } from "../errors.ts"
+import {
+  inactiveKeys,
+  type Key,
+  type Keyring,
+  type Stage,
+  withKey,
+  writingKey,
+} from "../keyring/keyring.ts"
+import { describeOperation, type Operation, type OperationKind, type Verb } from "./operation.ts"
+
+export interface VerbRow {
+  /** The stages a verb may be taken at; the other order is what --force skips. */
+  readonly from: readonly Stage[]
+  /** The stages at which it was taken already: it succeeds and changes nothing. */
+  readonly own: readonly Stage[]
+  /** The stage it leads to; null: it stays. */
+  readonly to: Stage | null
+  readonly because: string
+}
+
+const ANY: readonly Stage[] = ["start", "prepare", "rotate", "reencrypt_active", "reencrypt_finished"]
+
+// biome-ignore format: a table; docs/stages.md is printed from it
+export const VERB_TABLE = {
+  // verb           taken at                                repeated at                                    leads to                    because
+  "prepare":     { from: ["start", "reencrypt_finished"], own: ["prepare"],                                to: "prepare",              because: "I1: the new key is durable before it writes" },
+  "rotate":      { from: ["prepare"],                     own: ["rotate"],                                 to: "rotate",               because: "I2: the fence moves with the writing key; from here no commit is under the old one" },
+  "reencrypt":   { from: ["rotate"],                      own: ["reencrypt_active", "reencrypt_finished"], to: "reencrypt_active",     because: "I5: rows change in place, nothing is lost; I4: a key leaves after the last byte under it" },
+  "rotate-keys": { from: ["start", "reencrypt_finished"], own: [],                                         to: "reencrypt_active",     because: "the three steps above in one commit" },
+  "enable":      { from: ANY,                             own: [],                                         to: null,                   because: "the writer changes from identity to a key, and the fence with it" },
+  "disable":     { from: ANY,                             own: [],                                         to: null,                   because: "the writer changes to identity; every key stays" },
+} as const satisfies Record<Verb, VerbRow>
+
+export interface Request {
+  readonly verb: Verb
+  /** Skips the order of the stages and the comparison of hashes, nothing else. */
+  readonly force: boolean
+  /** For reencrypt: rewrite, but retire no key; the stage stays. */
+  readonly skip: boolean
+}
+
+export interface Situation {
+  readonly keyring: Keyring
+  /** The operation record as it stands, running or ended. */
+  readonly operation: Operation | undefined
+  /** A key that may be added; undefined where its name is taken for this second. */
+  readonly freshKey: Key | undefined
+  /** Why the servers' hashes do not match; undefined where they do. */
+  readonly mismatch: string | undefined
+}
+
+export type Decision =
+  | { readonly outcome: "nothing" }
+  /** A name is taken for this second: ask again in the next. */
+  | { readonly outcome: "wait" }
+  | {
+      readonly outcome: "step"
+      readonly keyring: Keyring
+      readonly movesFence: boolean
+      readonly starts: { kind: OperationKind; target: string | null; retires: boolean } | undefined
+    }
+
+export const isRunning = (operation: Operation | undefined): operation is Operation =>
+  operation?.state === "running"
+
+/** Throws RotationUnderWay, WrongStage, HashMismatch, EncryptionDisabled: nothing is changed then. */
+export function decide(request: Request, seen: Situation): Decision {
+  const { verb, force } = request
+  if (isDone(request, seen)) return { outcome: "nothing" }
+  if (isRunning(seen.operation) && seen.operation.retires)
+    throw new KnownError("RotationUnderWay", describeOperation(seen.operation))
+  if (verb === "enable" || verb === "disable") return STEPS[verb](seen)
+  if (seen.keyring.intent !== "encrypted" && !(verb === "reencrypt" && force))
+    throw new KnownError("EncryptionDisabled", `${verb} needs encryption to be enabled`)
+  if (!force) inOrder(verb, seen)
+  return verb === "reencrypt" ? reencrypt(seen, request.skip) : STEPS[verb](seen)
+}
+
+function isDone({ verb, force, skip }: Request, { keyring }: Situation): boolean {
+  if (verb === "enable") return keyring.intent === "encrypted"
+  if (verb === "disable") return keyring.intent !== "encrypted"
+  const own: readonly Stage[] = VERB_TABLE[verb].own
+  if (verb === "reencrypt" && (force || skip)) return false
+  return keyring.intent === "encrypted" && own.includes(keyring.stage)
+}
+
+function inOrder(verb: Verb, { keyring, mismatch }: Situation): void {
+  if (mismatch !== undefined) throw new KnownError("HashMismatch", mismatch)
+  const from: readonly Stage[] = VERB_TABLE[verb].from
+  if (!from.includes(keyring.stage))
+    throw new KnownError(
+      "WrongStage",
+      `incorrect stage: ${verb} follows ${from.join(" or ")}, and the stage is ${keyring.stage}; next: ${NEXT[keyring.stage]}`,
+    )
+}
+
+// biome-ignore format: a table
+const NEXT: Record<Stage, string> = {
+  start:              "keyturn secrets-encrypt rotate-keys (or prepare)",
+  prepare:            "keyturn secrets-encrypt rotate",
+  rotate:             "keyturn secrets-encrypt reencrypt",
+  reencrypt_request:  "wait for the running rewrite",
+  reencrypt_active:   "wait for the running rewrite",
+  reencrypt_finished: "keyturn secrets-encrypt rotate-keys (or prepare)",
+}
+
+const STEPS = {
+  enable({ keyring, freshKey }: Situation): Decision {
+    const writer = keyring.writer ?? inactiveKeys(keyring).at(-1)?.name
+    if (writer === undefined && freshKey === undefined) return { outcome: "wait" }
+    const whole = writer === undefined && freshKey ? withKey(keyring, freshKey) : keyring
+    const target = writer ?? freshKey?.name ?? null
+    return {
+      outcome: "step",
+      keyring: { ...whole, writer: target, intent: "encrypted" },
+      movesFence: true,
+      starts: { kind: "enable", target, retires: false },
+    }
+  },
+
+  disable({ keyring }: Situation): Decision {
+    return {
+      outcome: "step",
+      keyring: { ...keyring, intent: "plain" },
+      movesFence: true,
+      starts: { kind: "disable", target: null, retires: false },
+    }
+  },
+
+  prepare({ keyring, freshKey }: Situation): Decision {
+    if (freshKey === undefined) return { outcome: "wait" }
+    return {
+      outcome: "step",
+      keyring: { ...withKey(keyring, freshKey), stage: "prepare" },
+      movesFence: false,
+      starts: undefined,
+    }
+  },
+
+  rotate({ keyring, operation }: Situation): Decision {
+    const target = inactiveKeys(keyring).at(-1)?.name
+    if (target === undefined)
+      throw new KnownError("WrongStage", "there is no prepared key to rotate to")
+    return {
+      outcome: "step",
+      keyring: { ...keyring, writer: target, stage: "rotate" },
+      movesFence: true,
+      // A rewrite that ran under the old fence goes on under the new one, to the new key.
+      starts: isRunning(operation) ? { kind: operation.kind, target, retires: false } : undefined,
+    }
+  },
+
+  "rotate-keys"({ keyring, freshKey }: Situation): Decision {
+    if (freshKey === undefined) return { outcome: "wait" }
+    return {
+      outcome: "step",
+      keyring: {
+        ...withKey(keyring, freshKey),
+        writer: freshKey.name,
+        stage: "reencrypt_active",
+      },
+      movesFence: true,
+      starts: { kind: "rotate-keys", target: freshKey.name, retires: true },
+    }
+  },
+} as const
+
+/** With identity writing there is no key that could take over, so nothing retires: every key stays for enable. */
+function reencrypt({ keyring }: Situation, skip: boolean): Decision {
+  const target = writingKey(keyring)?.name ?? null
+  const retires = !skip && target !== null
+  return {
+    outcome: "step",
+    keyring: retires ? { ...keyring, stage: "reencrypt_active" } : keyring,
+    // A fence of its own ends a rewrite that runs already; rows are then looked at again under this one.
+    movesFence: true,
+    starts: { kind: "reencrypt", target, retires },
+  }
+}
