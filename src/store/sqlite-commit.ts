@@ -1,0 +1,97 @@
+/** Group commit: the writes that arrive in one turn of the event loop share one transaction and one sync to the disk.
+ *
+ *  An operation runs inside the transaction, synchronously, and touches nothing but the database and the `changes` it is
+ *  given: when another operation of its group fails, the transaction is rolled back and it runs again. */
+import type { DatabaseSync } from "node:sqlite"
+import { KnownError } from "../errors.ts"
+import { commitError, isMachineFault, storeError } from "./sqlite-errors.ts"
+import type { Change } from "./store.ts"
+
+export type Operation<T> = (changes: Change[]) => T
+
+interface Pending {
+  readonly run: (changes: Change[]) => void
+  readonly done: () => void
+  readonly failed: (reason: unknown) => void
+}
+
+export interface CommitQueueOptions {
+  readonly db: DatabaseSync
+  readonly path: string
+  /** Called after each durable commit, before the writers hear of it. */
+  readonly committed: (changes: readonly Change[]) => void
+}
+
+export class CommitQueue {
+  readonly #db: DatabaseSync
+  readonly #path: string
+  readonly #committed: (changes: readonly Change[]) => void
+  #pending: Pending[] = []
+  #closed = false
+
+  constructor({ db, path, committed }: CommitQueueOptions) {
+    this.#db = db
+    this.#path = path
+    this.#committed = committed
+  }
+
+  /** Resolves with the operation's result once it is durable. */
+  submit<T>(operation: Operation<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed) return reject(new KnownError("StoreUnavailable", "the store is closed"))
+      if (this.#pending.length === 0) setImmediate(() => this.flush())
+      let result: () => T
+      this.#pending.push({
+        run: (changes) => {
+          const value = operation(changes)
+          result = () => value
+        },
+        done: () => resolve(result()),
+        failed: reject,
+      })
+    })
+  }
+
+  /** Commits what waits, now. */
+  flush(): void {
+    let group = this.#pending
+    this.#pending = []
+    while (group.length > 0) group = this.#commit(group)
+  }
+
+  /** Commits what waits and takes nothing more. */
+  close(): void {
+    this.#closed = true
+    this.flush()
+  }
+
+  /** Commits the whole group, or fails it, or fails one operation and returns the others to be tried again. */
+  #commit(group: Pending[]): Pending[] {
+    const changes: Change[] = []
+    let running: Pending | undefined
+    try {
+      this.#db.exec("BEGIN IMMEDIATE")
+      for (running of group) running.run(changes)
+      running = undefined
+    } catch (error) {
+      this.#rollback()
+      const culprits = running === undefined || isMachineFault(error) ? group : [running]
+      for (const { failed } of culprits) failed(storeError(this.#path, error))
+      return group.filter((pending) => !culprits.includes(pending))
+    }
+    try {
+      this.#db.exec("COMMIT")
+    } catch (error) {
+      this.#rollback()
+      for (const { failed } of group) failed(commitError(this.#path, error))
+      return []
+    }
+    this.#committed(changes)
+    for (const { done } of group) done()
+    return []
+  }
+
+  #rollback(): void {
+    if (this.#db.isTransaction) this.#db.exec("ROLLBACK")
+  }
+}

@@ -1,0 +1,46 @@
+import { KnownError } from "../errors.ts"
+
+/** SQLite's primary result codes (sqlite.org/rescode.html) that a healthy program meets on a sick machine. */
+const BUSY = 5
+const NOMEM = 7
+const READONLY = 8
+const IOERR = 10
+const CORRUPT = 11
+const FULL = 13
+const CANTOPEN = 14
+const NOTADB = 26
+const MACHINE_FAULTS = new Set([BUSY, NOMEM, READONLY, IOERR, CORRUPT, FULL, CANTOPEN, NOTADB])
+
+interface SqliteError extends Error {
+  readonly errcode: number
+}
+
+const isSqliteError = (error: unknown): error is SqliteError =>
+  error instanceof Error && "errcode" in error && typeof error.errcode === "number"
+
+const primaryCode = (error: SqliteError): number => error.errcode & 0xff
+
+/** Whether the fault lies in the machine or the file, so that every operation of a transaction shares it. */
+export const isMachineFault = (error: unknown): boolean =>
+  isSqliteError(error) && MACHINE_FAULTS.has(primaryCode(error))
+
+/** A foreseen failure as a {@link KnownError}; anything else comes back as it is: a bug. */
+export function storeError(path: string, error: unknown): unknown {
+  if (error instanceof RangeError && "code" in error && error.code === "ERR_OUT_OF_RANGE") {
+    const seen = `${path}: a revision is above 2^53, expected below`
+    return new KnownError("StoreUnavailable", seen, { cause: error })
+  }
+  if (!isSqliteError(error) || !isMachineFault(error)) return error
+  const code = primaryCode(error) === FULL ? "DiskFull" : "StoreUnavailable"
+  return new KnownError(code, `${path}: ${error.message} (SQLite ${error.errcode})`, {
+    cause: error,
+  })
+}
+
+/** The failure of a COMMIT. When the log's sync fails, the commit record may or may not be on the disk: a crash now
+ *  could bring it back. A full disk leaves it incomplete for certain. */
+export function commitError(path: string, error: unknown): unknown {
+  if (!isSqliteError(error) || primaryCode(error) !== IOERR) return storeError(path, error)
+  const seen = `${path}: commit ended in ${error.message} (SQLite ${error.errcode})`
+  return new KnownError("OutcomeUnknown", seen, { cause: error })
+}

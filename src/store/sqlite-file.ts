@@ -1,0 +1,101 @@
+/** The database file: how it is opened, what stands in it before the first request, and how it is cleaned.
+ *
+ *  The table is kine's v0.16 (names and types: never change), so that a file from K3s opens as it is. The tables named
+ *  keyturn_* are ours; kine does not see them. */
+import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs"
+import { dirname } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import { KnownError } from "../errors.ts"
+
+const BUSY_TIMEOUT_MS = 30_000
+/** Maintenance gives way sooner than a write: nobody's request waits for it. */
+const MAINTENANCE_TIMEOUT_MS = 1_000
+
+/** The row whose prev_revision holds the compacted revision. */
+export const COMPACT_KEY = "compact_rev_key"
+const HEALTH_KEY = "/registry/health"
+
+const SCHEMA = `
+CREATE TABLE IF NOT EXISTS kine
+  (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT,
+    created INTEGER,
+    deleted INTEGER,
+    create_revision INTEGER,
+    prev_revision INTEGER,
+    lease INTEGER,
+    value BLOB,
+    old_value BLOB
+  );
+CREATE INDEX IF NOT EXISTS kine_name_index ON kine (name);
+CREATE INDEX IF NOT EXISTS kine_name_id_index ON kine (name,id);
+CREATE INDEX IF NOT EXISTS kine_id_deleted_index ON kine (id,deleted);
+CREATE INDEX IF NOT EXISTS kine_prev_revision_index ON kine (prev_revision);
+CREATE UNIQUE INDEX IF NOT EXISTS kine_name_prev_revision_uindex ON kine (name, prev_revision);
+CREATE INDEX IF NOT EXISTS kine_id_compact_rev_key_with_prev_revision_index ON kine(id, name, prev_revision)
+  WHERE name != '${COMPACT_KEY}' AND prev_revision != 0;
+CREATE TABLE IF NOT EXISTS keyturn_record (name TEXT PRIMARY KEY, version TEXT NOT NULL, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS keyturn_fence (id INTEGER PRIMARY KEY CHECK (id = 1), fence TEXT NOT NULL);
+
+DELETE FROM kine WHERE name = '${COMPACT_KEY}' AND id <> (
+  SELECT id FROM kine WHERE name = '${COMPACT_KEY}' ORDER BY prev_revision DESC, id LIMIT 1);
+INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)
+  SELECT '${COMPACT_KEY}', 1, 0, 0, 0, 0, x'', NULL
+  WHERE NOT EXISTS (SELECT 1 FROM kine WHERE name = '${COMPACT_KEY}');
+INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)
+  SELECT '${HEALTH_KEY}', 1, 0, 0, 0, 0, CAST('{"health":"true"}' AS BLOB), NULL
+  WHERE NOT EXISTS (SELECT 1 FROM kine WHERE name = '${HEALTH_KEY}');
+`
+
+/** Opens or creates the file, readable by its owner alone. */
+export function openFile(path: string): DatabaseSync {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  const isNew = makePrivate(path)
+  const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
+  try {
+    if (isNew) db.exec("PRAGMA page_size = 8192")
+    db.exec(`
+      PRAGMA journal_mode = WAL;
+      PRAGMA synchronous = FULL;
+      PRAGMA secure_delete = ON;
+      PRAGMA cache_size = -65536;
+      BEGIN IMMEDIATE; ${SCHEMA} COMMIT`)
+    return db
+  } catch (error) {
+    db.close()
+    throw error
+  }
+}
+
+/** The log and the shared-memory file take their mode from the database file. True where it was empty or missing. */
+function makePrivate(path: string): boolean {
+  closeSync(openSync(path, "a", 0o600))
+  for (const file of [path, `${path}-wal`, `${path}-shm`]) {
+    if (existsSync(file)) chmodSync(file, 0o600)
+  }
+  const folder = openSync(dirname(path), "r")
+  fsyncSync(folder)
+  closeSync(folder)
+  return statSync(path).size === 0
+}
+
+/** Moves the log into the file as far as nobody reads it, without waiting for anyone. */
+export function checkpoint(db: DatabaseSync): void {
+  db.exec("PRAGMA wal_checkpoint(PASSIVE)")
+}
+
+/** Leaves only what is stored now in the file and its log. secure_delete zeroes what is deleted, but rows that moved
+ *  to another page while the tree was balanced leave copies behind in the old one; VACUUM writes every page afresh. */
+export function removeResidue(db: DatabaseSync, path: string): void {
+  db.exec(`PRAGMA busy_timeout = ${MAINTENANCE_TIMEOUT_MS}`)
+  try {
+    db.exec("VACUUM")
+    const row = db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()
+    if (row?.["busy"] === 0) return
+    const seen = `${path}: another process reads it, so old pages stay in its write-ahead log`
+    throw new KnownError("StoreUnavailable", seen)
+  } finally {
+    db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`)
+  }
+}

@@ -1,0 +1,257 @@
+/** kine's table, statement by statement (reference: k3s-io/kine v0.16, pkg/drivers/generic and pkg/logstructured).
+ *
+ *  Each change is one new row:
+ *
+ *    change   created  deleted  create_revision            prev_revision            value  old_value
+ *    create   1        0        0 (means: its own id)      0, or the tombstone's id  new    NULL
+ *    update   0        0        that of the row replaced   id of the row replaced   new    the one replaced
+ *    delete   0        1        0                          id of the row deleted    NULL   the one deleted
+ *
+ *  UNIQUE (name, prev_revision) makes two successors of one row impossible, whoever writes. */
+import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite"
+import { bug } from "../errors.ts"
+import { COMPACT_KEY } from "./sqlite-file.ts"
+import type { Change, Entry, Replacement, Row } from "./store.ts"
+
+/** Above every revision. */
+const NEWEST = Number.MAX_SAFE_INTEGER
+/** A batch of rows ends early above this, so that few large values cannot fill the memory. */
+const BATCH_BYTES_MAX = 8 << 20
+
+/** The newest row of a key, tombstones included. */
+export interface Head {
+  readonly entry: Entry
+  readonly deleted: boolean
+}
+
+export interface KeyRange {
+  readonly start: string
+  /** First key beyond the range; an empty blob, which SQLite sorts above all text, where there is none. */
+  readonly end: string | Uint8Array
+}
+
+export interface Leased {
+  readonly key: string
+  readonly revision: number
+  readonly ttlSeconds: number
+}
+
+type Columns = readonly SQLOutputValue[]
+
+const integer = (value: SQLOutputValue | undefined): number =>
+  typeof value === "number" ? value : 0
+const text = (value: SQLOutputValue | undefined): string =>
+  typeof value === "string" ? value : bug("kine.name is not TEXT")
+const blob = (value: SQLOutputValue | undefined): Buffer | undefined =>
+  value instanceof Uint8Array
+    ? Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+    : undefined
+
+/** Keys that begin with `prefix` and are above `after`. */
+export function keyRange(prefix: string, after = ""): KeyRange {
+  const next = `${after}\0`
+  const start = Buffer.compare(Buffer.from(next), Buffer.from(prefix)) > 0 ? next : prefix
+  return { start, end: keysEnd(prefix) }
+}
+
+/** The first string above every string that begins with `prefix`, in UTF-8 order, which is SQLite's. */
+function keysEnd(prefix: string): string | Uint8Array {
+  const points = Array.from(prefix, (char) => char.codePointAt(0) ?? 0)
+  while (points.at(-1) === 0x10ffff) points.pop()
+  const last = points.pop()
+  if (last === undefined) return new Uint8Array()
+  return String.fromCodePoint(...points, last === 0xd7ff ? 0xe000 : last + 1)
+}
+
+const ENTRY = "k.id, k.name, k.created, k.create_revision, k.value"
+const toEntry = ([id, name, created, createRevision, value]: Columns): Entry => ({
+  key: text(name),
+  value: blob(value) ?? Buffer.alloc(0),
+  revision: integer(id),
+  createRevision: integer(created) === 1 ? integer(id) : integer(createRevision),
+})
+
+const CHANGE = "id, name, created, deleted, value, old_value"
+/** undefined for kine's own rows, which are nobody's change: the compact row and the fillers of gaps. */
+function toChange([id, name, created, deleted, value, old]: Columns): Change | undefined {
+  const [key, revision] = [text(name), integer(id)]
+  if (key === COMPACT_KEY || key === `gap-${revision}`) return undefined
+  const written = { key, revision, value: blob(value) ?? Buffer.alloc(0) }
+  if (integer(created) === 1) return { type: "create", ...written }
+  const previous = blob(old) ?? Buffer.alloc(0)
+  if (integer(deleted) === 1) return { type: "delete", key, revision, previous }
+  return { type: "update", ...written, previous }
+}
+
+const toRow = ([id, name, value, old]: Columns): Row => ({
+  revision: integer(id),
+  key: text(name),
+  value: blob(value),
+  previous: blob(old),
+})
+
+/** The newest row of each key of a range at a revision, in key order, straight from the index: no sort, and a limit
+ *  ends the scan. Parameters: start, end, revision, revision. */
+const LIVE = `
+  FROM kine AS k INDEXED BY kine_name_id_index
+  WHERE k.name >= ? AND k.name < ? AND k.id <= ?
+    AND k.id = (SELECT MAX(n.id) FROM kine AS n WHERE n.name = k.name AND n.id <= ?)
+    AND k.deleted = 0 AND k.name <> '${COMPACT_KEY}'`
+
+export class KineTable {
+  readonly #revision: StatementSync
+  readonly #compacted: StatementSync
+  readonly #head: StatementSync
+  readonly #list: StatementSync
+  readonly #count: StatementSync
+  readonly #changes: StatementSync
+  readonly #rows: StatementSync
+  readonly #leased: StatementSync
+  readonly #insert: StatementSync
+  readonly #replace: { readonly value: StatementSync; readonly previous: StatementSync }
+  readonly #forget: StatementSync
+  readonly #setCompacted: StatementSync
+
+  constructor(db: DatabaseSync) {
+    const query = (sql: string): StatementSync => {
+      const statement = db.prepare(sql)
+      statement.setReturnArrays(true)
+      return statement
+    }
+    this.#revision = query("SELECT MAX(id) FROM kine")
+    this.#compacted = query(`SELECT MAX(prev_revision) FROM kine WHERE name = '${COMPACT_KEY}'`)
+    this.#head = query(
+      `SELECT ${ENTRY}, k.deleted FROM kine AS k WHERE name = ? AND id <= ? ORDER BY id DESC LIMIT 1`,
+    )
+    this.#list = query(`SELECT ${ENTRY} ${LIVE} ORDER BY k.name LIMIT ?`)
+    this.#count = query(`SELECT COUNT(*) ${LIVE}`)
+    this.#changes = query(
+      `SELECT ${CHANGE} FROM kine
+       WHERE id > ? AND id <= ? AND +name >= ? AND +name < ? ORDER BY id`,
+    )
+    this.#rows = query(
+      `SELECT id, name, value, old_value FROM kine
+       WHERE id > ? AND id <= ? AND +name <> '${COMPACT_KEY}' ORDER BY id LIMIT ?`,
+    )
+    this.#leased = query(
+      `SELECT name, id, lease FROM kine WHERE id > ? AND id <= ? AND lease > 0 AND +deleted = 0`,
+    )
+    this.#insert = query(
+      `INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)
+       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, (SELECT value FROM kine WHERE id = ?5))`,
+    )
+    this.#replace = {
+      value: query("UPDATE kine SET value = ? WHERE id = ? AND value = ?"),
+      previous: query("UPDATE kine SET old_value = ? WHERE id = ? AND old_value = ?"),
+    }
+    this.#forget = query(
+      `DELETE FROM kine WHERE id IN (
+         SELECT prev_revision FROM kine
+         WHERE id > ?1 AND id <= ?2 AND name <> '${COMPACT_KEY}' AND prev_revision <> 0
+         UNION SELECT id FROM kine WHERE id > ?1 AND id <= ?2 AND deleted <> 0)`,
+    )
+    this.#setCompacted = query(
+      `UPDATE kine SET prev_revision = MAX(prev_revision, ?) WHERE name = '${COMPACT_KEY}'`,
+    )
+  }
+
+  revision(): number {
+    return integer(first(this.#revision.get()))
+  }
+
+  compacted(): number {
+    return integer(first(this.#compacted.get()))
+  }
+
+  head(key: string, revision = NEWEST): Head | undefined {
+    const row = columns(this.#head.get(key, revision))
+    return row && { entry: toEntry(row), deleted: integer(row[5]) === 1 }
+  }
+
+  /** The live entry now. */
+  live(key: string): Entry | undefined {
+    const head = this.head(key)
+    return head?.deleted === false ? head.entry : undefined
+  }
+
+  list({ start, end }: KeyRange, at: { revision: number; limit: number }): Entry[] {
+    const { revision, limit } = at
+    return this.#list.all(start, end, revision, revision, limit).map((row) => toEntry(array(row)))
+  }
+
+  count({ start, end }: KeyRange, revision = NEWEST): number {
+    return integer(first(this.#count.get(start, end, revision, revision)))
+  }
+
+  /** Changes of a range with `after` < revision ≤ `upTo`, and the revision they reach to. */
+  changes(
+    { start, end }: KeyRange,
+    span: { after: number; upTo: number },
+  ): { changes: Change[]; upTo: number } {
+    const changes: Change[] = []
+    let bytes = 0
+    for (const row of this.#changes.iterate(span.after, span.upTo, start, end)) {
+      const change = toChange(array(row))
+      if (change === undefined) continue
+      changes.push(change)
+      bytes += (change.value?.length ?? 0) + (change.previous?.length ?? 0)
+      if (bytes > BATCH_BYTES_MAX) return { changes, upTo: change.revision }
+    }
+    return { changes, upTo: span.upTo }
+  }
+
+  rows({ after, upTo, limit }: { after: number; upTo: number; limit: number }): Row[] {
+    const rows: Row[] = []
+    let bytes = 0
+    for (const columns of this.#rows.iterate(after, upTo, limit)) {
+      const row = toRow(array(columns))
+      rows.push(row)
+      bytes += (row.value?.length ?? 0) + (row.previous?.length ?? 0)
+      if (bytes > BATCH_BYTES_MAX) break
+    }
+    return rows
+  }
+
+  leased({ after, upTo }: { after: number; upTo: number }): Leased[] {
+    return this.#leased.all(after, upTo).map((row) => {
+      const [key, revision, ttlSeconds] = array(row)
+      return { key: text(key), revision: integer(revision), ttlSeconds: integer(ttlSeconds) }
+    })
+  }
+
+  /** `tombstone`: id of the row that deleted the key before, 0 where there is none. */
+  create(key: string, { value, ttl, tombstone }: Created): number {
+    return Number(this.#insert.run(key, 1, 0, 0, tombstone, ttl, value).lastInsertRowid)
+  }
+
+  update(replaced: Entry, { value, ttl }: { value: Uint8Array; ttl: number }): number {
+    const { key, createRevision, revision } = replaced
+    return Number(this.#insert.run(key, 0, 0, createRevision, revision, ttl, value).lastInsertRowid)
+  }
+
+  delete({ key, revision }: Entry): number {
+    return Number(this.#insert.run(key, 0, 1, 0, revision, 0, null).lastInsertRowid)
+  }
+
+  /** Whether the row still held the bytes that were read. */
+  replace({ revision, column, expected, replacement }: Replacement): boolean {
+    return this.#replace[column].run(replacement, revision, expected).changes === 1
+  }
+
+  /** kine's delete set for the revisions above the compacted one up to `revision`: what they replaced, and tombstones. */
+  compact(revision: number): void {
+    this.#forget.run(this.compacted(), revision)
+    this.#setCompacted.run(revision)
+  }
+}
+
+interface Created {
+  readonly value: Uint8Array
+  readonly ttl: number
+  readonly tombstone: number
+}
+
+/** node:sqlite's types do not know setReturnArrays. */
+const array = (row: unknown): Columns => (Array.isArray(row) ? row : bug("a row is not an array"))
+const columns = (row: unknown): Columns | undefined => (row === undefined ? row : array(row))
+const first = (row: unknown): SQLOutputValue | undefined => columns(row)?.[0]

@@ -1,0 +1,321 @@
+/** The datastore on SQLite: kine's table in one file, written by this process alone.
+ *
+ *  SQLite runs in the main thread. Reads take microseconds; writes wait for the end of the event loop's turn and share one
+ *  transaction (sqlite-commit.ts), so the loop stands still for one sync to the disk however many there are. Nothing
+ *  interleaves with a synchronous transaction: what a read sees is always committed and durable. */
+import { bug, KnownError } from "../errors.ts"
+import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
+import { CommitQueue } from "./sqlite-commit.ts"
+import { storeError } from "./sqlite-errors.ts"
+import { checkpoint, openFile, removeResidue } from "./sqlite-file.ts"
+import { KineTable, keyRange } from "./sqlite-kine.ts"
+import { RecordTable } from "./sqlite-records.ts"
+import type {
+  Change,
+  Create,
+  Delete,
+  Entry,
+  Page,
+  RecordName,
+  RecordStep,
+  Replacement,
+  Row,
+  StepResult,
+  Store,
+  StoredRecord,
+  Update,
+  WatchOptions,
+  Write,
+  WriteResult,
+} from "./store.ts"
+import { WatchHub } from "./watch-hub.ts"
+
+/** Revisions looked at in one step of compaction, or of the search for entries with a time to live. */
+const STEP_REVISIONS = 500
+const EXPIRY_RETRY_SECONDS = 10
+const REMAINING_MEMO_MAX = 64
+
+export interface SqliteOptions {
+  readonly path: string
+  /** Called with what nobody else hears of: a failure in the background. */
+  readonly warn?: (message: string, error: unknown) => void
+  readonly schedule?: Schedule
+}
+
+export function openSqlite(options: SqliteOptions): Store {
+  try {
+    return new SqliteStore(options)
+  } catch (error) {
+    throw storeError(options.path, error)
+  }
+}
+
+const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+class SqliteStore implements Store {
+  readonly #path: string
+  readonly #warn: (message: string, error: unknown) => void
+  readonly #db: ReturnType<typeof openFile>
+  readonly #kine: KineTable
+  readonly #records: RecordTable
+  readonly #queue: CommitQueue
+  readonly #hub: WatchHub
+  readonly #expiry: Expiry
+  readonly #recordWakers = new Set<() => void>()
+  /** Entries beyond a page that was given out, by where it ended: the next page need not count again. */
+  readonly #remaining = new Map<string, number>()
+  #closed = false
+
+  constructor({ path, warn = () => {}, schedule = systemSchedule }: SqliteOptions) {
+    this.#path = path
+    this.#warn = warn
+    this.#db = openFile(path)
+    const kine = new KineTable(this.#db)
+    this.#kine = kine
+    this.#records = new RecordTable(this.#db)
+    const read = (prefix: string, span: { after: number; upTo: number }) =>
+      this.#reading(() => kine.changes(keyRange(prefix), span))
+    this.#hub = new WatchHub({ compacted: () => kine.compacted(), read }, kine.revision())
+    const committed = (changes: readonly Change[]): void => this.#hub.publish(changes)
+    this.#queue = new CommitQueue({ db: this.#db, path, committed })
+    this.#expiry = new Expiry(schedule, (key, revision) => void this.#expire(key, revision))
+    void this.#findLeased()
+  }
+
+  async get(
+    key: string,
+    revision?: number,
+  ): Promise<{ entry: Entry | undefined; revision: number }> {
+    return this.#reading(() => {
+      const at = this.#readable(revision)
+      const head = this.#kine.head(key, at)
+      return { entry: head?.deleted === false ? head.entry : undefined, revision: at }
+    })
+  }
+
+  async list(range: Parameters<Store["list"]>[0]): Promise<Page> {
+    const { prefix, after, limit = Number.MAX_SAFE_INTEGER } = range
+    return this.#reading(() => {
+      const revision = this.#readable(range.revision)
+      const entries = this.#kine.list(keyRange(prefix, after), { revision, limit })
+      const remaining =
+        entries.length < limit ? 0 : this.#beyond({ prefix, after, revision }, entries)
+      return { entries, revision, remaining }
+    })
+  }
+
+  async count(prefix: string): Promise<number> {
+    return this.#reading(() => this.#kine.count(keyRange(prefix)))
+  }
+
+  async create(write: Create): Promise<WriteResult> {
+    const { key, ttlSeconds: ttl = 0 } = write
+    const value = Buffer.from(write.value)
+    const result = await this.#write(write, (changes) => {
+      const head = this.#kine.head(key)
+      if (head?.deleted === false) return { outcome: "conflict", current: head.entry }
+      const tombstone = head?.entry.revision ?? 0
+      const revision = this.#kine.create(key, { value, ttl, tombstone })
+      changes.push({ type: "create", key, revision, value })
+      return { outcome: "done", revision }
+    })
+    if (result.outcome === "done") this.#expiry.track({ key, ttlSeconds: ttl, ...result })
+    return result
+  }
+
+  async update(write: Update): Promise<WriteResult> {
+    const { key, ttlSeconds: ttl = 0 } = write
+    const value = Buffer.from(write.value)
+    const result = await this.#write(write, (changes) => {
+      const current = this.#kine.live(key)
+      if (current?.revision !== write.expected) return { outcome: "conflict", current }
+      const revision = this.#kine.update(current, { value, ttl })
+      changes.push({ type: "update", key, revision, value, previous: current.value })
+      return { outcome: "done", revision }
+    })
+    if (result.outcome === "done") this.#expiry.track({ key, ttlSeconds: ttl, ...result })
+    return result
+  }
+
+  async delete(write: Delete): Promise<WriteResult> {
+    const { key } = write
+    const result = await this.#write(write, (changes) => {
+      const current = this.#kine.live(key)
+      if (current?.revision !== write.expected) return { outcome: "conflict", current }
+      const revision = this.#kine.delete(current)
+      changes.push({ type: "delete", key, revision, previous: current.value })
+      return { outcome: "done", revision }
+    })
+    if (result.outcome === "done") this.#expiry.forget(key)
+    return result
+  }
+
+  watch(options: WatchOptions): AsyncIterable<readonly Change[]> {
+    return this.#hub.watch(options)
+  }
+
+  async revision(): Promise<number> {
+    return this.#reading(() => this.#kine.revision())
+  }
+
+  async compactedRevision(): Promise<number> {
+    return this.#reading(() => this.#kine.compacted())
+  }
+
+  async compact(revision: number): Promise<void> {
+    const now = await this.revision()
+    if (revision > now) throw futureRevision(revision, now)
+    while ((await this.compactedRevision()) < revision) {
+      await this.#queue.submit(() => {
+        const next = Math.min(revision, this.#kine.compacted() + STEP_REVISIONS)
+        this.#kine.compact(next)
+      })
+    }
+    this.#reading(() => checkpoint(this.#db))
+  }
+
+  async record(name: RecordName): Promise<StoredRecord | undefined> {
+    return this.#reading(() => this.#records.record(name))
+  }
+
+  async fence(): Promise<string | undefined> {
+    return this.#reading(() => this.#records.fence())
+  }
+
+  async step(step: RecordStep): Promise<StepResult> {
+    const result = await this.#queue.submit((): StepResult => {
+      if (!this.#records.step(step)) return { outcome: "conflict" }
+      return { outcome: "done", revision: this.#kine.revision() }
+    })
+    if (result.outcome === "done") for (const wake of this.#recordWakers) wake()
+    return result
+  }
+
+  async *watchRecords(signal: AbortSignal): AsyncGenerator<void, void> {
+    let changed = Promise.withResolvers<void>()
+    const wake = (): void => changed.resolve()
+    this.#recordWakers.add(wake)
+    signal.addEventListener("abort", wake, { once: true })
+    try {
+      while (!signal.aborted && !this.#closed) {
+        await changed.promise
+        changed = Promise.withResolvers<void>()
+        if (!signal.aborted && !this.#closed) yield
+      }
+    } finally {
+      this.#recordWakers.delete(wake)
+      signal.removeEventListener("abort", wake)
+    }
+  }
+
+  async rows(range: { after: number; upTo: number; limit: number }): Promise<Row[]> {
+    return this.#reading(() => this.#kine.rows(range))
+  }
+
+  rewrite(
+    fence: string,
+    replacements: readonly Replacement[],
+  ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }> {
+    return this.#queue.submit(() => {
+      if (this.#records.fence() !== fence) return { outcome: "fenced" }
+      let replaced = 0
+      for (const replacement of replacements) {
+        if (this.#kine.replace(replacement)) replaced += 1
+      }
+      this.#hub.forget()
+      return { outcome: "done", replaced }
+    })
+  }
+
+  async scrub(): Promise<void> {
+    this.#queue.flush()
+    this.#hub.forget()
+    this.#reading(() => removeResidue(this.#db, this.#path))
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#queue.close()
+    this.#closed = true
+    this.#expiry.close()
+    this.#hub.close()
+    for (const wake of this.#recordWakers) wake()
+    this.#db.close()
+  }
+
+  #write({ fence }: Write, change: (changes: Change[]) => WriteResult): Promise<WriteResult> {
+    return this.#queue.submit((changes) => {
+      if (fence !== undefined && this.#records.fence() !== fence) return { outcome: "fenced" }
+      return change(changes)
+    })
+  }
+
+  #reading<T>(read: () => T): T {
+    if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
+    try {
+      return read()
+    } catch (error) {
+      throw storeError(this.#path, error)
+    }
+  }
+
+  /** The revision to answer at: `revision`, or the newest. */
+  #readable(revision: number | undefined): number {
+    const now = this.#kine.revision()
+    if (revision === undefined || revision === now) return now
+    if (revision > now) throw futureRevision(revision, now)
+    const compacted = this.#kine.compacted()
+    if (revision >= compacted) return revision
+    const seen = `revision ${revision} is compacted, history begins at ${compacted}`
+    throw new KnownError("Compacted", seen)
+  }
+
+  /** How many entries follow a full page. What is live at a revision never changes, so one count serves all pages. */
+  #beyond(
+    { prefix, after, revision }: { prefix: string; after: string | undefined; revision: number },
+    entries: readonly Entry[],
+  ): number {
+    const last = entries.at(-1)?.key ?? bug("a full page without entries")
+    const place = (key: string | undefined): string => JSON.stringify([revision, prefix, key])
+    const known = this.#remaining.get(place(after))
+    const remaining =
+      known === undefined
+        ? this.#kine.count(keyRange(prefix, last), revision)
+        : known - entries.length
+    this.#remaining.set(place(last), remaining)
+    const [oldest] = this.#remaining.keys()
+    if (this.#remaining.size > REMAINING_MEMO_MAX && oldest !== undefined) {
+      this.#remaining.delete(oldest)
+    }
+    return remaining
+  }
+
+  /** Starts the clocks of the entries that an earlier process left. One that was replaced meanwhile is no harm: the
+   *  delete compares the revision. */
+  async #findLeased(): Promise<void> {
+    try {
+      const newest = this.#kine.revision()
+      for (let after = 0; after < newest; after += STEP_REVISIONS) {
+        await nextTurn()
+        if (this.#closed) return
+        const span = { after, upTo: Math.min(newest, after + STEP_REVISIONS) }
+        for (const leased of this.#kine.leased(span)) this.#expiry.track(leased)
+      }
+    } catch (error) {
+      this.#warn("entries with a time to live could not be listed", storeError(this.#path, error))
+    }
+  }
+
+  async #expire(key: string, expected: number): Promise<void> {
+    try {
+      await this.delete({ key, expected, fence: undefined })
+    } catch (error) {
+      if (this.#closed) return
+      this.#warn(`${key} could not be removed at the end of its life`, error)
+      this.#expiry.track({ key, revision: expected, ttlSeconds: EXPIRY_RETRY_SECONDS })
+    }
+  }
+}
+
+const futureRevision = (revision: number, now: number): KnownError =>
+  new KnownError("FutureRevision", `revision ${revision} is not reached, the newest is ${now}`)

@@ -1,0 +1,141 @@
+/** Watching a log of changes that this process alone writes.
+ *
+ *  A watcher is a position in the log, not a queue: it reads from there at its own pace, from the changes of the last
+ *  moments where these reach back far enough, else from the store. So a slow reader costs no memory, and falls out only
+ *  when compaction passes it. */
+import { KnownError } from "../errors.ts"
+import type { Change, WatchOptions } from "./store.ts"
+
+const RECENT_CHANGES_MAX = 4_096
+const RECENT_BYTES_MAX = 16 << 20
+/** Revisions looked at before other work gets its turn. */
+const STRIDE = 1_000
+
+export interface ChangeLog {
+  compacted(): number
+  /** Changes under `prefix` with `after` < revision ≤ `upTo`, and the revision they reach to (it may stop early). */
+  read(prefix: string, span: { after: number; upTo: number }): { changes: Change[]; upTo: number }
+}
+
+/** A watcher that has seen everything and sleeps. */
+interface Sleeper {
+  readonly prefix: string
+  position: number
+  readonly wake: () => void
+}
+
+export class WatchHub {
+  readonly #log: ChangeLog
+  readonly #sleepers = new Set<Sleeper>()
+  /** Every change above `#recentAfter`, in order. */
+  #recent: Change[] = []
+  #recentBytes = 0
+  #recentAfter: number
+  #newest: number
+  #closed = false
+
+  constructor(log: ChangeLog, newest: number) {
+    this.#log = log
+    this.#newest = newest
+    this.#recentAfter = newest
+  }
+
+  /** Takes committed changes, in order. */
+  publish(changes: readonly Change[]): void {
+    const last = changes.at(-1)
+    if (last === undefined) return
+    this.#newest = last.revision
+    for (const change of changes) {
+      this.#recent.push(change)
+      this.#recentBytes += sizeBytes(change)
+    }
+    while (this.#recent.length > RECENT_CHANGES_MAX || this.#recentBytes > RECENT_BYTES_MAX) {
+      this.#dropOlderHalf()
+    }
+    for (const sleeper of this.#sleepers) {
+      const meant = changes.some(
+        ({ key, revision }) => revision > sleeper.position && key.startsWith(sleeper.prefix),
+      )
+      if (meant) sleeper.wake()
+      else sleeper.position = Math.max(sleeper.position, last.revision)
+    }
+  }
+
+  /** Lets go of stored bytes, after they were rewritten in place. */
+  forget(): void {
+    this.#recent = []
+    this.#recentBytes = 0
+    this.#recentAfter = this.#newest
+  }
+
+  async *watch({ prefix, after, signal }: WatchOptions): AsyncGenerator<readonly Change[], void> {
+    let position = after
+    this.#refuseGap(position, "Compacted")
+    while (!signal.aborted) {
+      if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
+      const batch = this.#read(prefix, position)
+      position = batch.upTo
+      if (batch.changes.length > 0) yield batch.changes
+      else if (position < this.#newest) await new Promise(setImmediate)
+      else position = await this.#sleep(prefix, position, signal)
+    }
+  }
+
+  close(): void {
+    this.#closed = true
+    for (const { wake } of this.#sleepers) wake()
+  }
+
+  #refuseGap(position: number, code: "Compacted" | "SlowWatcher"): void {
+    const compacted = this.#log.compacted()
+    if (position >= compacted) return
+    const seen = `the watch stands at revision ${position}, history begins after ${compacted}`
+    throw new KnownError(code, seen)
+  }
+
+  #read(prefix: string, after: number): { changes: readonly Change[]; upTo: number } {
+    const upTo = Math.max(after, Math.min(after + STRIDE, this.#newest))
+    if (after < this.#recentAfter) {
+      this.#refuseGap(after, "SlowWatcher")
+      return this.#log.read(prefix, { after, upTo })
+    }
+    const from = firstAbove(this.#recent, after)
+    const to = firstAbove(this.#recent, upTo)
+    const changes = this.#recent.slice(from, to).filter(({ key }) => key.startsWith(prefix))
+    return { changes, upTo }
+  }
+
+  async #sleep(prefix: string, position: number, signal: AbortSignal): Promise<number> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const sleeper: Sleeper = { prefix, position, wake: resolve }
+    this.#sleepers.add(sleeper)
+    signal.addEventListener("abort", sleeper.wake, { once: true })
+    try {
+      await promise
+    } finally {
+      this.#sleepers.delete(sleeper)
+      signal.removeEventListener("abort", sleeper.wake)
+    }
+    return sleeper.position
+  }
+
+  #dropOlderHalf(): void {
+    const dropped = this.#recent.splice(0, Math.ceil(this.#recent.length / 2))
+    for (const change of dropped) this.#recentBytes -= sizeBytes(change)
+    this.#recentAfter = dropped.at(-1)?.revision ?? this.#recentAfter
+  }
+}
+
+const sizeBytes = ({ value, previous }: Change): number =>
+  (value?.length ?? 0) + (previous?.length ?? 0)
+
+/** Index of the first change with a revision above `revision`, by bisection. */
+function firstAbove(changes: readonly Change[], revision: number): number {
+  let [low, high] = [0, changes.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((changes[middle]?.revision ?? Number.POSITIVE_INFINITY) <= revision) low = middle + 1
+    else high = middle
+  }
+  return low
+}

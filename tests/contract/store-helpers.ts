@@ -1,0 +1,96 @@
+import { expect } from "vitest"
+import { KnownError } from "../../src/errors.ts"
+import type { Change, Store, WriteResult } from "../../src/store/store.ts"
+
+/** All keys of the contract's tests begin with this: a store may hold rows of its own elsewhere. */
+export const ROOT = "/registry/contract/"
+export const key = (name: string): string => `${ROOT}${name}`
+export const bytes = (text: string): Buffer => Buffer.from(text)
+
+/** The revision of a write that had to succeed. */
+export function done(result: WriteResult): number {
+  if (result.outcome !== "done") throw new Error(`expected done, saw ${result.outcome}`)
+  return result.revision
+}
+
+export const create = async (store: Store, name: string, text: string): Promise<number> =>
+  done(await store.create({ key: key(name), value: bytes(text), fence: undefined }))
+
+export const update = async (
+  store: Store,
+  name: string,
+  change: { expected: number; text: string },
+): Promise<number> => {
+  const { expected, text } = change
+  return done(
+    await store.update({ key: key(name), value: bytes(text), expected, fence: undefined }),
+  )
+}
+
+export const remove = async (store: Store, name: string, expected: number): Promise<number> =>
+  done(await store.delete({ key: key(name), expected, fence: undefined }))
+
+/** The code of the KnownError that `action` ends in. */
+export async function failure(action: Promise<unknown>): Promise<string> {
+  try {
+    await action
+  } catch (error) {
+    if (error instanceof KnownError) return error.code
+    throw error
+  }
+  return "no failure"
+}
+
+/** The live keys and values under the contract's root, as text. */
+export async function live(store: Store, revision?: number): Promise<Record<string, string>> {
+  const page = await store.list(
+    revision === undefined ? { prefix: ROOT } : { prefix: ROOT, revision },
+  )
+  return Object.fromEntries(
+    page.entries.map((entry) => [entry.key.slice(ROOT.length), entry.value.toString()]),
+  )
+}
+
+export async function setFence(store: Store, next: string): Promise<void> {
+  const expected = (await store.fence()) ?? null
+  expect((await store.step({ compare: [], fence: { expected, next } })).outcome).toBe("done")
+}
+
+/** A change as one line: `update a 7 old→new`. */
+export function line({ type, key: name, revision, value, previous }: Change): string {
+  const before = previous === undefined ? "" : previous.toString()
+  const after = value === undefined ? "" : value.toString()
+  return `${type} ${name.slice(ROOT.length)} ${revision} ${before}→${after}`
+}
+
+/** The first `count` changes after a revision; fails when they take longer than a few seconds. */
+export async function watched(
+  store: Store,
+  range: { after: number; count: number; prefix?: string },
+): Promise<Change[]> {
+  const { after, count, prefix = ROOT } = range
+  const seen: Change[] = []
+  const signal = AbortSignal.timeout(8_000)
+  if (count === 0) return seen
+  for await (const batch of store.watch({ prefix, after, signal })) {
+    seen.push(...batch)
+    if (seen.length >= count) return seen
+  }
+  throw new Error(`saw ${seen.length} of ${count} changes: ${seen.map(line).join(", ")}`)
+}
+
+/** Every row of the store, read in batches. */
+export async function allRows(
+  store: Store,
+  limit = 100,
+): Promise<Awaited<ReturnType<Store["rows"]>>> {
+  const upTo = await store.revision()
+  const rows: Awaited<ReturnType<Store["rows"]>> = []
+  for (let after = 0; ; ) {
+    const batch = await store.rows({ after, upTo, limit })
+    const last = batch.at(-1)
+    if (last === undefined) return rows
+    rows.push(...batch)
+    after = last.revision
+  }
+}

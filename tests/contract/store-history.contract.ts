@@ -1,0 +1,196 @@
+import { expect } from "vitest"
+import type { Check } from "./store.contract.ts"
+import {
+  allRows,
+  bytes,
+  create,
+  failure,
+  key,
+  live,
+  ROOT,
+  remove,
+  setFence,
+  update,
+  watched,
+} from "./store-helpers.ts"
+
+export function historyContract(check: Check): void {
+  check("every past revision reads as it was", async (store) => {
+    const one = await create(store, "a", "one")
+    const two = await update(store, "a", { expected: one, text: "two" })
+    const three = await create(store, "b", "bee")
+    const four = await remove(store, "a", two)
+    const five = await create(store, "a", "five")
+    expect(await live(store, one)).toEqual({ a: "one" })
+    expect(await live(store, two)).toEqual({ a: "two" })
+    expect(await live(store, three)).toEqual({ a: "two", b: "bee" })
+    expect(await live(store, four)).toEqual({ b: "bee" })
+    expect(await live(store, five)).toEqual({ a: "five", b: "bee" })
+    const past = await store.get(key("a"), two)
+    expect(past).toMatchObject({
+      revision: two,
+      entry: { revision: two, createRevision: one, value: bytes("two") },
+    })
+    expect((await store.get(key("a"), four)).entry).toBeUndefined()
+    expect((await store.get(key("b"), two)).entry).toBeUndefined()
+  })
+
+  check("a revision that is not reached is refused", async (store) => {
+    const revision = (await create(store, "a", "one")) + 1
+    expect(await failure(store.get(key("a"), revision))).toBe("FutureRevision")
+    expect(await failure(store.list({ prefix: ROOT, revision }))).toBe("FutureRevision")
+    expect(await failure(store.compact(revision))).toBe("FutureRevision")
+  })
+
+  check("rows are the whole history in order, tombstones included", async (store) => {
+    const one = await create(store, "a", "one")
+    const two = await update(store, "a", { expected: one, text: "two" })
+    const three = await remove(store, "a", two)
+    const four = await create(store, "a", "four")
+    const rows = await allRows(store, 2)
+    const ours = rows.filter((row) => row.key === key("a"))
+    const [first, second] = [bytes("one"), bytes("two")]
+    expect(ours).toEqual([
+      { revision: one, key: key("a"), value: first, previous: undefined },
+      { revision: two, key: key("a"), value: second, previous: first },
+      { revision: three, key: key("a"), value: undefined, previous: second },
+      { revision: four, key: key("a"), value: bytes("four"), previous: undefined },
+    ])
+    expect(await store.rows({ after: one, upTo: three, limit: 10 })).toEqual(ours.slice(1, 3))
+    expect(await store.rows({ after: one, upTo: three, limit: 1 })).toEqual(ours.slice(1, 2))
+  })
+
+  check("rewriting replaces bytes in place, without a revision or an event", async (store) => {
+    await setFence(store, "f1")
+    const after = await store.revision()
+    const one = await create(store, "a", "one")
+    const two = await update(store, "a", { expected: one, text: "two" })
+    const result = await store.rewrite("f1", [
+      { revision: one, column: "value", expected: bytes("one"), replacement: bytes("ONE!") },
+      { revision: two, column: "previous", expected: bytes("one"), replacement: bytes("ONE!") },
+      { revision: two, column: "value", expected: bytes("two"), replacement: bytes("TWO!") },
+    ])
+    expect(result).toEqual({ outcome: "done", replaced: 3 })
+    expect(await store.revision()).toBe(two)
+    expect(await store.get(key("a"))).toMatchObject({
+      entry: { revision: two, value: bytes("TWO!") },
+    })
+    expect((await store.get(key("a"), one)).entry?.value).toEqual(bytes("ONE!"))
+    const changes = await watched(store, { after, count: 2 })
+    expect(changes).toEqual([
+      { type: "create", key: key("a"), revision: one, value: bytes("ONE!") },
+      {
+        type: "update",
+        key: key("a"),
+        revision: two,
+        value: bytes("TWO!"),
+        previous: bytes("ONE!"),
+      },
+    ])
+  })
+
+  check("rewriting passes over what changed since it was read", async (store) => {
+    await setFence(store, "f1")
+    const one = await create(store, "a", "one")
+    const two = await create(store, "b", "two")
+    const missing = (await store.revision()) + 100
+    const x = bytes("x")
+    const result = await store.rewrite("f1", [
+      { revision: one, column: "value", expected: bytes("other"), replacement: x },
+      { revision: one, column: "previous", expected: bytes("one"), replacement: x },
+      { revision: missing, column: "value", expected: bytes("one"), replacement: x },
+      { revision: two, column: "value", expected: bytes("two"), replacement: x },
+    ])
+    expect(result).toEqual({ outcome: "done", replaced: 1 })
+    expect(await live(store)).toEqual({ a: "one", b: "x" })
+  })
+
+  check("rewriting under another fence replaces nothing", async (store) => {
+    const revision = await create(store, "a", "one")
+    const replacement = {
+      revision,
+      column: "value",
+      expected: bytes("one"),
+      replacement: bytes("x"),
+    } as const
+    expect(await store.rewrite("f1", [replacement])).toEqual({ outcome: "fenced" })
+    await setFence(store, "f1")
+    await setFence(store, "f2")
+    expect(await store.rewrite("f1", [replacement])).toEqual({ outcome: "fenced" })
+    expect(await live(store)).toEqual({ a: "one" })
+  })
+
+  check("scrubbing changes nothing that can be read", async (store) => {
+    const one = await create(store, "a", "one")
+    await update(store, "a", { expected: one, text: "two" })
+    const rows = await allRows(store)
+    await store.scrub()
+    expect(await allRows(store)).toEqual(rows)
+    expect(await create(store, "b", "bee")).toBeGreaterThan(rows.at(-1)?.revision ?? 0)
+  })
+}
+
+export function compactionContract(check: Check): void {
+  check("compaction forgets what was replaced and keeps what lives", async (store) => {
+    const one = await create(store, "a", "one")
+    const two = await update(store, "a", { expected: one, text: "two" })
+    const gone = await create(store, "gone", "x")
+    const tombstone = await remove(store, "gone", gone)
+    const last = await create(store, "b", "bee")
+    await store.compact(tombstone)
+    expect(await store.compactedRevision()).toBe(tombstone)
+    expect(await store.revision()).toBe(last)
+    expect(await live(store)).toEqual({ a: "two", b: "bee" })
+    expect(await live(store, tombstone)).toEqual({ a: "two" })
+    const rows = (await allRows(store)).filter((row) => row.key.startsWith(ROOT))
+    expect(rows.map((row) => row.revision)).toEqual([two, last])
+  })
+
+  check("what is older than the compacted revision is refused", async (store) => {
+    const one = await create(store, "a", "one")
+    const two = await update(store, "a", { expected: one, text: "two" })
+    await store.compact(two)
+    expect(await failure(store.get(key("a"), one))).toBe("Compacted")
+    expect(await failure(store.list({ prefix: ROOT, revision: one }))).toBe("Compacted")
+    expect(await failure(watched(store, { after: one, count: 1 }))).toBe("Compacted")
+    expect((await store.get(key("a"), two)).entry?.value).toEqual(bytes("two"))
+  })
+
+  check("compaction to an older revision does nothing", async (store) => {
+    const one = await create(store, "a", "one")
+    const two = await update(store, "a", { expected: one, text: "two" })
+    await store.compact(two)
+    await store.compact(one)
+    await store.compact(two)
+    expect(await store.compactedRevision()).toBe(two)
+    expect(await live(store)).toEqual({ a: "two" })
+  })
+
+  check("a compacted key can be created, changed and deleted again", async (store) => {
+    const one = await create(store, "a", "one")
+    await store.compact(await remove(store, "a", one))
+    const two = await create(store, "a", "two")
+    const three = await update(store, "a", { expected: two, text: "three" })
+    await store.compact(three)
+    await store.compact(await remove(store, "a", three))
+    await create(store, "a", "four")
+    expect(await live(store)).toEqual({ a: "four" })
+  })
+
+  check("compaction of a long history leaves every live entry", async (store) => {
+    const names = Array.from({ length: 40 }, (_, index) => `n${index}`)
+    const revisions = await Promise.all(names.map((name) => create(store, name, "0")))
+    for (let round = 1; round <= 60; round += 1) {
+      const updates = names.map((name, index) =>
+        update(store, name, { expected: revisions[index] ?? 0, text: `${round}` }),
+      )
+      revisions.splice(0, names.length, ...(await Promise.all(updates)))
+    }
+    const compacting = store.compact(await store.revision())
+    const during = create(store, "during", "x")
+    await Promise.all([compacting, during])
+    const rows = (await allRows(store)).filter((row) => row.key.startsWith(ROOT))
+    expect(rows.map((row) => row.revision)).toEqual([...revisions, await during])
+    expect(new Set(Object.values(await live(store)))).toEqual(new Set(["60", "x"]))
+  })
+}
