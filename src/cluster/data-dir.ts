@@ -1,0 +1,119 @@
+/** Where a server's files lie, named as K3s names them, and the lock that lets one server at a time have them. */
+import { chmodSync } from "node:fs"
+import { join } from "node:path"
+import { pid } from "node:process"
+import { DatabaseSync } from "node:sqlite"
+import { KnownError } from "../errors.ts"
+import { linkDurably, makeDir, makePrivateDir, readIfPresent, writeDurably } from "./files.ts"
+
+/** Names other programs look for (K3s, its users' scripts): never change one. */
+export function dataDirPaths(dataDir: string) {
+  const server = join(dataDir, "server")
+  const cred = join(server, "cred")
+  const tls = join(server, "tls")
+  const db = join(server, "db")
+  const pair = (name: string) => ({
+    cert: join(tls, `${name}.crt`),
+    key: join(tls, `${name}.key`),
+  })
+  return {
+    dataDir,
+    server,
+    cred,
+    tls,
+    db,
+    token: join(server, "token"),
+    /** A token that is about to take the other's place; ours, not K3s'. */
+    nextToken: join(server, "token.next"),
+    nextToken: join(server, "token.next"),
+    nodeToken: join(server, "node-token"),
+    encryptionConfig: join(cred, "encryption-config.json"),
+    encryptionState: join(cred, "encryption-state.json"),
+    serverCa: pair("server-ca"),
+    clientCa: pair("client-ca"),
+    serving: pair("serving-kube-apiserver"),
+    admin: pair("client-admin"),
+    state: join(db, "state.db"),
+    lock: join(server, "lock.db"),
+    holder: join(server, "lock.pid"),
+  } as const
+}
+
+export type DataDirPaths = ReturnType<typeof dataDirPaths>
+
+/** The locked directory. `release` is for a server that stops inside a living process; the end of the process, however
+ *  it comes, releases as well. */
+export interface DataDir {
+  readonly paths: DataDirPaths
+  release(): void
+}
+
+/** The garbage collector closes a database that nobody holds, and with it the lock would go. */
+const held = new Set<DatabaseSync>()
+
+/** How long to wait for a server that is just ending, or just writing down who it is. */
+const WAIT_MS = 250
+
+/** Makes the directories and takes the lock. Throws KnownError DataDirInUse while another server has it.
+ *
+ *  The lock is SQLite's own exclusive lock on an empty database: the kernel drops it with the process, so none is ever
+ *  stale. On POSIX *any* close of a file drops the locks of its process: nothing else here may open `lock.db`. */
+export function openDataDir(dataDir: string, { now }: { readonly now: Date }): DataDir {
+  const paths = dataDirPaths(dataDir)
+  makeDir(dataDir)
+  for (const own of [paths.server, paths.cred, paths.tls, paths.db]) makePrivateDir(own)
+  const lock = takeLock(paths)
+  held.add(lock)
+  writeDurably(paths.holder, `${pid} ${now.toISOString()}\n`)
+  return {
+    paths,
+    release() {
+      if (held.delete(lock)) lock.close()
+    },
+  }
+}
+
+function takeLock(paths: DataDirPaths): DatabaseSync {
+  let lock: DatabaseSync | undefined
+  try {
+    lock = new DatabaseSync(paths.lock, { timeout: WAIT_MS })
+    chmodSync(paths.lock, 0o600)
+    lock.exec("BEGIN EXCLUSIVE")
+    return lock
+  } catch (error) {
+    lock?.close()
+    if (!(error instanceof Error)) throw error
+    if ("errcode" in error && error.errcode === SQLITE_BUSY) {
+      throw new KnownError("DataDirInUse", `${paths.dataDir} is in use by ${holder(paths)}`)
+    }
+    const message = `cannot lock ${paths.lock}: ${error.message}`
+    throw new KnownError("FilesUnreadable", message, { cause: error })
+  }
+}
+
+const SQLITE_BUSY = 5
+
+/** The note beside the lock may be missing or older than the lock (kill -9): it is only believed about a living process. */
+function holder(paths: DataDirPaths): string {
+  const note = /^(\d+) (\S+)\n$/.exec(readIfPresent(paths.holder) ?? "")
+  if (note === null || !alive(Number(note[1]))) return "another process"
+  return `the server with pid ${note[1]}, started ${note[2]}`
+}
+
+function alive(process: number): boolean {
+  try {
+    return globalThis.process.kill(process, 0)
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM"
+  }
+}
+
+/** The token of this directory without its line end, or null where none was written yet. */
+export const readToken = (paths: DataDirPaths): string | null =>
+  readIfPresent(paths.token)?.trim() ?? null
+
+/** `node-token` is the name that K3s' own manual tells people to read. */
+export function writeToken(paths: DataDirPaths, token: string) {
+  writeDurably(paths.token, `${token}\n`)
+  linkDurably({ path: paths.nodeToken, target: "token" })
+}

@@ -1,0 +1,188 @@
+/** The options of one server, checked and typed: a flag beats the environment, and that beats the configuration file. */
+import { isIP } from "node:net"
+import { join } from "node:path"
+import { canonicalName } from "../cluster/certificates.ts"
+import { dataDirPaths } from "../cluster/data-dir.ts"
+import { bug } from "../errors.ts"
+import {
+  type FlagName,
+  LOG_FORMATS,
+  LOG_LEVELS,
+  PROVIDERS,
+  RELOADS,
+  SERVER_FLAGS,
+  SWITCH,
+} from "./flags.ts"
+import { nearest } from "./nearest.ts"
+import {
+  fromArguments,
+  fromEnvironment,
+  fromFile,
+  type Setting,
+  type Settings,
+  usage,
+} from "./settings.ts"
+
+/** Paths are as given: absolute, or relative to the working directory. null is "not given". */
+export interface ServerOptions {
+  readonly dataDir: string
+  readonly bindAddress: string
+  readonly httpsListenPort: number
+  /** In canonical form. */
+  readonly tlsSans: readonly string[]
+  /** In any form that cluster/token.ts reads, and not yet checked; from --token or --token-file. */
+  readonly token: string | null
+  readonly nodeName: string
+  readonly secretsEncryption: boolean
+  readonly secretsEncryptionProvider: (typeof PROVIDERS)[number]
+  readonly encryptionReload: (typeof RELOADS)[number]
+  readonly encryptionProviderConfig: string | null
+  readonly tokenAuthFile: string | null
+  readonly recoveryKeyFile: string | null
+  readonly writeKubeconfig: string
+  readonly writeKubeconfigMode: number
+  readonly logLevel: (typeof LOG_LEVELS)[number]
+  readonly logFormat: (typeof LOG_FORMATS)[number]
+  /** Path of the SQLite database. */
+  readonly database: string
+}
+
+export interface OptionSources {
+  /** What follows `keyturn server`. */
+  readonly argv: readonly string[]
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** The file's text, or null where there is none. */
+  readFile(path: string): string | null
+  readonly isRoot: boolean
+  readonly home: string
+  readonly hostname: string
+}
+
+/** Throws KnownError UsageInvalid: one sentence about the first mistake. */
+export function parseServerOptions(sources: OptionSources): ServerOptions {
+  const nearer = { ...fromEnvironment(sources.env), ...fromArguments(sources.argv) }
+  const given = { ...configured(nearer, sources), ...nearer }
+  refuseEmpty(given)
+  const setting = (name: FlagName): Setting => given[name] ?? standard(name, { given, ...sources })
+  const path = (name: FlagName) => pathOf(setting(name), sources)
+  const ifGiven = (name: FlagName) => (given[name] === undefined ? null : path(name))
+  const dataDir = path("data-dir")
+  return Object.freeze({
+    dataDir,
+    bindAddress: addressOf(setting("bind-address")),
+    httpsListenPort: portOf(setting("https-listen-port")),
+    tlsSans: Object.freeze(namesOf(setting("tls-san"))),
+    token: tokenOf(given, sources),
+    nodeName: nodeNameOf(setting("node-name")),
+    secretsEncryption: oneOf(SWITCH, setting("secrets-encryption")) === "true",
+    secretsEncryptionProvider: oneOf(PROVIDERS, setting("secrets-encryption-provider")),
+    encryptionReload: oneOf(RELOADS, setting("encryption-reload")),
+    encryptionProviderConfig: ifGiven("encryption-provider-config"),
+    tokenAuthFile: ifGiven("token-auth-file"),
+    recoveryKeyFile: ifGiven("recovery-key-file"),
+    writeKubeconfig: path("write-kubeconfig"),
+    writeKubeconfigMode: modeOf(setting("write-kubeconfig-mode")),
+    logLevel: oneOf(LOG_LEVELS, setting("log-level")),
+    logFormat: oneOf(LOG_FORMATS, setting("log-format")),
+    database: databaseOf(setting("datastore-endpoint")) ?? dataDirPaths(dataDir).state,
+  })
+}
+
+function configured(nearer: Settings, sources: OptionSources): Settings {
+  const path = pathOf(nearer.config ?? standard("config", { given: {}, ...sources }), sources)
+  const content = sources.readFile(path)
+  if (content !== null) return fromFile(path, content)
+  if (nearer.config === undefined) return {}
+  throw usage(`${nearer.config.where}: there is no file ${path}`)
+}
+
+/** An empty token or path is a variable that was not set, never a wish. */
+function refuseEmpty(given: Settings) {
+  for (const { name, type } of SERVER_FLAGS) {
+    if (type !== "text" || name === "datastore-endpoint") continue
+    if (given[name]?.text === "") throw usage(`${given[name].where} must not be empty`)
+  }
+}
+
+function standard(name: FlagName, sources: OptionSources & { readonly given: Settings }): Setting {
+  const flag = SERVER_FLAGS.find((row) => row.name === name) ?? bug(`no flag ${name}`)
+  const { default: all } = flag
+  const raw = typeof all === "string" ? all : sources.isRoot ? all.root : all.user
+  const dataDir = () => (sources.given["data-dir"] ?? standard("data-dir", sources)).text
+  const text = raw.replace("<host name>", () => sources.hostname).replace("<data-dir>", dataDir)
+  return { text, where: `the default of --${name}` }
+}
+
+const pathOf = ({ text }: Setting, { home }: { readonly home: string }): string =>
+  text.startsWith("~/") ? join(home, text.slice(2)) : text
+
+function tokenOf(given: Settings, sources: OptionSources): string | null {
+  const { token, "token-file": file } = given
+  if (token !== undefined && file !== undefined) {
+    throw usage(`${token.where} and ${file.where} cannot both be given`)
+  }
+  if (file === undefined) return token?.text ?? null
+  const path = pathOf(file, sources)
+  const text = sources.readFile(path)?.trim()
+  if (text === undefined) throw usage(`${file.where}: there is no file ${path}`)
+  if (text === "") throw usage(`${file.where}: ${path} is empty`)
+  return text
+}
+
+function oneOf<T extends string>(allowed: readonly T[], { text, where }: Setting): T {
+  const found = allowed.find((value) => value === text)
+  if (found !== undefined) return found
+  const all = allowed.join(", ")
+  throw usage(`${where} cannot be "${text}"; the nearest of ${all} is "${nearest(text, allowed)}"`)
+}
+
+function addressOf({ text, where }: Setting): string {
+  if (isAddress(text)) return canonicalName(text)
+  throw usage(`${where} must be an IP address such as 127.0.0.1, not "${text}"`)
+}
+
+/** An address with a zone (`fe80::1%eth0`) fits into no certificate. */
+const isAddress = (text: string): boolean => isIP(text) !== 0 && !text.includes("%")
+
+function portOf({ text, where }: Setting): number {
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65535) return Number(text)
+  throw usage(`${where} must be a port from 0 to 65535, not "${text}"`)
+}
+
+function modeOf({ text, where }: Setting): number {
+  if (/^0?[0-7]{3}$/.test(text)) return Number.parseInt(text, 8)
+  throw usage(`${where} must be permissions in octal such as 0600, not "${text}"`)
+}
+
+const LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+const DNS_NAME = new RegExp(`^${LABEL}(\\.${LABEL})*$`)
+
+const isDnsName = (text: string): boolean => DNS_NAME.test(text) && text.length <= 253
+
+function nodeNameOf({ text, where }: Setting): string {
+  const name = text.toLowerCase()
+  if (isDnsName(name)) return name
+  const rule = "letters, digits, dashes and dots, a letter or digit at both ends of each part"
+  throw usage(`${where} must be a name of ${rule}, not "${text}"; give one with --node-name`)
+}
+
+function namesOf({ text, where }: Setting): string[] {
+  const written = text.split(",").map((name) => name.trim())
+  return written
+    .filter((name) => name !== "")
+    .map((name) => {
+      const canonical = canonicalName(name)
+      if (isAddress(name) || isDnsName(canonical.replace(/^\*\./, ""))) return canonical
+      throw usage(`${where} must be host names or IP addresses, not "${name}"`)
+    })
+}
+
+/** Other addresses may hold a password, so none is quoted. */
+function databaseOf({ text, where }: Setting): string | null {
+  if (text === "") return null
+  const [, path] = /^sqlite:\/\/(\/[^?]+)$/.exec(text) ?? []
+  if (path !== undefined) return path
+  const [, scheme] = /^([a-z0-9+]+):/.exec(text) ?? []
+  const seen = scheme === undefined || scheme === "sqlite" ? "" : `, not ${scheme}`
+  throw usage(`${where} must be empty or sqlite:///path${seen}: this version serves SQLite only`)
+}
