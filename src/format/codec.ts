@@ -2,12 +2,13 @@
  *  and speaks `application/vnd.kubernetes.protobuf`. JSON is read too (Kubernetes reads both), never written. */
 
 import { bug, KnownError } from "../errors.ts"
+import { SelfSubjectAccessReview, SelfSubjectReview } from "./auth.ts"
 import { Event, Namespace, Node, Secret } from "./core.ts"
 import { mergeMessage } from "./merge.ts"
 import * as meta from "./meta.ts"
 import type { KubeObject } from "./object.ts"
 import { type FieldType, isRecord, type Message } from "./schema.ts"
-import { BYTES, corrupt, Reader, Writer } from "./wire.ts"
+import { BYTES, bufferOf, corrupt, Reader, Writer } from "./wire.ts"
 
 const MAGIC = Buffer.from("k8s\0")
 const META = "meta.k8s.io/v1"
@@ -20,6 +21,8 @@ const KINDS: readonly (readonly [apiVersion: string, message: Message])[] = [
   ["v1", Event],     ["v1", meta.listOf(Event)],
   ["v1", meta.Status],        [META, meta.Status],
   ["v1", meta.DeleteOptions], [META, meta.DeleteOptions],
+  ["authentication.k8s.io/v1", SelfSubjectReview],
+  ["authorization.k8s.io/v1", SelfSubjectAccessReview],
   [META, meta.PartialObjectMetadata], [META, meta.listOf(meta.PartialObjectMetadata)],
 ]
 
@@ -138,8 +141,5 @@ function decodeJson(value: Buffer): KubeObject {
     throw new KnownError("ValueCorrupt", "the value is JSON without kind and apiVersion")
   return { metadata: {}, ...object } as KubeObject
 }
-
-const bufferOf = (bytes: Uint8Array): Buffer =>
-  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
 const isProtobuf = (value: Buffer): boolean => value.subarray(0, MAGIC.length).equals(MAGIC)

@@ -14,6 +14,10 @@ const TWO_32 = 0x1_0000_0000
 export const corrupt = (message: string, at: number): KnownError =>
   new KnownError("ValueCorrupt", `protobuf: ${message} at byte ${at}`)
 
+/** The same memory as a Buffer. */
+export const bufferOf = (bytes: Uint8Array): Buffer =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+
 export class Reader {
   readonly bytes: Buffer
   position = 0

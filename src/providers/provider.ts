@@ -1,6 +1,8 @@
 /** What a provider does: seal and open one stored value. The names and layouts are Kubernetes'
  *  (k8s.io/apiserver storage/value/encrypt); bytes on disk depend on them: never change one. */
 
+import type { KeyObject } from "node:crypto"
+
 export type ProviderName = "identity" | "aescbc" | "aesgcm" | "secretbox"
 
 /** A provider with one key. `aad` is the full storage key as UTF-8; aescbc and secretbox do not bind it. */
@@ -12,4 +14,11 @@ export interface Provider {
   /** `stored` begins with `prefix`. Throws KnownError KeyDidNotOpen where the key does not fit, ValueCorrupt where
    *  the value cannot be one of this provider (too short, wrong length). */
   open(stored: Buffer, aad: string): Buffer
+}
+
+/** A key that fits its provider (make.ts checks its length). */
+export interface Key {
+  readonly name: string
+  /** A KeyObject, so that nothing prints it by accident. */
+  readonly secret: KeyObject
 }

@@ -1,0 +1,52 @@
+/** What a stored value says of itself before anybody opens it: `k8s:enc:<provider>:<version>:<key name>:` and then
+ *  sealed bytes, or plaintext. A key name may contain ':' and nothing says where it ends, so known keys are matched as
+ *  whole prefixes; the reading of unknown ones is a best effort, for people. */
+
+/** Reserved by Kubernetes: no plaintext begins with it. Never change. */
+const ENCRYPTED = Buffer.from("k8s:enc:")
+
+export const isEncrypted = (stored: Uint8Array): boolean => startsWith(stored, ENCRYPTED)
+
+/** What all values of one key begin with. Never change. */
+export const prefixOf = ({ provider, name }: { provider: string; name: string }): Buffer =>
+  Buffer.from(`k8s:enc:${provider}:v1:${name}:`)
+
+/** An empty prefix is that of plaintext. */
+export const hasPrefix = (stored: Uint8Array, prefix: Uint8Array): boolean =>
+  prefix.length === 0 ? !isEncrypted(stored) : startsWith(stored, prefix)
+
+function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
+  if (bytes.length < prefix.length) return false
+  for (let i = 0; i < prefix.length; i++) if (bytes[i] !== prefix[i]) return false
+  return true
+}
+
+/** Whose a value claims to be; `name` is a guess where the key is not one of ours. */
+export interface Claim {
+  readonly provider: string
+  readonly version: string
+  readonly name: string
+}
+
+/** K3s' names hold a time; any other is taken to end at its first ':'. */
+const CLAIM =
+  /^k8s:enc:([a-z0-9]+):(v\d+):([^:]*-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d)|[!-9;-~]+):/
+const CLAIM_BYTES_MAX = 320
+
+/** Undefined for plaintext and for what only begins like an encrypted value. */
+export function claimOf(stored: Uint8Array): Claim | undefined {
+  const head = Buffer.from(stored.subarray(0, CLAIM_BYTES_MAX)).toString("latin1")
+  const [, provider, version, name] = CLAIM.exec(head) ?? []
+  if (provider === undefined || version === undefined || name === undefined) return undefined
+  return { provider, version, name }
+}
+
+/** For messages: names the key, never shows content. */
+export function describeValue(stored: Uint8Array): string {
+  if (!isEncrypted(stored)) return "the value is plaintext"
+  const claim = claimOf(stored)
+  if (claim === undefined) return "the value begins with k8s:enc: but names no key"
+  const { provider, version, name } = claim
+  const holder = provider === "kms" ? "plugin" : "key"
+  return `the value was written by ${provider} ${version}, ${holder} ${JSON.stringify(name)}`
+}

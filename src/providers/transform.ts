@@ -1,0 +1,55 @@
+/** How Kubernetes reads a stored value with a list of providers (apiserver, storage/value/transformer.go): the first that
+ *  fits the value's prefix *and* opens it wins; what any but the first opened is stale. The first one writes. */
+
+import { isKnown, KnownError } from "../errors.ts"
+import { describeValue, hasPrefix, isEncrypted } from "../format/value.ts"
+import type { Provider } from "./provider.ts"
+
+export interface Opened {
+  readonly plaintext: Buffer
+  /** The value is to be written again, under the first provider. */
+  readonly stale: boolean
+  readonly provider: Provider
+}
+
+/** Throws KeyDidNotOpen, ValueCorrupt, or PlaintextRefused where no provider of the list takes plaintext. */
+export function openStored(providers: readonly Provider[], stored: Buffer, aad: string): Opened {
+  const failures: KnownError[] = []
+  for (const provider of providers) {
+    if (!hasPrefix(stored, provider.prefix)) continue
+    try {
+      const plaintext = provider.open(stored, aad)
+      return { plaintext, stale: provider !== providers[0], provider }
+    } catch (error) {
+      if (!isKnown(error)) throw error
+      failures.push(error)
+    }
+  }
+  throw failures.length === 0 ? noMatch(providers, stored) : reduced(failures)
+}
+
+/** One error for several providers that share a prefix; a key that did not fit weighs more than damage. */
+function reduced(failures: readonly KnownError[]): KnownError {
+  const [first, ...others] = failures
+  if (first && others.length === 0) return first
+  const code = failures.some((error) => error.code === "KeyDidNotOpen")
+    ? "KeyDidNotOpen"
+    : "ValueCorrupt"
+  return new KnownError(code, failures.map((error) => error.message).join("; "))
+}
+
+function noMatch(providers: readonly Provider[], stored: Buffer): KnownError {
+  const tried = providers.map(({ prefix }) => JSON.stringify(prefix.toString())).join(", ")
+  const message = `${missing(providers, stored)}: ${describeValue(stored)}, readable are ${tried}`
+  return new KnownError(isEncrypted(stored) ? "KeyDidNotOpen" : "PlaintextRefused", message)
+}
+
+/** Kubernetes' words. */
+function missing(providers: readonly Provider[], stored: Buffer): string {
+  const related = providers
+    .map(({ prefix }) => /^k8s:enc:([^:]+):[^:]+:/.exec(prefix.toString()))
+    .find((family) => family && stored.toString("latin1", 0, family[0].length) === family[0])
+  if (!related) return "no matching prefix found"
+  const transformer = related[1] === "secretbox" ? "Secretbox" : "AES"
+  return `no matching key was found for the provided ${transformer} transformer`
+}
