@@ -1,8 +1,7 @@
-/** Imports in src/ run down only (docs: ARCHITECTURE.md). A room is a folder of src/ or a file beside them. */
+/** Imports in src/ run down only; layers.test.ts holds it. A room is a folder of src/, or a file beside them. */
 
 import { globSync, readFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
-import { fileURLToPath } from "node:url"
 
 /** From the top down. Rooms of one layer may use each other, but not in a circle. */
 const LAYERS: readonly (readonly string[])[] = [
@@ -33,7 +32,8 @@ export function offences(imports: readonly Import[]): string[] {
     if (upper === lower) return []
     for (const room of [upper, lower]) {
       if (room === "..") return offence("src/ uses nothing outside of it")
-      if (layerOf(room) < 0) return offence(`"${room}" has no layer yet, give it one in tools/layers.ts`)
+      if (layerOf(room) < 0)
+        return offence(`"${room}" has no layer yet, give it one in tools/layers.ts`)
     }
     if (layerOf(lower) > layerOf(upper)) return []
     if (layerOf(lower) < layerOf(upper)) {
@@ -63,10 +63,4 @@ export function importsOf(src: string): Import[] {
       to: relative(src, join(src, dirname(from), path)),
     }))
   })
-}
-
-if (import.meta.main) {
-  const found = offences(importsOf(fileURLToPath(new URL("../src", import.meta.url))))
-  for (const sentence of found) console.error(sentence)
-  if (found.length > 0) process.exitCode = 1
 }

@@ -1,0 +1,91 @@
+/** The pages that are printed from the program's own tables. `npm run docs` writes them, docs.test.ts compares. */
+
+import { readFileSync, writeFileSync } from "node:fs"
+import { ERRORS, type ErrorRow } from "../src/errors.ts"
+import { environmentName, SERVER_FLAGS, type ServerFlag } from "../src/server/flags.ts"
+
+/** Path below the project's root → text. */
+export const PAGES: Readonly<Record<string, () => string>> = {
+  "docs/errors.md": errorsPage,
+  "docs/cli.md": cliPage,
+}
+
+function errorsPage(): string {
+  const rows = Object.entries<ErrorRow>(ERRORS).map(([code, { http, exit, again, hint }]) => [
+    `\`${code}\``,
+    String(http),
+    String(exit),
+    again === "retry" ? "yes" : "no",
+    prose(hint),
+  ])
+  return page("Errors", "src/errors.ts", [
+    "What keyturn says when something foreseen goes wrong. `HTTP` is the status the API answers with, `exit` the exit code",
+    "of a command, `again` whether the same call may succeed later without anybody changing anything.",
+    "",
+    ...table(["code", "HTTP", "exit", "again", "what to do"], rows),
+  ])
+}
+
+function cliPage(): string {
+  const rows = SERVER_FLAGS.map((flag) => [
+    [`--${flag.name}`, ...(flag.short === "" ? [] : [`-${flag.short}`])].map(code).join(", "),
+    code(environmentName(flag.name)),
+    valuesOf(flag),
+    defaultOf(flag),
+    prose(flag.help),
+  ])
+  return page("Command line", "src/server/flags.ts", [
+    "## keyturn server",
+    "",
+    "A flag beats its environment variable, and that beats the configuration file, whose keys are the flags without `--`.",
+    "",
+    ...table(["flag", "environment", "value", "default", "meaning"], rows),
+  ])
+}
+
+const code = (text: string): string => `\`${text}\``
+
+/** Markdown takes `<data-dir>` outside of code for a tag. */
+const prose = (text: string): string => text.replaceAll("<", "&lt;")
+
+const valuesOf = ({ value }: ServerFlag): string =>
+  typeof value === "string" ? code(value) : value.map(code).join(", ")
+
+function defaultOf({ default: standard }: ServerFlag): string {
+  if (standard === "") return ""
+  if (typeof standard === "string") return code(standard)
+  return `${code(standard.root)} for root, ${code(standard.user)} otherwise`
+}
+
+function page(title: string, source: string, lines: readonly string[]): string {
+  return [
+    `<!-- Printed from ${source} by \`npm run docs\`: change it there. -->`,
+    `# ${title}`,
+    "",
+    ...lines,
+    "",
+  ].join("\n")
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`
+  return [line(head), line(head.map(() => "---")), ...rows.map(line)]
+}
+
+const file = (path: string): URL => new URL(`../${path}`, import.meta.url)
+
+/** The pages whose file differs from what the tables say now. */
+export function outOfDate(): string[] {
+  return Object.entries(PAGES).flatMap(([path, print]) => {
+    try {
+      return readFileSync(file(path), "utf8") === print() ? [] : [path]
+    } catch {
+      return [path]
+    }
+  })
+}
+
+if (import.meta.main) {
+  for (const [path, print] of Object.entries(PAGES)) writeFileSync(file(path), print())
+}
