@@ -32,3 +32,22 @@ export const goJson = (value: unknown): string =>
     /[<>&\u2028\u2029]/g,
     (char) => `\\u${hex(char.codePointAt(0) ?? 0, 4)}`,
   )
+
+/** json.Marshal of a map at every level: keys in order. */
+export const goSortedJson = (value: unknown): string => goJson(sortKeys(value))
+
+function sortKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sortKeys)
+  if (typeof value !== "object" || value === null) return value
+  const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return Object.fromEntries(entries.map(([key, item]) => [key, sortKeys(item)]))
+}
+
+/** `%v` of what json.Unmarshal makes of a JSON value. */
+export function goPrint(value: unknown): string {
+  if (value === null || value === undefined) return "<nil>"
+  if (Array.isArray(value)) return `[${value.map(goPrint).join(" ")}]`
+  if (typeof value !== "object") return String(value)
+  const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return `map[${entries.map(([key, item]) => `${key}:${goPrint(item)}`).join(" ")}]`
+}
