@@ -60,7 +60,7 @@ export function servingNames(given: {
   const inCluster = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
   const bound = ["0.0.0.0", "::"].includes(given.bindAddress) ? [] : [given.bindAddress]
   const all = [...everywhere, ...inCluster, given.hostname, ...bound, ...given.tlsSans]
-  return [...new Set(all.filter((name) => name !== "").map(canonicalName))].sort()
+  return [...new Set(all.filter((name) => name !== "").map(canonicalName))].toSorted()
 }
 
 export const canonicalName = (name: string): string =>
@@ -164,7 +164,7 @@ async function issue(
   })
   return {
     cert: `${cert.toString("pem")}\n`,
-    key: privateKey.export({ type: "pkcs8", format: "pem" }).toString(),
+    key: privateKey.export({ type: "pkcs8", format: "pem" }),
   }
 }
 

@@ -25,7 +25,6 @@ export function dataDirPaths(dataDir: string) {
     token: join(server, "token"),
     /** A token that is about to take the other's place; ours, not K3s'. */
     nextToken: join(server, "token.next"),
-    nextToken: join(server, "token.next"),
     nodeToken: join(server, "node-token"),
     encryptionConfig: join(cred, "encryption-config.json"),
     encryptionState: join(cred, "encryption-state.json"),
@@ -52,7 +51,7 @@ export interface DataDir {
 const held = new Set<DatabaseSync>()
 
 /** How long to wait for a server that is just ending, or just writing down who it is. */
-const WAIT_MS = 250
+const WAIT_MS = 500
 
 /** Makes the directories and takes the lock. Throws KnownError DataDirInUse while another server has it.
  *

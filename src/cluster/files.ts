@@ -126,7 +126,8 @@ function syncDir(path: string) {
   }
 }
 
-function named<T>(what: string, run: () => T): T {
+/** Runs it and, where the system refuses, says what could not be done and why. */
+export function named<T>(what: string, run: () => T): T {
   try {
     return run()
   } catch (error) {
