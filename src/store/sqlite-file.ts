@@ -50,7 +50,6 @@ INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease,
 
 /** Opens or creates the file, readable by its owner alone. */
 export function openFile(path: string): DatabaseSync {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   const isNew = makePrivate(path)
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
   try {
@@ -70,14 +69,27 @@ export function openFile(path: string): DatabaseSync {
 
 /** The log and the shared-memory file take their mode from the database file. True where it was empty or missing. */
 function makePrivate(path: string): boolean {
-  closeSync(openSync(path, "a", 0o600))
-  for (const file of [path, `${path}-wal`, `${path}-shm`]) {
-    if (existsSync(file)) chmodSync(file, 0o600)
+  try {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    closeSync(openSync(path, "a", 0o600))
+    for (const file of [path, `${path}-wal`, `${path}-shm`]) {
+      if (existsSync(file)) chmodSync(file, 0o600)
+    }
+    syncFolder(dirname(path))
+    return statSync(path).size === 0
+  } catch (error) {
+    const seen = error instanceof Error ? error.message : String(error)
+    throw new KnownError("FilesUnreadable", `the datastore cannot be opened: ${seen}`, {
+      cause: error,
+    })
   }
-  const folder = openSync(dirname(path), "r")
+}
+
+/** A new file's name is durable only when its folder is. */
+function syncFolder(path: string): void {
+  const folder = openSync(path, "r")
   fsyncSync(folder)
   closeSync(folder)
-  return statSync(path).size === 0
 }
 
 /** Moves the log into the file as far as nobody reads it, without waiting for anyone. */

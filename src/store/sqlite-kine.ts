@@ -63,12 +63,12 @@ function keysEnd(prefix: string): string | Uint8Array {
   return String.fromCodePoint(...points, last === 0xd7ff ? 0xe000 : last + 1)
 }
 
-const ENTRY = "k.id, k.name, k.created, k.create_revision, k.value"
-const toEntry = ([id, name, created, createRevision, value]: Columns): Entry => ({
+const ENTRY = "k.id, k.name, iif(k.created = 1, k.id, k.create_revision), k.value"
+const toEntry = ([id, name, createRevision, value]: Columns): Entry => ({
   key: text(name),
   value: blob(value) ?? Buffer.alloc(0),
   revision: integer(id),
-  createRevision: integer(created) === 1 ? integer(id) : integer(createRevision),
+  createRevision: integer(createRevision),
 })
 
 const CHANGE = "id, name, created, deleted, value, old_value"
@@ -90,13 +90,14 @@ const toRow = ([id, name, value, old]: Columns): Row => ({
   previous: blob(old),
 })
 
-/** The newest row of each key of a range at a revision, in key order, straight from the index: no sort, and a limit
- *  ends the scan. Parameters: start, end, revision, revision. */
+/** The newest row of each key of a range at a revision, in key order. The inner ORDER BY is free, the index has that
+ *  order; with it the outer one needs no sort and a limit ends the scan. Parameters: start, end, revision. */
 const LIVE = `
-  FROM kine AS k INDEXED BY kine_name_id_index
-  WHERE k.name >= ? AND k.name < ? AND k.id <= ?
-    AND k.id = (SELECT MAX(n.id) FROM kine AS n WHERE n.name = k.name AND n.id <= ?)
-    AND k.deleted = 0 AND k.name <> '${COMPACT_KEY}'`
+  FROM (SELECT MAX(id) AS id, name FROM kine INDEXED BY kine_name_id_index
+        WHERE name >= ? AND name < ? AND id <= ? AND name <> '${COMPACT_KEY}'
+        GROUP BY name ORDER BY name) AS newest
+  CROSS JOIN kine AS k ON k.id = newest.id
+  WHERE k.deleted = 0`
 
 export class KineTable {
   readonly #revision: StatementSync
@@ -106,6 +107,7 @@ export class KineTable {
   readonly #count: StatementSync
   readonly #changes: StatementSync
   readonly #rows: StatementSync
+  readonly #countRows: StatementSync
   readonly #leased: StatementSync
   readonly #insert: StatementSync
   readonly #replace: { readonly value: StatementSync; readonly previous: StatementSync }
@@ -123,7 +125,7 @@ export class KineTable {
     this.#head = query(
       `SELECT ${ENTRY}, k.deleted FROM kine AS k WHERE name = ? AND id <= ? ORDER BY id DESC LIMIT 1`,
     )
-    this.#list = query(`SELECT ${ENTRY} ${LIVE} ORDER BY k.name LIMIT ?`)
+    this.#list = query(`SELECT ${ENTRY} ${LIVE} ORDER BY newest.name LIMIT ?`)
     this.#count = query(`SELECT COUNT(*) ${LIVE}`)
     this.#changes = query(
       `SELECT ${CHANGE} FROM kine
@@ -132,6 +134,9 @@ export class KineTable {
     this.#rows = query(
       `SELECT id, name, value, old_value FROM kine
        WHERE id > ? AND id <= ? AND +name <> '${COMPACT_KEY}' ORDER BY id LIMIT ?`,
+    )
+    this.#countRows = query(
+      `SELECT count(*) FROM kine WHERE id > ? AND id <= ? AND +name <> '${COMPACT_KEY}'`,
     )
     this.#leased = query(
       `SELECT name, id, lease FROM kine WHERE id > ? AND id <= ? AND lease > 0 AND +deleted = 0`,
@@ -165,7 +170,7 @@ export class KineTable {
 
   head(key: string, revision = NEWEST): Head | undefined {
     const row = columns(this.#head.get(key, revision))
-    return row && { entry: toEntry(row), deleted: integer(row[5]) === 1 }
+    return row && { entry: toEntry(row), deleted: integer(row[4]) === 1 }
   }
 
   /** The live entry now. */
@@ -176,11 +181,11 @@ export class KineTable {
 
   list({ start, end }: KeyRange, at: { revision: number; limit: number }): Entry[] {
     const { revision, limit } = at
-    return this.#list.all(start, end, revision, revision, limit).map((row) => toEntry(array(row)))
+    return this.#list.all(start, end, revision, limit).map((row) => toEntry(array(row)))
   }
 
   count({ start, end }: KeyRange, revision = NEWEST): number {
-    return integer(first(this.#count.get(start, end, revision, revision)))
+    return integer(first(this.#count.get(start, end, revision)))
   }
 
   /** Changes of a range with `after` < revision ≤ `upTo`, and the revision they reach to. */
@@ -210,6 +215,10 @@ export class KineTable {
       if (bytes > BATCH_BYTES_MAX) break
     }
     return rows
+  }
+
+  countRows({ after, upTo }: { after: number; upTo: number }): number {
+    return integer(first(this.#countRows.get(after, upTo)))
   }
 
   leased({ after, upTo }: { after: number; upTo: number }): Leased[] {

@@ -212,6 +212,10 @@ class SqliteStore implements Store {
     return this.#reading(() => this.#kine.rows(range))
   }
 
+  async countRows(range: { after: number; upTo: number }): Promise<number> {
+    return this.#reading(() => this.#kine.countRows(range))
+  }
+
   rewrite(
     fence: string,
     replacements: readonly Replacement[],
@@ -235,8 +239,9 @@ class SqliteStore implements Store {
 
   async close(): Promise<void> {
     if (this.#closed) return
-    this.#queue.close()
     this.#closed = true
+    this.#queue.close()
+    await nextTurn() // the writers of the last group start the clocks of their entries, which then stop
     this.#expiry.close()
     this.#hub.close()
     for (const wake of this.#recordWakers) wake()

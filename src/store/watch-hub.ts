@@ -56,7 +56,7 @@ export class WatchHub {
       const meant = changes.some(
         ({ key, revision }) => revision > sleeper.position && key.startsWith(sleeper.prefix),
       )
-      if (meant) sleeper.wake()
+      if (meant) this.#wake(sleeper)
       else sleeper.position = Math.max(sleeper.position, last.revision)
     }
   }
@@ -83,7 +83,13 @@ export class WatchHub {
 
   close(): void {
     this.#closed = true
-    for (const { wake } of this.#sleepers) wake()
+    for (const sleeper of this.#sleepers) this.#wake(sleeper)
+  }
+
+  /** From here on the position is the watcher's own: no later publish may move it. */
+  #wake(sleeper: Sleeper): void {
+    this.#sleepers.delete(sleeper)
+    sleeper.wake()
   }
 
   #refuseGap(position: number, code: "Compacted" | "SlowWatcher"): void {
