@@ -12,7 +12,10 @@ export const NODES: Kind = { storagePrefix: "/registry/minions/" }
 
 export interface NodeFacts {
   readonly name: string
-  readonly addresses: readonly { readonly type: "InternalIP" | "Hostname"; readonly address: string }[]
+  readonly addresses: readonly {
+    readonly type: "InternalIP" | "Hostname"
+    readonly address: string
+  }[]
   readonly version: string
   readonly os: { readonly platform: string; readonly arch: string; readonly release: string }
 }
@@ -84,7 +87,9 @@ function withReady(status: object, now: Date): object {
     message: "keyturn is serving",
     lastHeartbeatTime: seconds(now),
     lastTransitionTime:
-      before?.status === "True" && before.lastTransitionTime ? before.lastTransitionTime : seconds(now),
+      before?.status === "True" && before.lastTransitionTime
+        ? before.lastTransitionTime
+        : seconds(now),
   }
   const others = conditions.filter(({ type }) => type !== "Ready")
   return { ...status, conditions: [...others, ready] }
@@ -114,10 +119,14 @@ export async function writeNode(
 /** Each control-plane Node's name and the hash text that it shows; Nodes that show none are left out, as K3s leaves them. */
 export async function shownHashes(registry: Registry): Promise<{ name: string; hash: string }[]> {
   const { items } = await registry.list(NODES, {})
-  return items.map(({ object }: Stored) => object.metadata).flatMap(({ name, labels, annotations }) => {
-    const hash = annotations?.[HASH_ANNOTATION]
-    return labels?.[CONTROL_PLANE_LABEL] === "true" && hash !== undefined ? [{ name: name ?? "", hash }] : []
-  })
+  return items
+    .map(({ object }: Stored) => object.metadata)
+    .flatMap(({ name, labels, annotations }) => {
+      const hash = annotations?.[HASH_ANNOTATION]
+      return labels?.[CONTROL_PLANE_LABEL] === "true" && hash !== undefined
+        ? [{ name: name ?? "", hash }]
+        : []
+    })
 }
 
 /** K3s' sentence about the first two servers that differ; undefined where all hashes match. */

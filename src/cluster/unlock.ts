@@ -1,25 +1,52 @@
 /** The secrets that open the keyring, changed while a server runs: another token, a recovery key. */
 import { randomBytes } from "node:crypto"
+import { rmSync } from "node:fs"
 import { newClusterKey } from "../keyring/record.ts"
 import { makeSlot } from "../keyring/slots.ts"
 import type { Keys } from "../registry/keys.ts"
+import { type DataDirPaths, readToken, writeToken } from "./data-dir.ts"
+import { writeDurably } from "./files.ts"
+import { caHash, formatToken } from "./token.ts"
 
-/** A new cluster key, sealed for the new token in place of the old one and again for every other slot; archived keys too are
- *  sealed again, for the whole keyring is one box. */
-export async function rotateToken(
+/** Makes `password` the token in place of the one before: under a new cluster key, sealed again for every other slot; archived
+ *  keys too are sealed again, for the whole keyring is one box. A crash at any point leaves a token on disk that opens. */
+export async function changeToken(
+  paths: DataDirPaths,
   keys: Keys,
   { password, now }: { readonly password: string; readonly now: Date },
-): Promise<void> {
-  const clusterKey = newClusterKey()
+): Promise<string> {
   const slot = await makeSlot({ kind: "token", secret: password, now })
+  writeDurably(paths.nextToken, `${tokenFor(keys, password)}\n`)
   await keys.change(({ record }) => ({
-    clusterKey,
+    clusterKey: newClusterKey(),
     slots: [slot, ...record.slots.filter(({ kind }) => kind !== "token")],
   }))
+  return keepToken(paths, { password, keys })
 }
 
+/** Writes the token that opens the keyring where people and the next start look for it. */
+export function keepToken(
+  paths: DataDirPaths,
+  { password, keys }: { readonly password: string; readonly keys: Keys },
+): string {
+  const token = tokenFor(keys, password)
+  if (readToken(paths) !== token) writeToken(paths, token)
+  rmSync(paths.nextToken, { force: true })
+  return token
+}
+
+const tokenFor = (keys: Keys, password: string): string =>
+  formatToken({
+    caHash: caHash(keys.view.record.keyring.authorities.server.cert),
+    user: "server",
+    password,
+  })
+
 /** Adds a slot and returns the recovery key, which is stored nowhere. */
-export async function createRecoveryKey(keys: Keys, { now }: { readonly now: Date }): Promise<string> {
+export async function createRecoveryKey(
+  keys: Keys,
+  { now }: { readonly now: Date },
+): Promise<string> {
   const recoveryKey = `keyturn-recovery-${randomBytes(32).toString("base64url")}`
   const slot = await makeSlot({ kind: "recovery", secret: recoveryKey, now })
   await keys.change(({ record }) => ({ slots: [...record.slots, slot] }))

@@ -2,9 +2,7 @@
  *  a new keyring. How E is sealed is record.ts'; what may follow what is rotation/'s. */
 import { createSecretKey, type KeyObject, randomBytes } from "node:crypto"
 import { KnownError } from "../errors.ts"
-import type { ProviderName } from "../providers/provider.ts"
-
-export type KeyProvider = Exclude<ProviderName, "identity">
+import type { KeyProvider } from "../providers/make.ts"
 
 /** K3s' names; stored and shown, never rename one. `reencrypt_request` is K3s' older controller's, only ever read. */
 export const STAGES = [
@@ -77,7 +75,10 @@ export const inactiveKeys = (keyring: Keyring): Key[] =>
 
 /** A new random key. K3s' names: the first of a record is `<provider>key`, later ones carry the local time.
  *  Returns undefined where that name is taken: ask again in the next second. */
-export function newKey(keyring: Keyring, of: { provider: KeyProvider; now: Date }): Key | undefined {
+export function newKey(
+  keyring: Keyring,
+  of: { provider: KeyProvider; now: Date },
+): Key | undefined {
   const base = `${of.provider}key`
   const name = keyring.keys.length === 0 ? base : `${base}-${rfc3339(of.now)}`
   if (keyNamed(keyring, name) !== undefined) return undefined
@@ -103,7 +104,8 @@ export function withKey(keyring: Keyring, key: Key): Keyring {
 }
 
 export function archive(keyring: Keyring, names: readonly string[]): Keyring {
-  if (names.includes(keyring.writer ?? "")) throw new Error("bug: the writing key cannot be retired")
+  if (names.includes(keyring.writer ?? ""))
+    throw new Error("bug: the writing key cannot be retired")
   return {
     ...keyring,
     keys: keyring.keys.map((key) =>

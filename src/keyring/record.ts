@@ -33,7 +33,10 @@ const b64 = (key: KeyObject) => key.export().toString("base64")
 const unb64 = (text: string) => createSecretKey(Buffer.from(text, "base64"))
 
 /** Every slot is sealed anew each time, so a changed cluster key or a changed slot needs nothing else. */
-export function sealRecord({ epoch, fence, slots, keyring }: OpenRecord, clusterKey: KeyObject): Buffer {
+export function sealRecord(
+  { epoch, fence, slots, keyring }: OpenRecord,
+  clusterKey: KeyObject,
+): Buffer {
   const header: Outside = {
     format: FORMAT,
     epoch,
@@ -73,7 +76,10 @@ export function openRecord(stored: Buffer, clusterKey: KeyObject): OpenRecord {
   return {
     epoch: header.epoch,
     fence: header.fence,
-    slots: header.slots.map(({ sealed: _, ...slot }, i) => ({ ...slot, slotKey: unb64(slotKeys[i]) })),
+    slots: header.slots.map(({ sealed: _, ...slot }, i) => ({
+      ...slot,
+      slotKey: unb64(slotKeys[i]),
+    })),
     keyring: {
       ...keyring,
       keys: keyring.keys.map((key: Omit<Key, "secret"> & { secret: string }) => ({

@@ -38,7 +38,9 @@ export function sealBox(key: KeyObject, plaintext: Uint8Array, aad: string): Buf
 /** The plaintext, or undefined where key, bytes or `aad` are not the ones that sealed. */
 export function openBox(key: KeyObject, sealed: Buffer, aad: string): Buffer | undefined {
   if (sealed.length < NONCE + TAG) return undefined
-  const gcm = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, NONCE), { authTagLength: TAG })
+  const gcm = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, NONCE), {
+    authTagLength: TAG,
+  })
   gcm.setAAD(Buffer.from(aad)).setAuthTag(sealed.subarray(-TAG))
   try {
     return Buffer.concat([gcm.update(sealed.subarray(NONCE, -TAG)), gcm.final()])

@@ -98,7 +98,9 @@ export class Keys {
         { name: "operation", version: from.operation?.version ?? null },
       ],
       put: [
-        ...(keyringChanges ? [{ name: "keyring" as const, value: sealRecord(next, clusterKey) }] : []),
+        ...(keyringChanges
+          ? [{ name: "keyring" as const, value: sealRecord(next, clusterKey) }]
+          : []),
         ...(operation ? [{ name: "operation" as const, value: encodeOperation(operation) }] : []),
       ],
       fence: {

@@ -126,7 +126,10 @@ export class Registry {
     from: { namespace?: string | undefined; after: number; signal: AbortSignal },
   ): AsyncGenerator<readonly ObjectEvent[]> {
     const { namespace, ...options } = from
-    for await (const batch of this.#store.watch({ prefix: namespacePrefix(kind, namespace), ...options })) {
+    for await (const batch of this.#store.watch({
+      prefix: namespacePrefix(kind, namespace),
+      ...options,
+    })) {
       const events: ObjectEvent[] = []
       for (const change of batch) {
         const known = this.#events.get(change) ?? (await this.#event(change))
@@ -155,7 +158,13 @@ export class Registry {
 
   #opened({ key, value, revision }: Entry): Stored {
     const { plaintext, stale } = this.#keys.view.open(key, value)
-    return { object: atRevision(decodeObject(plaintext), revision), key, revision, stale, plaintext }
+    return {
+      object: atRevision(decodeObject(plaintext), revision),
+      key,
+      revision,
+      stale,
+      plaintext,
+    }
   }
 
   async #event(change: Change): Promise<ObjectEvent> {
@@ -173,7 +182,8 @@ export class Registry {
     }
     const previous = await decode(change.previous)
     const now = change.type === "delete" ? previous : await decode(change.value)
-    if (now === undefined) throw new KnownError("ValueCorrupt", `${key}: a deleted row without its last value`)
+    if (now === undefined)
+      throw new KnownError("ValueCorrupt", `${key}: a deleted row without its last value`)
     return { type, key, revision, object: atRevision(now, revision), previous }
   }
 

@@ -6,7 +6,7 @@ import type { OpenRecord } from "../keyring/record.ts"
 import { identity } from "../providers/identity.ts"
 import { makeProvider } from "../providers/make.ts"
 import type { Provider } from "../providers/provider.ts"
-import { openWith } from "../providers/transform.ts"
+import { openStored } from "../providers/transform.ts"
 import { covers } from "./resource.ts"
 
 export interface View {
@@ -44,7 +44,7 @@ export function makeView(record: OpenRecord, version: string): View {
         : { value: plaintext, fence: undefined },
     open(key, stored) {
       try {
-        return openWith(isCovered(key) ? encrypted : plain, stored, key)
+        return openStored(isCovered(key) ? encrypted : plain, stored, key)
       } catch (error) {
         if (!(error instanceof KnownError)) throw error
         throw new KnownError(error.code, `${key}: ${error.message}`, { cause: error })
@@ -56,4 +56,4 @@ export function makeView(record: OpenRecord, version: string): View {
 }
 
 const providerOf = ({ provider, name, secret }: Key): Provider =>
-  makeProvider({ provider, name, secret: secret.export() })
+  makeProvider({ provider, name, secret })

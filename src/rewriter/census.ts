@@ -1,6 +1,7 @@
 /** How many stored byte strings (values and old values, of every row) are under which key. A census of nothing under a key is
  *  the proof that nothing needs it. */
 import { setImmediate as turn } from "node:timers/promises"
+import { hasPrefix } from "../format/value.ts"
 import type { View } from "../registry/view.ts"
 import type { Counts } from "../rotation/retire.ts"
 import type { Row, Store } from "../store/store.ts"
@@ -24,9 +25,6 @@ export async function* allRows(
   }
 }
 
-export const startsWith = (stored: Buffer, prefix: Buffer): boolean =>
-  stored.length >= prefix.length && stored.compare(prefix, 0, prefix.length, 0, prefix.length) === 0
-
 /** Counts each stored byte string under every key of the view whose prefix fits, for a name may contain ':'. */
 export async function census(store: Store, view: View, signal?: AbortSignal): Promise<Counts> {
   const names = view.record.keyring.keys.map(({ name }) => name)
@@ -38,6 +36,6 @@ export async function census(store: Store, view: View, signal?: AbortSignal): Pr
       for (const stored of [value, previous])
         if (stored !== undefined)
           for (const { name, prefix } of prefixes)
-            if (startsWith(stored, prefix)) counts.set(name, (counts.get(name) ?? 0) + 1)
+            if (hasPrefix(stored, prefix)) counts.set(name, (counts.get(name) ?? 0) + 1)
   return counts
 }

@@ -2,7 +2,8 @@
  *  follows before the verb is answered. The rewriting that a verb starts goes on without it. */
 import { randomUUID } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
-import { type KeyProvider, newKey } from "../keyring/keyring.ts"
+import { newKey } from "../keyring/keyring.ts"
+import type { KeyProvider } from "../providers/make.ts"
 import type { Change, Keys, Observed } from "../registry/keys.ts"
 import type { View } from "../registry/view.ts"
 import { type Operation, startOperation } from "../rotation/operation.ts"
@@ -46,7 +47,11 @@ export class Control {
     }
   }
 
-  #decide(request: Request, { record, operation }: Observed, mismatch: string | undefined): Change | undefined | "wait" {
+  #decide(
+    request: Request,
+    { record, operation }: Observed,
+    mismatch: string | undefined,
+  ): Change | undefined | "wait" {
     const { provider, now } = this.#options
     const { keyring } = record
     const freshKey = newKey(keyring, { provider, now: now() })

@@ -1,11 +1,10 @@
 /** One batch of rows, rewritten in place under the target key: no new revision, no event, old values too. Which rows, and what
  *  comes after them, is run.ts'. */
 import { isKnown } from "../errors.ts"
-import { isEncrypted } from "../format/value.ts"
+import { hasPrefix, isEncrypted } from "../format/value.ts"
 import type { View } from "../registry/view.ts"
 import type { Unreadable } from "../rotation/operation.ts"
 import type { Replacement, Row } from "../store/store.ts"
-import { startsWith } from "./census.ts"
 
 export interface Target {
   /** Null: identity. */
@@ -20,7 +19,7 @@ export function makeTarget(view: View, name: string | null): Target {
   const rivals = view.record.keyring.keys
     .filter((key) => key.name !== name)
     .map((key) => view.provider(key.name).prefix)
-    .filter((other) => name !== null && (startsWith(other, prefix) || startsWith(prefix, other)))
+    .filter((other) => name !== null && (hasPrefix(other, prefix) || hasPrefix(prefix, other)))
   return { name, view, rivals }
 }
 
@@ -50,6 +49,6 @@ export function rewriteRows(
 /** Plaintext is only ever sealed where the kind is an encrypted one; a sealed value moves to the target wherever it lies. */
 function isStale(key: string, stored: Buffer, { name, view, rivals }: Target): boolean {
   if (!isEncrypted(stored)) return name !== null && view.covers(key)
-  if (name === null || !startsWith(stored, view.provider(name).prefix)) return true
-  return rivals.some((rival) => startsWith(stored, rival))
+  if (name === null || !hasPrefix(stored, view.provider(name).prefix)) return true
+  return rivals.some((rival) => hasPrefix(stored, rival))
 }

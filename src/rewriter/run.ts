@@ -27,10 +27,12 @@ export async function runOperation(run: Run): Promise<Operation | undefined> {
     run.signal.throwIfAborted()
     const operation = await run.keys.operation()
     if (!isRunning(operation)) return operation
-    if (operation.fence !== (await run.keys.refresh()).record.fence) return supersede(run, operation)
+    if (operation.fence !== (await run.keys.refresh()).record.fence)
+      return supersede(run, operation)
     if (operation.upTo === null) await takeBarrier(run, operation)
     else if (!(await pass(run, operation, operation.upTo))) continue
-    else if (operation.pass === 1) await save(run, operation, { pass: 2, cursor: operation.upTo, upTo: null })
+    else if (operation.pass === 1)
+      await save(run, operation, { pass: 2, cursor: operation.upTo, upTo: null })
     else await finish(run, operation)
   }
 }
@@ -38,7 +40,9 @@ export async function runOperation(run: Run): Promise<Operation | undefined> {
 /** Changes the operation record if it still is this operation and running. */
 const save = (run: Run, { id }: Operation, changes: Partial<Operation>) =>
   run.keys.change(({ operation }) =>
-    isRunning(operation) && operation.id === id ? { operation: { ...operation, ...changes } } : undefined,
+    isRunning(operation) && operation.id === id
+      ? { operation: { ...operation, ...changes } }
+      : undefined,
   )
 
 async function supersede(run: Run, operation: Operation): Promise<undefined> {
@@ -89,7 +93,10 @@ function advanced(
     looked: before.looked + rows.length,
     rewritten: before.rewritten + batch.rewritten,
     unreadable: before.unreadable + batch.unreadable.length,
-    unreadableNames: [...before.unreadableNames, ...batch.unreadable].slice(0, UNREADABLE_NAMED_MAX),
+    unreadableNames: [...before.unreadableNames, ...batch.unreadable].slice(
+      0,
+      UNREADABLE_NAMED_MAX,
+    ),
   }
 }
 

@@ -6,7 +6,10 @@ export const VERBS = ["enable", "disable", "prepare", "rotate", "reencrypt", "ro
 export type Verb = (typeof VERBS)[number]
 
 /** The verbs that rewrite. */
-export type OperationKind = Extract<Verb, "enable" | "disable" | "rotate" | "reencrypt" | "rotate-keys">
+export type OperationKind = Extract<
+  Verb,
+  "enable" | "disable" | "rotate" | "reencrypt" | "rotate-keys"
+>
 
 /** A name of a stored value with the reason why it does not open; no contents. */
 export interface Unreadable {

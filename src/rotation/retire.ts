@@ -22,7 +22,10 @@ export function afterProof(
   const kept = others.filter((key) => !retired.includes(key))
   return {
     keyring: {
-      ...archive(keyring, retired.map(({ name }) => name)),
+      ...archive(
+        keyring,
+        retired.map(({ name }) => name),
+      ),
       stage: "reencrypt_finished",
     },
     retired: retired.map(({ name }) => name),

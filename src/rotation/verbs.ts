@@ -21,7 +21,13 @@ export interface VerbRow {
   readonly because: string
 }
 
-const ANY: readonly Stage[] = ["start", "prepare", "rotate", "reencrypt_active", "reencrypt_finished"]
+const ANY: readonly Stage[] = [
+  "start",
+  "prepare",
+  "rotate",
+  "reencrypt_active",
+  "reencrypt_finished",
+]
 
 // biome-ignore format: a table; docs/stages.md is printed from it
 export const VERB_TABLE = {

@@ -1,0 +1,146 @@
+/** From a data directory and a datastore to an opened keyring. Where the datastore has none yet it is made, from K3s' files or
+ *  anew; a key that only a local file knows is taken in before any file is written. */
+import { isKnown, KnownError } from "../errors.ts"
+import { isEncrypted } from "../format/value.ts"
+import { emptyKeyring, type Keyring, newKey, withKey } from "../keyring/keyring.ts"
+import { newClusterKey, newFence, readOutside } from "../keyring/record.ts"
+import { makeSlot, type Slot, unlock } from "../keyring/slots.ts"
+import type { KeyProvider } from "../providers/make.ts"
+import { createKeyring, Keys } from "../registry/keys.ts"
+import { makeView } from "../registry/view.ts"
+import type { Store } from "../store/store.ts"
+import { makeAuthorities, readAuthorities } from "./certificates.ts"
+import { type DataDirPaths, readToken, writeToken } from "./data-dir.ts"
+import { readStage, withConfiguration } from "./encryption-files.ts"
+import { readIfPresent } from "./files.ts"
+import { caHash, formatToken, passwordOf, randomPassword } from "./token.ts"
+import { changeToken, keepToken } from "./unlock.ts"
+
+export interface Bootstrap {
+  readonly store: Store
+  readonly paths: DataDirPaths
+  /** As given by the operator; null: the data directory's. */
+  readonly token: string | null
+  readonly recoveryKey: string | null
+  /** The text of --encryption-provider-config. */
+  readonly configuration: string | null
+  /** For an empty datastore: make a first key of this provider; null: leave it unencrypted. */
+  readonly firstKey: KeyProvider | null
+  readonly now: () => Date
+}
+
+/** Throws SlotDidNotOpen, TokenInvalid, KeyNameTaken, KeyDidNotOpen, ConfigInvalid: nothing is changed then. */
+export async function openKeyring(boot: Bootstrap): Promise<Keys> {
+  const stored = await boot.store.record("keyring")
+  const keys = stored ? await join(boot, stored.value) : await found(boot)
+  await takeInLocalKeys(boot, keys)
+  return keys
+}
+
+async function join(boot: Bootstrap, stored: Buffer): Promise<Keys> {
+  const { slots } = readOutside(stored)
+  if (boot.recoveryKey !== null) return recover(boot, boot.recoveryKey, slots)
+  const secret = boot.token ?? readToken(boot.paths)
+  if (secret === null)
+    throw new KnownError(
+      "TokenInvalid",
+      `the datastore holds a keyring, and there is no ${boot.paths.token} to open it`,
+    )
+  // A crash while the token was rotated leaves the new one beside the old; the keyring knows which of them holds.
+  const next = readIfPresent(boot.paths.nextToken)?.trim()
+  const { password, clusterKey } = await firstThatOpens(slots, next ? [secret, next] : [secret])
+  const keys = await Keys.open(boot.store, clusterKey)
+  keepToken(boot.paths, { password, keys })
+  return keys
+}
+
+async function firstThatOpens(slots: readonly Slot[], [token, ...others]: readonly string[]) {
+  const password = passwordOf(token ?? "")
+  try {
+    return { password, clusterKey: await unlock(slots, { kind: "token", secret: password }) }
+  } catch (error) {
+    if (others.length === 0 || !isKnown(error, "SlotDidNotOpen")) throw error
+    return firstThatOpens(slots, others)
+  }
+}
+
+/** Opened by the recovery key, the keyring gets a slot for the token that is to hold from now on. */
+async function recover(
+  boot: Bootstrap,
+  recoveryKey: string,
+  slots: readonly Slot[],
+): Promise<Keys> {
+  const clusterKey = await unlock(slots, { kind: "recovery", secret: recoveryKey })
+  const keys = await Keys.open(boot.store, clusterKey)
+  const token = boot.token ?? readToken(boot.paths)
+  await changeToken(boot.paths, keys, {
+    password: token === null ? randomPassword() : passwordOf(token),
+    now: boot.now(),
+  })
+  return keys
+}
+
+async function found(boot: Bootstrap): Promise<Keys> {
+  const { store, paths, now } = boot
+  const authorities = readAuthorities(paths) ?? (await makeAuthorities(now()))
+  const keyring = await firstKeyring(boot, emptyKeyring(authorities))
+  const token = boot.token ?? readToken(paths)
+  const password = token === null ? randomPassword() : passwordOf(token)
+  const hash = caHash(authorities.server.cert)
+  writeToken(paths, formatToken({ caHash: hash, user: "server", password }))
+  const clusterKey = newClusterKey()
+  const slots = [await makeSlot({ kind: "token", secret: password, now: now() })]
+  const record = { epoch: 1, fence: newFence(), slots, keyring }
+  await refuseUnreadable(store, keyring)
+  const outcome = await createKeyring(store, { record, clusterKey })
+  if (outcome === "exists")
+    throw new KnownError("StoreUnavailable", "another server made the keyring at the same moment")
+  return Keys.open(store, clusterKey)
+}
+
+/** From --encryption-provider-config or K3s' own file where there is one; else, for an empty datastore only, with a new key. */
+async function firstKeyring(boot: Bootstrap, empty: Keyring): Promise<Keyring> {
+  const created = boot.now().toISOString()
+  const text = boot.configuration ?? readIfPresent(boot.paths.encryptionConfig)
+  if (text !== null) {
+    const keyring = withConfiguration(empty, text, { created, takesOver: true })
+    return { ...keyring, stage: readStage(boot.paths) }
+  }
+  if (boot.firstKey === null || (await holdsObjects(boot.store))) return empty
+  const key = newKey(empty, { provider: boot.firstKey, now: boot.now() })
+  if (key === undefined) throw new Error("bug: an empty keyring has no names that could be taken")
+  return { ...withKey(empty, key), writer: key.name, intent: "encrypted" }
+}
+
+/** `/registry/health` is kine's own. */
+const holdsObjects = async (store: Store): Promise<boolean> => {
+  const { entries } = await store.list({ prefix: "/registry/", limit: 2 })
+  return entries.some(({ key }) => key !== "/registry/health")
+}
+
+/** I7: nobody takes up a datastore whose values he cannot read. */
+async function refuseUnreadable(store: Store, keyring: Keyring): Promise<void> {
+  const view = makeView({ epoch: 0, fence: "", slots: [], keyring }, "")
+  const limit = 500
+  for (let after = ""; ; ) {
+    const { entries } = await store.list({ prefix: "/registry/", after, limit })
+    for (const { key, value } of entries) if (isEncrypted(value)) view.open(key, value)
+    const last = entries.at(-1)
+    if (last === undefined || entries.length < limit) return
+    after = last.key
+  }
+}
+
+/** A key of a local file that the keyring lacks is sealed into it, for reading only, before that file is written again. */
+async function takeInLocalKeys(
+  { paths, configuration, now }: Bootstrap,
+  keys: Keys,
+): Promise<void> {
+  const created = now().toISOString()
+  for (const text of [configuration, readIfPresent(paths.encryptionConfig)])
+    if (text !== null)
+      await keys.change(({ record: { keyring } }) => {
+        const whole = withConfiguration(keyring, text, { created, takesOver: false })
+        return whole === keyring ? undefined : { keyring: whole }
+      })
+}

@@ -1,0 +1,181 @@
+import { createSecretKey, randomBytes } from "node:crypto"
+import fc from "fast-check"
+import { expect, test } from "vitest"
+import { isKnown } from "../errors.ts"
+import { emptyKeyring, type Key, type Keyring, STAGES, writingKey } from "../keyring/keyring.ts"
+import { type Operation, startOperation, VERBS, type Verb } from "./operation.ts"
+import { afterProof, keyStillNeeded } from "./retire.ts"
+import { decide, type Decision, isRunning, type Situation, VERB_TABLE } from "./verbs.ts"
+
+const key = (name: string): Key => ({
+  name,
+  provider: "aescbc",
+  state: "active",
+  created: "2026-11-23T00:00:00Z",
+  secret: createSecretKey(randomBytes(32)),
+})
+const pair = { cert: "", key: "" }
+const none = emptyKeyring({ server: pair, client: pair })
+const enabled: Keyring = { ...none, keys: [key("k1")], writer: "k1", intent: "encrypted" }
+const seen = (keyring: Keyring, more: Partial<Situation> = {}): Situation => ({
+  keyring,
+  operation: undefined,
+  freshKey: key("fresh"),
+  mismatch: undefined,
+  ...more,
+})
+const operation = (retires: boolean): Operation => ({
+  ...startOperation({ id: "1", kind: "enable", target: "k1", retires, now: new Date(0) }),
+  fence: "f",
+})
+const ask = (verb: Verb, situation: Situation, flags = {}) =>
+  decide({ verb, force: false, skip: false, ...flags }, situation)
+const outcome = (run: () => Decision): string => {
+  try {
+    return run().outcome
+  } catch (error) {
+    return isKnown(error) ? error.code : String(error)
+  }
+}
+
+test("every verb at every stage does what its row says", () => {
+  for (const verb of VERBS)
+    for (const stage of STAGES) {
+      const keyring: Keyring = { ...enabled, keys: [key("k1"), key("k2")], stage }
+      const row = VERB_TABLE[verb]
+      const from: readonly string[] = row.from
+      const own: readonly string[] = row.own
+      const expected =
+        verb === "enable" || own.includes(stage)
+          ? "nothing"
+          : verb === "disable" || from.includes(stage)
+            ? "step"
+            : "WrongStage"
+      expect(
+        outcome(() => ask(verb, seen(keyring))),
+        `${verb} at ${stage}`,
+      ).toBe(expected)
+    }
+})
+
+test("while a retiring operation runs every change is refused with its progress", () => {
+  const situation = seen({ ...enabled, stage: "reencrypt_active" }, { operation: operation(true) })
+  for (const verb of VERBS.filter((name) => name !== "enable" && name !== "reencrypt"))
+    for (const force of [false, true])
+      expect(
+        outcome(() => ask(verb, situation, { force })),
+        verb,
+      ).toBe("RotationUnderWay")
+  expect(outcome(() => ask("reencrypt", situation))).toBe("nothing")
+  expect(outcome(() => ask("reencrypt", situation, { skip: true }))).toBe("RotationUnderWay")
+})
+
+test("a rewrite that retires nothing is taken over", () => {
+  const situation = seen(enabled, { operation: operation(false) })
+  expect(ask("disable", situation)).toMatchObject({
+    outcome: "step",
+    movesFence: true,
+    starts: { target: null },
+  })
+  expect(ask("rotate-keys", situation)).toMatchObject({
+    starts: { kind: "rotate-keys", retires: true },
+  })
+  const prepared: Keyring = { ...enabled, keys: [key("k1"), key("k2")], stage: "prepare" }
+  const rotated = ask("rotate", seen(prepared, { operation: operation(false) }))
+  expect(rotated).toMatchObject({ starts: { kind: "enable", target: "k2", retires: false } })
+})
+
+test("a mismatch of hashes stops the ordered verbs and --force passes over it", () => {
+  const mismatch = "hash does not match between a and b"
+  expect(outcome(() => ask("prepare", seen(enabled, { mismatch })))).toBe("HashMismatch")
+  expect(outcome(() => ask("prepare", seen(enabled, { mismatch }), { force: true }))).toBe("step")
+  expect(outcome(() => ask("disable", seen(enabled, { mismatch })))).toBe("step")
+})
+
+test("disabled: keys cannot be turned, all of them stay, enable goes back to the one that wrote", () => {
+  const disabled: Keyring = { ...enabled, intent: "plain" }
+  for (const verb of ["prepare", "rotate", "reencrypt", "rotate-keys"] as const)
+    expect(
+      outcome(() => ask(verb, seen(disabled))),
+      verb,
+    ).toBe("EncryptionDisabled")
+  expect(ask("reencrypt", seen(disabled), { force: true, skip: true })).toMatchObject({
+    starts: { target: null, retires: false },
+  })
+  expect(ask("reencrypt", seen(disabled), { force: true })).toMatchObject({
+    starts: { retires: false },
+  })
+  expect(ask("enable", seen(disabled))).toMatchObject({
+    keyring: { writer: "k1", intent: "encrypted" },
+  })
+})
+
+test("a name taken for this second is waited for", () => {
+  expect(outcome(() => ask("prepare", seen(enabled, { freshKey: undefined })))).toBe("wait")
+  expect(outcome(() => ask("rotate-keys", seen(enabled, { freshKey: undefined })))).toBe("wait")
+  expect(outcome(() => ask("enable", seen(none, { freshKey: undefined })))).toBe("wait")
+  expect(
+    outcome(() => ask("rotate", seen(enabled, { freshKey: undefined }), { force: true })),
+  ).toBe("WrongStage")
+})
+
+test("I4: a key with stored bytes, or that was not looked for, is kept", () => {
+  expect(keyStillNeeded(enabled, new Map([["k2", 0]]), "k2")).toBe(false)
+  expect(keyStillNeeded(enabled, new Map([["k2", 1]]), "k2")).toBe(true)
+  expect(keyStillNeeded(enabled, new Map(), "k2")).toBe(true)
+  expect(keyStillNeeded(enabled, new Map([["k1", 0]]), "k1")).toBe(true)
+})
+
+const verbs = fc.array(
+  fc.record({
+    verb: fc.constantFrom(...VERBS),
+    force: fc.boolean(),
+    skip: fc.boolean(),
+    finishes: fc.boolean(),
+    left: fc.nat(2),
+  }),
+  { maxLength: 40 },
+)
+
+test("whatever the order: the writer is there and active, no key is lost, and the fence moves with the writer", () => {
+  fc.assert(
+    fc.property(verbs, (requests) => {
+      let situation = seen(none)
+      for (const [i, { finishes, left, ...request }] of requests.entries()) {
+        const before = situation.keyring
+        try {
+          const decision = decide(request, { ...situation, freshKey: key(`k${i}`) })
+          if (decision.outcome === "step") {
+            const moved = writingKey(decision.keyring)?.name !== writingKey(before)?.name
+            if (moved) expect(decision.movesFence).toBe(true)
+            situation = seen(decision.keyring, {
+              operation: decision.starts
+                ? {
+                    ...startOperation({ id: `${i}`, ...decision.starts, now: new Date(0) }),
+                    fence: "f",
+                  }
+                : situation.operation,
+            })
+          }
+        } catch (error) {
+          expect(isKnown(error)).toBe(true)
+        }
+        if (finishes && isRunning(situation.operation)) {
+          const counts = new Map(
+            situation.keyring.keys.map(({ name }, n) => [name, n % (left + 1)]),
+          )
+          const { keyring } = afterProof(situation.keyring, situation.operation, counts)
+          situation = seen(keyring, { operation: { ...situation.operation, state: "finished" } })
+        }
+        holds(before, situation.keyring)
+      }
+    }),
+  )
+})
+
+function holds(before: Keyring, after: Keyring): void {
+  const names = after.keys.map(({ name }) => name)
+  expect(new Set(names).size).toBe(names.length)
+  for (const { name } of before.keys) expect(names).toContain(name)
+  if (after.intent === "encrypted") expect(writingKey(after)?.state).toBe("active")
+}

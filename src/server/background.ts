@@ -1,0 +1,37 @@
+/** What a server does besides answering: loops that run until it ends, and are waited for. */
+import { setTimeout as sleep } from "node:timers/promises"
+import type { Logger } from "pino"
+
+export class Background {
+  readonly #log: Logger
+  readonly #stop = new AbortController()
+  readonly #running: Promise<void>[] = []
+
+  constructor(log: Logger) {
+    this.#log = log
+  }
+
+  get signal(): AbortSignal {
+    return this.#stop.signal
+  }
+
+  run(what: string, loop: (signal: AbortSignal) => Promise<void>): void {
+    const told = loop(this.signal).catch((err) => {
+      if (!this.signal.aborted) this.#log.error({ err }, `${what} ended`)
+    })
+    this.#running.push(told)
+  }
+
+  /** A failed round is told; the next one comes all the same. */
+  every(what: string, ms: number, round: () => Promise<void>): void {
+    this.run(what, async (signal) => {
+      while (await sleep(ms, true, { signal, ref: false }).catch(() => false))
+        await round().catch((err) => this.#log.warn({ err }, `${what} failed; tried again later`))
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort()
+    await Promise.all(this.#running)
+  }
+}

@@ -1,0 +1,217 @@
+/** One running server, put together: data directory, datastore, keyring, certificates, listener, and what goes on in the
+ *  background. Everything is given back in the opposite order, whether the start succeeded or not. */
+import { once } from "node:events"
+import { readFileSync } from "node:fs"
+import { arch, platform, release } from "node:os"
+import { performance } from "node:perf_hooks"
+import { setTimeout as sleep } from "node:timers/promises"
+import type { Logger } from "pino"
+import { createApi } from "../api/api.ts"
+import { ensureNamespaces } from "../api/namespaces.ts"
+import { openKeyring } from "../cluster/bootstrap.ts"
+import { ensureCertificates, servingNames } from "../cluster/certificates.ts"
+import { type DataDirPaths, openDataDir } from "../cluster/data-dir.ts"
+import { localUrl, writeKubeconfig } from "../cluster/kubeconfig.ts"
+import { hashMismatch, type NodeFacts, shownHashes } from "../cluster/node.ts"
+import type { Keyring } from "../keyring/keyring.ts"
+import type { Keys } from "../registry/keys.ts"
+import { Registry } from "../registry/registry.ts"
+import { Control } from "../rewriter/control.ts"
+import { runOperations } from "../rewriter/run.ts"
+import { openSqlite } from "../store/sqlite.ts"
+import type { Store } from "../store/store.ts"
+import { Background } from "./background.ts"
+import { listen } from "./listener.ts"
+import type { ServerOptions } from "./options.ts"
+import { Publisher } from "./publish.ts"
+import { makeSupervisor } from "./supervisor.ts"
+
+export interface ServerContext {
+  readonly options: ServerOptions
+  readonly hostname: string
+  readonly version: string
+  readonly now: () => Date
+  readonly log: Logger
+  /** What the person who starts the server is to read. */
+  readonly say: (line: string) => void
+  /** Ends the server, gracefully. */
+  readonly signal: AbortSignal
+}
+
+/** Once a day is enough for certificates with 30 days left; the Node's heartbeat is a kubelet's. */
+const CERTIFICATES_EVERY_MS = 24 * 60 * 60_000
+const HEARTBEAT_EVERY_MS = 5 * 60_000
+const HISTORY_KEPT_MS = 5 * 60_000
+const RETRY_MS = 5_000
+
+/** Resolves when the server has ended. Throws KnownError where it cannot start. */
+export async function runServer(context: ServerContext): Promise<void> {
+  const { options, now, log, signal } = context
+  await using stack = new AsyncDisposableStack()
+  const { paths, release } = openDataDir(options.dataDir, { now: now() })
+  stack.defer(release)
+  const store = openSqlite({
+    path: options.database,
+    warn: (message, error) => log.warn({ err: error }, message),
+  })
+  stack.defer(() => store.close())
+  const keys = await openKeyring({
+    store,
+    paths,
+    now,
+    token: options.token,
+    recoveryKey: textOf(options.recoveryKeyFile),
+    configuration: textOf(options.encryptionProviderConfig),
+    firstKey: options.secretsEncryption ? options.secretsEncryptionProvider : null,
+  })
+  sayWhatDecides(keys.view.record.keyring, context)
+  await serve({ context, store, keys, paths, stack })
+  log.info("ended")
+}
+
+interface Parts {
+  readonly context: ServerContext
+  readonly store: Store
+  readonly keys: Keys
+  readonly paths: DataDirPaths
+  readonly stack: AsyncDisposableStack
+}
+
+async function serve({ context, store, keys, paths, stack }: Parts): Promise<void> {
+  const { options, now, log, signal } = context
+  const registry = new Registry(store, keys)
+  const publisher = new Publisher({ keys, registry, paths, now, node: nodeFacts(context) })
+  const control = new Control({
+    keys,
+    provider: options.secretsEncryptionProvider,
+    now,
+    mismatch: async () => hashMismatch(await shownHashes(registry)),
+    publish: () => publisher.publish(),
+  })
+  const certificates = () =>
+    ensureCertificates({
+      paths,
+      authorities: keys.view.record.keyring.authorities,
+      names: servingNames({ hostname: context.hostname, ...options }),
+      now: now(),
+    })
+  const { serving, admin, issued } = await certificates()
+  for (const sentence of issued) log.info(sentence)
+
+  const background = new Background(log)
+  stack.defer(() => background.stop())
+  const api = createApi({
+    registry,
+    supervisor: makeSupervisor({ keys, control, registry, paths, now }),
+    health: () => ({ published: publisher.published }),
+    tokens: textOf(options.tokenAuthFile),
+    version: context.version,
+    now,
+    log,
+    signal: background.signal,
+  })
+  const { server: serverCa, client: clientCa } = keys.view.record.keyring.authorities
+  const listener = await listen({
+    bindAddress: options.bindAddress,
+    port: options.httpsListenPort,
+    serving,
+    clientCa: clientCa.cert,
+    handle: api,
+  })
+  stack.defer(() => listener.close())
+  const url = localUrl({ bindAddress: options.bindAddress, port: listener.port })
+  const kubeconfig = { path: options.writeKubeconfig, mode: options.writeKubeconfigMode }
+  const writeConfig = (pair: typeof admin) =>
+    writeKubeconfig(kubeconfig, { url, serverCa: serverCa.cert, admin: pair })
+  writeConfig(admin)
+
+  await ensureNamespaces(registry, now())
+  await publisher.publish()
+  background.run("rewriting", (stop) =>
+    rewriting({ store, keys, publisher, now, log, signal: stop }),
+  )
+  background.every("compaction", HISTORY_KEPT_MS, compaction(store))
+  background.every("certificates", CERTIFICATES_EVERY_MS, async () => {
+    const renewed = await certificates()
+    for (const sentence of renewed.issued) log.info(sentence)
+    listener.setServing(renewed.serving)
+    writeConfig(renewed.admin)
+  })
+  background.every("the node's heartbeat", HEARTBEAT_EVERY_MS, () => publisher.publish())
+  greet(context, url)
+  if (!signal.aborted) await once(signal, "abort")
+  log.info("ending: requests that run are finished, no new ones are taken")
+}
+
+/** Runs what the operation record asks for; a failure waits, is told, and tried again from where it stopped. */
+const rewriting = (parts: {
+  store: Store
+  keys: Keys
+  publisher: Publisher
+  now: () => Date
+  log: Logger
+  signal: AbortSignal
+}): Promise<void> => {
+  const { publisher, log, signal, ...run } = parts
+  return runOperations(
+    { ...run, signal, monotonicMs: () => performance.now() },
+    {
+      async ended({ id, kind, rewritten, retired, kept, unreadable }) {
+        await publisher.publish()
+        log.info({ id, rewritten, retired, kept, unreadable }, `${kind} ended`)
+      },
+      async failed(err) {
+        log.error({ err }, "rewriting stopped; it goes on by itself")
+        await sleep(RETRY_MS, undefined, { signal }).catch(() => {})
+      },
+    },
+  )
+}
+
+/** Forgets, as kube-apiserver's compactor does, what was the newest revision when it last ran. */
+function compaction(store: Store): () => Promise<void> {
+  let then = 0
+  return async () => {
+    const now = await store.revision()
+    if (then > 0) await store.compact(then)
+    then = now
+  }
+}
+
+const textOf = (path: string | null): string | null =>
+  path === null ? null : readFileSync(path, "utf8").trim()
+
+/** The keyring decides whether values are encrypted; where the flag says otherwise, one line tells. */
+function sayWhatDecides({ intent }: Keyring, { options, log }: ServerContext): void {
+  if (intent === "encrypted" && !options.secretsEncryption)
+    log.info(
+      "started without --secrets-encryption on encrypted data: it stays encrypted, for the keyring decides",
+    )
+  if (intent !== "encrypted" && options.secretsEncryption)
+    log.warn(
+      "started with --secrets-encryption on data that is not encrypted; run: keyturn secrets-encrypt enable",
+    )
+}
+
+const nodeFacts = ({ options, version }: ServerContext): NodeFacts => ({
+  name: options.nodeName,
+  addresses: [
+    {
+      type: "InternalIP",
+      address: ["0.0.0.0", "::"].includes(options.bindAddress) ? "127.0.0.1" : options.bindAddress,
+    },
+    { type: "Hostname", address: options.nodeName },
+  ],
+  version,
+  os: { platform: platform(), arch: arch() === "x64" ? "amd64" : arch(), release: release() },
+})
+
+function greet({ options, say }: ServerContext, url: string): void {
+  const kubeconfig = `--kubeconfig ${options.writeKubeconfig}`
+  say(`keyturn is ready: ${url}`)
+  say(`kubeconfig: ${options.writeKubeconfig}`)
+  say("try:")
+  say(`  kubectl ${kubeconfig} create secret generic demo --from-literal=password=s3cr3t`)
+  say(`  keyturn secrets-encrypt --data-dir ${options.dataDir} status`)
+  say(`  keyturn secrets-encrypt --data-dir ${options.dataDir} rotate-keys`)
+}

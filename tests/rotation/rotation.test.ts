@@ -1,0 +1,127 @@
+/** A rotation through the real keyring, registry, rewriter and SQLite, checked on the stored bytes after every step. */
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterEach, expect, test } from "vitest"
+import { emptyKeyring } from "../../src/keyring/keyring.ts"
+import { newClusterKey, newFence } from "../../src/keyring/record.ts"
+import { createKeyring, Keys } from "../../src/registry/keys.ts"
+import { Registry } from "../../src/registry/registry.ts"
+import { census } from "../../src/rewriter/census.ts"
+import { Control } from "../../src/rewriter/control.ts"
+import { runOperation } from "../../src/rewriter/run.ts"
+import type { Verb } from "../../src/rotation/operation.ts"
+import { openSqlite } from "../../src/store/sqlite.ts"
+
+const SECRETS = { storagePrefix: "/registry/secrets/" }
+const cleanups: (() => Promise<void> | void)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+})
+
+async function cluster() {
+  const dir = mkdtempSync(join(tmpdir(), "keyturn-rotation-"))
+  const store = openSqlite({ path: join(dir, "state.db") })
+  cleanups.push(
+    () => rmSync(dir, { recursive: true }),
+    () => store.close(),
+  )
+  const clusterKey = newClusterKey()
+  const pair = { cert: "", key: "" }
+  const keyring = emptyKeyring({ server: pair, client: pair })
+  const record = { epoch: 1, fence: newFence(), slots: [], keyring }
+  await createKeyring(store, { record, clusterKey })
+  const keys = await Keys.open(store, clusterKey)
+  // Each reading is two seconds on, so that no two keys share a name.
+  let seconds = 0
+  const now = () => new Date(Date.UTC(2026, 10, 23, 12, 0, (seconds += 2)))
+  const control = new Control({
+    keys,
+    provider: "aescbc",
+    now,
+    mismatch: async () => undefined,
+    publish: async () => {},
+  })
+  const take = (verb: Verb, flags = {}) =>
+    control.take({ verb, force: false, skip: false, ...flags })
+  const run = () =>
+    runOperation({ store, keys, now, monotonicMs: () => 0, signal: new AbortController().signal })
+  const anotherServer = async () => new Registry(store, await Keys.open(store, clusterKey))
+  return { store, keys, registry: new Registry(store, keys), anotherServer, take, run }
+}
+
+const secret = (name: string, value: string) => ({
+  kind: "Secret",
+  apiVersion: "v1",
+  metadata: { namespace: "default", name },
+  data: { password: Buffer.from(value).toString("base64") },
+  type: "Opaque",
+})
+
+test("secrets written in plain are encrypted by enable, and turned by rotate-keys, with no new revision", async () => {
+  const { store, keys, registry, take, run } = await cluster()
+  for (let i = 0; i < 50; i++)
+    await registry.create(SECRETS, { namespace: "default", name: `s${i}` }, secret(`s${i}`, `${i}`))
+  const before = await store.revision()
+  await take("enable")
+  expect((await run())?.state).toBe("finished")
+  const { keyring } = keys.view.record
+  expect(await census(store, keys.view)).toEqual(new Map([["aescbckey", 50]]))
+  expect(keyring.writer).toBe("aescbckey")
+
+  const stored = await registry.get(SECRETS, { namespace: "default", name: "s7" })
+  if (stored === undefined) throw new Error("s7 is lost")
+  await registry.replace(stored, secret("s7", "changed"))
+  await take("rotate-keys")
+  const operation = await run()
+  expect(operation).toMatchObject({
+    state: "finished",
+    retired: ["aescbckey"],
+    kept: {},
+    unreadable: 0,
+  })
+  const [old, fresh] = keys.view.record.keyring.keys
+  expect(old?.state).toBe("archived")
+  expect(await census(store, keys.view)).toEqual(
+    new Map([
+      [old?.name, 0],
+      [fresh?.name, 52],
+    ]),
+  )
+  expect(await store.revision()).toBe(before + 1)
+  const s7 = await registry.get(SECRETS, { namespace: "default", name: "s7" })
+  expect(s7?.object.data).toEqual({ password: Buffer.from("changed").toString("base64") })
+  expect(s7?.stale).toBe(false)
+})
+
+test("a server whose keyring is behind seals again under the new key", async () => {
+  const { store, keys, registry, anotherServer, take, run } = await cluster()
+  await take("enable")
+  await run()
+  const behind = await anotherServer()
+  await take("rotate-keys")
+  await behind.create(SECRETS, { namespace: "default", name: "late" }, secret("late", "x"))
+  await run()
+  expect((await census(store, keys.view)).get("aescbckey")).toBe(0)
+  expect((await registry.get(SECRETS, { namespace: "default", name: "late" }))?.stale).toBe(false)
+})
+
+test("prepare, rotate, reencrypt walk the stages and repeat without effect", async () => {
+  const { keys, take, run } = await cluster()
+  await take("enable")
+  await run()
+  const stage = () => keys.view.record.keyring.stage
+  for (const [verb, to] of [
+    ["prepare", "prepare"],
+    ["rotate", "rotate"],
+    ["reencrypt", "reencrypt_active"],
+  ] as const) {
+    await take(verb)
+    expect(stage()).toBe(to)
+    const { epoch } = keys.view.record
+    await take(verb)
+    expect(keys.view.record.epoch).toBe(epoch)
+  }
+  await run()
+  expect(stage()).toBe("reencrypt_finished")
+})
