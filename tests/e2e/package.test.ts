@@ -1,0 +1,64 @@
+/** What `npm pack` makes is what users get. */
+
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterAll, beforeAll, expect, test } from "vitest"
+import { type Outcome, run } from "../harness/process.ts"
+import { KEYTURN } from "../harness/server.ts"
+
+const root = fileURLToPath(new URL("../..", import.meta.url))
+const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
+const folder = mkdtempSync(join(tmpdir(), "keyturn-package-"))
+const installed = join(folder, "prefix/bin/keyturn")
+afterAll(() => rmSync(folder, { recursive: true }))
+
+async function npm(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await run("npm", args, { cwd: root, timeoutMs: 120_000 })
+  expect(code, stdout + stderr).toBe(0)
+  return stdout
+}
+
+let files: string[] = []
+
+beforeAll(async () => {
+  await npm("run", "build")
+  const packed = await npm("pack", "--json", "--ignore-scripts", "--pack-destination", folder)
+  const found = Object.values(JSON.parse(packed))[0] as {
+    filename: string
+    files: { path: string }[]
+  }
+  files = found.files.map(({ path }) => path)
+  const tarball = join(folder, found.filename)
+  await npm("install", "-g", "--prefix", join(folder, "prefix"), "--prefer-offline", tarball)
+}, 240_000)
+
+test("it holds the program, its documents and nothing else", () => {
+  const allowed =
+    /^(bin\/keyturn|dist\/.+(?<!\.test)\.js|docs\/.+\.md|package\.json|LICENSE|[A-Z][A-Za-z.-]+\.md)$/
+  expect(files.filter((path) => !allowed.test(path))).toEqual([])
+  expect(files).toEqual(expect.arrayContaining(["bin/keyturn", "dist/main.js", "LICENSE"]))
+})
+
+const expected: Outcome = { stdout: `${version}\n`, stderr: "", code: 0 }
+
+test("it runs from an empty prefix, from any working directory", async () => {
+  expect(await run(installed, ["--version"], { cwd: "/" })).toEqual(expected)
+})
+
+test("it runs through a chain of links", async () => {
+  mkdirSync(join(folder, "a b"))
+  symlinkSync(installed, join(folder, "link"))
+  symlinkSync("../link", join(folder, "a b/keyturn"))
+  expect(await run("./keyturn", ["--version"], { cwd: join(folder, "a b") })).toEqual(expected)
+})
+
+test("without its runtime it says what to do", async () => {
+  mkdirSync(join(folder, "bare/bin"), { recursive: true })
+  copyFileSync(KEYTURN, join(folder, "bare/bin/keyturn"))
+  const { code, stderr } = await run(join(folder, "bare/bin/keyturn"), ["--version"])
+  expect(stderr).toMatch(/^keyturn: error: the pinned runtime .* is not installed/)
+  expect(stderr).toMatch(/^keyturn: hint: run: npm install/m)
+  expect(code).toBe(1)
+})
