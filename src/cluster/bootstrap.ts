@@ -11,7 +11,7 @@ import { makeView } from "../registry/view.ts"
 import type { Store } from "../store/store.ts"
 import { makeAuthorities, readAuthorities } from "./certificates.ts"
 import { type DataDirPaths, readToken, writeToken } from "./data-dir.ts"
-import { readStage, withConfiguration } from "./encryption-files.ts"
+import { type ConfigurationText, keyringFrom, readStage, withKeysOf } from "./encryption-files.ts"
 import { readIfPresent } from "./files.ts"
 import { caHash, formatToken, passwordOf, randomPassword } from "./token.ts"
 import { changeToken, keepToken } from "./unlock.ts"
@@ -22,8 +22,8 @@ export interface Bootstrap {
   /** As given by the operator; null: the data directory's. */
   readonly token: string | null
   readonly recoveryKey: string | null
-  /** The text of --encryption-provider-config. */
-  readonly configuration: string | null
+  /** What --encryption-provider-config names. */
+  readonly configuration: ConfigurationText | null
   /** For an empty datastore: make a first key of this provider; null: leave it unencrypted. */
   readonly firstKey: KeyProvider | null
   readonly now: () => Date
@@ -101,11 +101,9 @@ async function found(boot: Bootstrap): Promise<Keys> {
 /** From --encryption-provider-config or K3s' own file where there is one; else, for an empty datastore only, with a new key. */
 async function firstKeyring(boot: Bootstrap, empty: Keyring): Promise<Keyring> {
   const created = boot.now().toISOString()
-  const text = boot.configuration ?? readIfPresent(boot.paths.encryptionConfig)
-  if (text !== null) {
-    const keyring = withConfiguration(empty, text, { created, takesOver: true })
-    return { ...keyring, stage: readStage(boot.paths) }
-  }
+  const configuration = boot.configuration ?? localConfiguration(boot.paths)
+  if (configuration !== null)
+    return { ...keyringFrom(empty, configuration, created), stage: readStage(boot.paths) }
   if (boot.firstKey === null || (await holdsObjects(boot.store))) return empty
   const key = newKey(empty, { provider: boot.firstKey, now: boot.now() })
   if (key === undefined) throw new Error("bug: an empty keyring has no names that could be taken")
@@ -132,15 +130,17 @@ async function refuseUnreadable(store: Store, keyring: Keyring): Promise<void> {
 }
 
 /** A key of a local file that the keyring lacks is sealed into it, for reading only, before that file is written again. */
-async function takeInLocalKeys(
-  { paths, configuration, now }: Bootstrap,
-  keys: Keys,
-): Promise<void> {
-  const created = now().toISOString()
-  for (const text of [configuration, readIfPresent(paths.encryptionConfig)])
-    if (text !== null)
+async function takeInLocalKeys(boot: Bootstrap, keys: Keys): Promise<void> {
+  const created = boot.now().toISOString()
+  for (const configuration of [boot.configuration, localConfiguration(boot.paths)])
+    if (configuration !== null)
       await keys.change(({ record: { keyring } }) => {
-        const whole = withConfiguration(keyring, text, { created, takesOver: false })
+        const whole = withKeysOf(keyring, configuration, created)
         return whole === keyring ? undefined : { keyring: whole }
       })
+}
+
+function localConfiguration({ encryptionConfig: file }: DataDirPaths): ConfigurationText | null {
+  const text = readIfPresent(file)
+  return text === null ? null : { file, text }
 }

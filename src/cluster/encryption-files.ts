@@ -1,13 +1,15 @@
 /** The keyring in the words of an EncryptionConfiguration, as K3s writes it, and back. The files are output: they are read only
  *  where no keyring exists yet, or to find a key that the keyring lacks. */
-import { createSecretKey } from "node:crypto"
 import {
   type EncryptionConfiguration,
-  hashConfiguration,
+  hashConfig,
   parseEncryptionConfiguration,
   printEncryptionConfiguration,
-  type ProviderEntry,
+  type ProviderConfiguration,
+  type ResourceConfiguration,
 } from "../config/encryption-configuration.ts"
+import { includesResource } from "../config/resources.ts"
+import { KnownError } from "../errors.ts"
 import {
   activeKeys,
   type Key,
@@ -16,7 +18,6 @@ import {
   type Stage,
   withKey,
 } from "../keyring/keyring.ts"
-import type { KeyProvider } from "../providers/make.ts"
 import type { DataDirPaths } from "./data-dir.ts"
 import { readIfPresent, writeIfChanged } from "./files.ts"
 
@@ -30,7 +31,7 @@ export interface EncryptionFiles {
 export function encryptionFiles(keyring: Keyring): EncryptionFiles | undefined {
   if (keyring.intent === "none") return undefined
   const config = printEncryptionConfiguration(configurationOf(keyring))
-  return { config, state: `${keyring.stage}-${hashConfiguration(config)}` }
+  return { config, state: `${keyring.stage}-${hashConfig(config)}` }
 }
 
 /** The writer's provider first, in it the writer first, then its other keys and the other providers in the order of their
@@ -39,15 +40,10 @@ function configurationOf(keyring: Keyring): EncryptionConfiguration {
   const writer = keyring.keys.filter(({ name }) => name === keyring.writer)
   const others = activeKeys(keyring).filter(({ name }) => name !== keyring.writer)
   const byProvider = Map.groupBy([...writer, ...others], ({ provider }) => provider)
-  const sealing = [...byProvider].map(([provider, keys]) => entryOf(provider, keys))
-  const identity: ProviderEntry = { identity: {} }
+  const sealing = [...byProvider].map(([provider, keys]) => ({ provider, keys }))
+  const identity = { provider: "identity" } as const
   const providers = keyring.intent === "encrypted" ? [...sealing, identity] : [identity, ...sealing]
-  return { resources: [{ resources: [...keyring.resources], providers }] }
-}
-
-const entryOf = (provider: KeyProvider, keys: readonly Key[]): ProviderEntry => {
-  const list = keys.map(({ name, secret }) => ({ name, secret: secret.export() }))
-  return { [provider]: { keys: list } } as ProviderEntry
+  return { resources: [{ resources: keyring.resources, providers }] }
 }
 
 export function writeEncryptionFiles(paths: DataDirPaths, files: EncryptionFiles): void {
@@ -55,43 +51,44 @@ export function writeEncryptionFiles(paths: DataDirPaths, files: EncryptionFiles
   writeIfChanged(paths.encryptionState, files.state)
 }
 
-/** What an EncryptionConfiguration says of keys, put into `keyring`: the keys of every entry; and where `takesOver`, which of
- *  them writes and what is encrypted, by the entry that covers Secrets. Throws ConfigInvalid, KeyNameTaken. */
-export function withConfiguration(
-  keyring: Keyring,
-  text: string,
-  { created, takesOver }: { readonly created: string; readonly takesOver: boolean },
-): Keyring {
-  const { resources } = parseEncryptionConfiguration(text)
-  const keys = resources
-    .flatMap(({ providers }) => providers)
-    .flatMap((entry) => keysOf(entry, created))
-  const whole = keys.reduce(withKey, keyring)
-  if (!takesOver) return whole
-  const secrets = resources.find((entry) => coversSecrets(entry.resources)) ?? resources[0]
+/** The text of an EncryptionConfiguration; `file` is for messages. */
+export interface ConfigurationText {
+  readonly file: string
+  readonly text: string
+}
+
+/** The keyring with every key that the configuration holds, for reading. Throws ConfigInvalid, KeyNameTaken. */
+export const withKeysOf = (keyring: Keyring, from: ConfigurationText, created: string): Keyring =>
+  parseEncryptionConfiguration(from.text, from)
+    .resources.flatMap(({ providers }) => providers)
+    .flatMap((provider) => keysOf(provider, created))
+    .reduce(withKey, keyring)
+
+/** A first keyring as the configuration has it: its keys, what is encrypted, and by the entry that covers Secrets which key
+ *  writes. Throws ConfigInvalid, KeyNameTaken. */
+export function keyringFrom(empty: Keyring, from: ConfigurationText, created: string): Keyring {
+  const { resources } = parseEncryptionConfiguration(from.text, from)
+  const secrets = resources.find((entry) => includesResource(entry.resources, "secrets"))
   const [first] = secrets?.providers ?? []
-  const sealing = secrets?.providers.flatMap((entry) => keysOf(entry, created)) ?? []
+  const sealing = secrets?.providers.flatMap((provider) => keysOf(provider, created)) ?? []
   return {
-    ...whole,
+    ...withKeysOf(empty, from, created),
     writer: sealing[0]?.name ?? null,
-    intent: first !== undefined && "identity" in first ? "plain" : "encrypted",
-    resources: [...new Set(["secrets", ...resources.flatMap((entry) => entry.resources)])],
+    intent: first === undefined || first.provider === "identity" ? "plain" : "encrypted",
+    resources: [
+      ...new Set(["secrets", ...resources.filter(isSealing).flatMap((entry) => entry.resources)]),
+    ],
   }
 }
 
-const coversSecrets = (resources: readonly string[]) =>
-  resources.some((entry) => entry === "secrets" || entry === "*." || entry === "*.*")
+const isSealing = ({ providers }: ResourceConfiguration) => providers[0]?.provider !== "identity"
 
-function keysOf(entry: ProviderEntry, created: string): Key[] {
-  const [provider, body] = Object.entries(entry)[0] ?? []
-  if (provider === undefined || provider === "identity") return []
-  return body.keys.map(({ name, secret }: { name: string; secret: Buffer }) => ({
-    name,
-    provider: provider as KeyProvider,
-    state: "active" as const,
-    created,
-    secret: createSecretKey(secret),
-  }))
+function keysOf(from: ProviderConfiguration, created: string): Key[] {
+  if (from.provider === "identity") return []
+  if (from.provider === "kms")
+    throw new KnownError("ConfigInvalid", `kms is not supported: the provider "${from.name}"`)
+  const { provider, keys } = from
+  return keys.map((key) => ({ ...key, provider, state: "active" as const, created }))
 }
 
 /** The stage that K3s left in its state file; `start` where there is none. */

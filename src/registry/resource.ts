@@ -1,5 +1,7 @@
 /** From a storage key to the resource that lies there, and whether an EncryptionConfiguration's words cover it. */
 
+import { includesResource } from "../config/resources.ts"
+
 /** What the registry must know of a kind; the API's table of resources has the rest. */
 export interface Kind {
   /** Where its objects lie, e.g. `/registry/secrets/`. */
@@ -35,17 +37,13 @@ export function resourceOfKey(key: string): string | undefined {
   return RENAMED[`${first}/${second}`] ?? RENAMED[first] ?? first
 }
 
-/** Whether one of `resources` (names, `*.<group>`, `*.` for the core group, `*.*`) covers what lies at `key`. */
-export function covers(resources: readonly string[], key: string): boolean {
-  const resource = resourceOfKey(key)
+/** Whether an EncryptionConfiguration's list covers a resource as {@link resourceOfKey} gives it. Of a built-in kind with a
+ *  group (`deployments.apps`) a key shows the resource alone, so that is what has to match. */
+export function covers(list: readonly string[], resource: string | undefined): boolean {
   if (resource === undefined) return false
-  const dot = resource.indexOf(".")
-  const group = dot < 0 ? "" : resource.slice(dot + 1)
-  return resources.some(
-    (entry) =>
-      entry === "*.*" ||
-      entry === `*.${group}` ||
-      entry === resource ||
-      (dot < 0 && entry.startsWith(`${resource}.`)),
+  const builtIn = !resource.includes(".")
+  return (
+    includesResource(list, resource) ||
+    (builtIn && list.some((entry) => entry.startsWith(`${resource}.`)))
   )
 }

@@ -7,7 +7,7 @@ import { identity } from "../providers/identity.ts"
 import { makeProvider } from "../providers/make.ts"
 import type { Provider } from "../providers/provider.ts"
 import { openStored } from "../providers/transform.ts"
-import { covers } from "./resource.ts"
+import { covers, resourceOfKey } from "./resource.ts"
 
 export interface View {
   /** Where the record stood in the datastore; opaque. */
@@ -33,7 +33,7 @@ export function makeView(record: OpenRecord, version: string): View {
   const encrypted: readonly Provider[] =
     writing === identity ? [identity, ...others] : [writing, ...others, identity]
   const plain: readonly Provider[] = [identity, ...providers.values()]
-  const isCovered = (key: string) => covers(keyring.resources, key)
+  const isCovered = memoized(keyring.resources)
   return {
     version,
     record,
@@ -57,3 +57,14 @@ export function makeView(record: OpenRecord, version: string): View {
 
 const providerOf = ({ provider, name, secret }: Key): Provider =>
   makeProvider({ provider, name, secret })
+
+/** One answer for each resource, for the question is asked at every read and write. */
+function memoized(resources: readonly string[]): (key: string) => boolean {
+  const known = new Map<string | undefined, boolean>()
+  return (key) => {
+    const resource = resourceOfKey(key)
+    const answer = known.get(resource) ?? covers(resources, resource)
+    known.set(resource, answer)
+    return answer
+  }
+}

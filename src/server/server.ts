@@ -61,7 +61,7 @@ export async function runServer(context: ServerContext): Promise<void> {
     now,
     token: options.token,
     recoveryKey: textOf(options.recoveryKeyFile),
-    configuration: textOf(options.encryptionProviderConfig),
+    configuration: configurationOf(options.encryptionProviderConfig),
     firstKey: options.secretsEncryption ? options.secretsEncryptionProvider : null,
   })
   sayWhatDecides(keys.view.record.keyring, context)
@@ -177,6 +177,9 @@ function compaction(store: Store): () => Promise<void> {
     then = now
   }
 }
+
+const configurationOf = (file: string | null) =>
+  file === null ? null : { file, text: readFileSync(file, "utf8") }
 
 const textOf = (path: string | null): string | null =>
   path === null ? null : readFileSync(path, "utf8").trim()
