@@ -8,8 +8,9 @@ export class ClosingLine implements Reporter {
     const tests = modules.flatMap((module) => [...module.children.allTests()])
     const passed = tests.filter((test) => test.result().state === "passed").length
     const skipped = tests.filter((test) => test.result().state === "skipped")
-    // A file that does not load, and an error outside of any test, count as one failure each.
-    const broken = modules.filter((module) => module.errors().length > 0).length
+    // A file that does not load, a hook that throws, and an error outside of any test count as one failure each.
+    const suites = modules.flatMap((module) => [module, ...module.children.allSuites()])
+    const broken = suites.filter((suite) => suite.errors().length > 0).length
     const failed = tests.length - passed - skipped.length + broken + unhandledErrors.length
 
     for (const test of skipped) {
