@@ -1,10 +1,11 @@
 import { KnownError } from "../errors.ts"
 
-/** SQLite's primary result codes (sqlite.org/rescode.html) that a healthy program meets on a sick machine. */
+/** SQLite's primary result codes (sqlite.org/rescode.html) that a sound program meets on a sick machine. */
 const BUSY = 5
 const NOMEM = 7
 const READONLY = 8
 const IOERR = 10
+const IOERR_WRITE = 778
 const CORRUPT = 11
 const FULL = 13
 const CANTOPEN = 14
@@ -37,10 +38,12 @@ export function storeError(path: string, error: unknown): unknown {
   })
 }
 
-/** The failure of a COMMIT. When the log's sync fails, the commit record may or may not be on the disk: a crash now
- *  could bring it back. A full disk leaves it incomplete for certain. */
+/** The failure of a COMMIT. A log that could not be written lacks the commit record, and nothing happened. One that was
+ *  written and could not be synced may have it on the disk: not visible now, but a crash could bring it back. */
 export function commitError(path: string, error: unknown): unknown {
-  if (!isSqliteError(error) || primaryCode(error) !== IOERR) return storeError(path, error)
-  const seen = `${path}: commit ended in ${error.message} (SQLite ${error.errcode})`
+  if (!isSqliteError(error) || primaryCode(error) !== IOERR || error.errcode === IOERR_WRITE) {
+    return storeError(path, error)
+  }
+  const seen = `${path}: the commit ended in: ${error.message} (SQLite ${error.errcode})`
   return new KnownError("OutcomeUnknown", seen, { cause: error })
 }

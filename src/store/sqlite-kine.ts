@@ -261,6 +261,7 @@ interface Created {
 }
 
 /** node:sqlite's types do not know setReturnArrays. */
-const array = (row: unknown): Columns => (Array.isArray(row) ? row : bug("a row is not an array"))
+const isColumns = (row: unknown): row is Columns => Array.isArray(row)
+const array = (row: unknown): Columns => (isColumns(row) ? row : bug("a row is not an array"))
 const columns = (row: unknown): Columns | undefined => (row === undefined ? row : array(row))
 const first = (row: unknown): SQLOutputValue | undefined => columns(row)?.[0]

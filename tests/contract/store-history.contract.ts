@@ -58,6 +58,8 @@ export function historyContract(check: Check): void {
     ])
     expect(await store.rows({ after: one, upTo: three, limit: 10 })).toEqual(ours.slice(1, 3))
     expect(await store.rows({ after: one, upTo: three, limit: 1 })).toEqual(ours.slice(1, 2))
+    expect(await store.countRows({ after: one, upTo: three })).toBe(2)
+    expect(await store.countRows({ after: 0, upTo: four })).toBe(rows.length)
   })
 
   check("rewriting replaces bytes in place, without a revision or an event", async (store) => {

@@ -110,7 +110,8 @@ export function recordContract(check: Check): void {
     const stop = new AbortController()
     const seen: string[] = []
     const watching = (async () => {
-      for await (const _ of store.watchRecords(stop.signal)) {
+      const wakes = store.watchRecords(stop.signal)[Symbol.asyncIterator]()
+      while (!(await wakes.next()).done) {
         const value = (await store.record("keyring"))?.value.toString()
         if (value !== undefined) seen.push(value)
         if (value === "two") stop.abort()

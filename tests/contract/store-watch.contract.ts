@@ -51,9 +51,8 @@ export function watchContract(check: Check): void {
     await create(store, "a", "one")
     await watching
     expect(seen).toHaveLength(1)
-    for await (const _ of store.watch({ prefix: ROOT, after, signal: stop.signal })) {
-      throw new Error("an aborted watch told something")
-    }
+    const aborted = store.watch({ prefix: ROOT, after, signal: stop.signal })
+    expect((await aborted[Symbol.asyncIterator]().next()).done).toBe(true)
   })
 
   check("a watch from a revision to come tells only what is above it", async (store) => {
@@ -70,7 +69,7 @@ export function watchContract(check: Check): void {
     const total = 300
     const seen = Array.from({ length: 10 }, () => watched(store, { after: start, count: total }))
     const writers = Array.from({ length: 10 }, (_, index) => write(store, `w${index}`, total / 10))
-    const made = (await Promise.all(writers)).flat().sort((a, b) => a - b)
+    const made = (await Promise.all(writers)).flat().toSorted((a, b) => a - b)
     const late = made.filter((_, index) => index % 60 === 0)
     for (const changes of await Promise.all(seen)) {
       expect(changes.map(({ revision }) => revision)).toEqual(made)
@@ -93,7 +92,7 @@ export function watchContract(check: Check): void {
       made.push(...(await Promise.all(names.map((name) => create(store, name, "x")))))
     }
     while (seen.length < made.length) seen.push(...((await changes.next()).value ?? []))
-    expect(seen.map(({ revision }) => revision)).toEqual(made.sort((a, b) => a - b))
+    expect(seen.map(({ revision }) => revision)).toEqual(made.toSorted((a, b) => a - b))
     await changes.return?.()
   })
 }
