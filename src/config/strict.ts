@@ -113,12 +113,14 @@ export function parseTree(source: string, mistakes: Mistakes): unknown {
     for (const { code, pos } of document.errors) {
       const line = source.slice(0, pos[0]).split("\n").length
       if (code === "DUPLICATE_KEY") mistakes.strict.push(duplicate(source.slice(pos[0]), line))
-      else if (code !== "TAG_RESOLVE_FAILED")
+      else if (code !== "TAG_RESOLVE_FAILED") {
         mistakes.fatal.push(`yaml: line ${line}: ${code.toLowerCase().replaceAll("_", " ")}`)
+        return undefined
+      }
     }
-    return mistakes.fatal.length > 0 ? undefined : document.toJS()
+    return document.toJS()
   } catch {
-    mistakes.fatal.push("yaml: nested too deeply, or an alias without its anchor")
+    mistakes.fatal.push("yaml: an alias cannot be resolved")
     return undefined
   }
 }
