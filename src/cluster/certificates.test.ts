@@ -1,3 +1,5 @@
+import "reflect-metadata"
+import * as x509 from "@peculiar/x509"
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from "node:crypto"
 import { once } from "node:events"
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
@@ -296,6 +298,9 @@ describe("openssl", () => {
       const now = new Date()
       const pair = await issueAdmin(ca, { now })
       expect(renewalReason(pair, { ca, now })).toBeNull()
+      // Go, unlike OpenSSL, compares the names byte by byte
+      const name = new x509.X509Certificate(ca.cert).subjectName.toArrayBuffer()
+      expect(opened(pair).raw.includes(Buffer.from(name))).toBe(true)
       const verify = ["verify", "-x509_strict", "-CAfile", cert, save("leaf", pair.cert)]
       expect(await run("openssl", verify)).toMatchObject({ code: 0, stderr: "" })
     },
@@ -321,6 +326,37 @@ describe("openssl", () => {
     const wanted = { ca: ours.server, now: new Date(), names: NAMES }
     expect(renewalReason(pair, wanted)).toBeNull()
     expect(renewalReason(pair, { ...wanted, names: [...NAMES, "new"] })).toBe("it was not for new")
+  })
+
+  test("a CA of the same name with another key is another CA", async () => {
+    const twin = async (name: string): Promise<Pair> => {
+      const [cert, key] = [join(dir, `${name}.crt`), join(dir, `${name}.key`)]
+      const bare = [
+        "-addext",
+        "subjectKeyIdentifier=none",
+        "-addext",
+        "authorityKeyIdentifier=none",
+      ]
+      const made = [
+        "req",
+        "-x509",
+        "-nodes",
+        "-newkey",
+        "ed25519",
+        "-subj",
+        "/CN=ca",
+        "-days",
+        "99",
+      ]
+      const outcome = await run("openssl", [...made, ...bare, "-keyout", key, "-out", cert])
+      expect(outcome).toMatchObject({ code: 0 })
+      return { cert: readFileSync(cert, "utf8"), key: readFileSync(key, "utf8") }
+    }
+    const [one, other] = [await twin("one"), await twin("other")]
+    const now = new Date()
+    const pair = await issueAdmin(one, { now })
+    expect(renewalReason(pair, { ca: one, now })).toBeNull()
+    expect(renewalReason(pair, { ca: other, now })).toBe("another CA had issued it")
   })
 
   test("under an intermediate of somebody else's the whole chain is sent", async () => {
@@ -420,6 +456,10 @@ describe("in a data directory", () => {
     await ensure()
     expect(failure()).toEqual(ours)
     writeFileSync(here.clientCa.key, others.client.key)
+    expect(failure()).toBe(`${here.clientCa.key} is not the key of a CA in ${here.clientCa.cert}`)
+    const admin = await issueAdmin(ours.client, { now: NOW })
+    writeFileSync(here.clientCa.key, admin.key)
+    writeFileSync(here.clientCa.cert, admin.cert)
     expect(failure()).toBe(`${here.clientCa.key} is not the key of a CA in ${here.clientCa.cert}`)
     rmSync(here.clientCa.key)
     const both = `${here.clientCa.cert} and ${here.clientCa.key} must both be there in PEM`

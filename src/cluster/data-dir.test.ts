@@ -1,5 +1,7 @@
 import {
+  chmodSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   readlinkSync,
@@ -51,7 +53,9 @@ function refusal(): string {
   return "none"
 }
 
-test("the directories are there and private", () => {
+test("the directories are there and private, also where they stood open", () => {
+  mkdirSync(join(dir, "new", "data", "server", "tls"), { recursive: true, mode: 0o755 })
+  chmodSync(join(dir, "new", "data"), 0o700)
   const { paths, release } = openDataDir(join(dir, "new", "data"), { now: NOW })
   for (const own of [paths.dataDir, paths.server, paths.cred, paths.tls, paths.db]) {
     expect(statSync(own).mode & 0o777, own).toBe(0o700)
@@ -83,6 +87,12 @@ test("a killed server's lock is gone with it, and its note deceives nobody", asy
   writeFileSync(dataDirPaths(dir).holder, note)
   expect(refusal()).toBe(`DataDirInUse: ${dir} is in use by another process`)
   next.release()
+})
+
+test("a server that is just ending is waited for", async () => {
+  await using ending = server("setTimeout(() => process.exit(), 150)")
+  expect(await said(ending)).toBe("locked")
+  expect(refusal()).toBe("none")
 })
 
 test("a note about a living process blocks nothing: only the lock counts", () => {
