@@ -55,6 +55,7 @@ export const ERRORS = {
   Unauthorized:        row(401, 23, "final", "give the server's token with --token, or run it where --data-dir can be read"),
   Forbidden:           row(403, 23, "final", ""),
   ServerUnreachable:   row(503, 24, "retry", "is the server running? start it with: keyturn server"),
+  ServerUntrusted:     row(502, 24, "final", "reach it under a name of its certificate, or start it with --tls-san and the name"),
   ServerStarting:      row(503, 24, "retry", "wait until /readyz answers 200"),
 } as const satisfies Record<string, ErrorRow>
 

@@ -1,0 +1,119 @@
+/** The supervisor API of one server, as the commands use it. The user is always `server`, whatever the token says, as in K3s. */
+import { setTimeout as sleep } from "node:timers/promises"
+import type { Agent } from "node:https"
+import { ERRORS, type ErrorCode, KnownError } from "../errors.ts"
+import type { Operation } from "../rotation/operation.ts"
+import type { Status } from "../server/status.ts"
+import { type Answer, type Exchange, exchange } from "./http.ts"
+import type { VerbRequest } from "./verb-table.ts"
+
+export interface ClientOptions {
+  readonly server: URL
+  readonly password: string
+  readonly agent: Agent
+  readonly signal: AbortSignal
+}
+
+/** A verb waits for the other writers of this second's key name, and for the files. */
+export const TIMEOUT_MS = 30_000
+/** How long a server that is starting is waited for. */
+const STARTING_MS_MAX = 10_000
+
+export class Client {
+  readonly #options: ClientOptions
+
+  constructor(options: ClientOptions) {
+    this.#options = options
+  }
+
+  async status(): Promise<Status> {
+    return (await this.#ask("GET", "/v1-keyturn/encrypt/status")) as Status
+  }
+
+  /** Returns the id of the operation that the verb started, null where it started none. */
+  async take(verb: VerbRequest): Promise<string | null> {
+    const answer = await this.#ask("PUT", "/v1-keyturn/encrypt/config", verb)
+    return (answer as { operation: string | null }).operation
+  }
+
+  /** The running operation, or the last one; null where there never was one. */
+  async operation(): Promise<Operation | null> {
+    return (await this.#ask("GET", "/v1-keyturn/encrypt/operation")) as Operation | null
+  }
+
+  /** Returns the token that holds from now on. */
+  async rotateToken(newToken: string | undefined): Promise<string> {
+    const body = newToken === undefined ? {} : { newToken }
+    return ((await this.#ask("PUT", "/v1-keyturn/token", body)) as { token: string }).token
+  }
+
+  async createRecoveryKey(): Promise<string> {
+    const answer = await this.#ask("POST", "/v1-keyturn/recovery-key", {})
+    return (answer as { recoveryKey: string }).recoveryKey
+  }
+
+  async #ask(method: Exchange["method"], path: string, body?: object): Promise<unknown> {
+    const { server, password, agent, signal } = this.#options
+    const url = new URL(path, server)
+    const auth = `server:${password}`
+    const asked = { url, method, agent, auth, signal, timeoutMs: TIMEOUT_MS, ...(body && { body }) }
+    let waited = 0
+    for (;;) {
+      const answer = await exchange(asked)
+      if (answer.status === 200) return parsed(answer, url)
+      const pause = 1000 * Math.min(1, answer.retryAfter ?? Infinity)
+      if (answer.status !== 503 || answer.retryAfter === null || waited >= STARTING_MS_MAX) {
+        throw failure(answer, url)
+      }
+      await sleep(pause, undefined, { signal })
+      waited += pause
+    }
+  }
+}
+
+/** No part of an answer is quoted that is not a Status: it may be anybody's. */
+function parsed({ body, status }: Answer, url: URL): unknown {
+  try {
+    return JSON.parse(body)
+  } catch {
+    throw new KnownError(
+      "ServerUnreachable",
+      `${url.href}: ${status}: not the answer of a keyturn server`,
+    )
+  }
+}
+
+/** The server's own failure where it says which; else what the HTTP status means. */
+function failure(answer: Answer, url: URL): KnownError {
+  const { message, code } = statusOf(answer)
+  if (code !== undefined) return new KnownError(code, message ?? code)
+  const said = `${url.href}: ${answer.status}${message === undefined ? "" : ` ${message}`}`
+  const byStatus: Record<number, ErrorCode> = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    503: "ServerStarting",
+  }
+  return new KnownError(byStatus[answer.status] ?? "ServerUnreachable", said)
+}
+
+interface Failure {
+  readonly message?: string
+  readonly details?: { readonly causes?: readonly { readonly reason?: string }[] }
+}
+
+function statusOf(answer: Answer): { message?: string; code?: ErrorCode } {
+  let body: unknown
+  try {
+    body = JSON.parse(answer.body)
+  } catch {
+    return {}
+  }
+  if (typeof body !== "object" || body === null || !("kind" in body) || body.kind !== "Status")
+    return {}
+  const { message, details } = body as Failure
+  const code = details?.causes?.map(({ reason }) => reason).find(isCode)
+  return { ...(message !== undefined && { message }), ...(code !== undefined && { code }) }
+}
+
+const isCode = (reason: string | undefined): reason is ErrorCode =>
+  reason !== undefined && Object.hasOwn(ERRORS, reason)

@@ -1,0 +1,30 @@
+/** What a command sees of the process; main.ts makes the real one. Standard output is for scripts (K3s' exact lines), standard
+ *  error for people: progress, notes and failures. */
+
+export interface Output {
+  readonly isTerminal: boolean
+  readonly columns: number
+  write(text: string): void
+}
+
+export interface Context {
+  readonly version: string
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly home: string
+  readonly hostname: string
+  readonly isRoot: boolean
+  readonly stdout: Output
+  readonly stderr: Output
+  readonly now: () => Date
+  /** Monotonic milliseconds. */
+  readonly clock: () => number
+  /** Aborted by SIGINT and SIGTERM; its reason is the signal's name. */
+  readonly signal: AbortSignal
+}
+
+/** A result, one line. */
+export const say = ({ stdout }: Context, line: string) => stdout.write(`${line}\n`)
+
+/** A sentence for the person who typed the command. */
+export const note = ({ stderr }: Context, sentence: string) =>
+  stderr.write(`keyturn: ${sentence}\n`)

@@ -1,0 +1,86 @@
+/** Waits for the end of an operation on the server, and judges it: a command is done when nothing needs an old key any more. */
+import { setTimeout as sleep } from "node:timers/promises"
+import { ERRORS, isKnown, KnownError } from "../errors.ts"
+import type { Operation, OperationKind } from "../rotation/operation.ts"
+import type { Client } from "./client.ts"
+import { type Context, note } from "./context.ts"
+import { startProgress } from "./progress.ts"
+
+const LOOK_MS_MIN = 20
+const LOOK_MS_MAX = 500
+/** A server may be restarted meanwhile: it goes on with the operation, and so does this command. */
+const AWAY_MS_MAX = 60_000
+
+export interface Followed {
+  /** null: the verb had been taken before; then the operation that it started counts, if it is still the last. */
+  readonly id: string | null
+  readonly kind: OperationKind
+}
+
+/** Throws KeyStillNeeded where values stayed behind, RotationUnderWay where another verb took over. */
+export async function follow(client: Client, followed: Followed, context: Context): Promise<void> {
+  const { kind } = followed
+  const progress = startProgress(context)
+  try {
+    let { id } = followed
+    for (let pauseMs = LOOK_MS_MIN; ; pauseMs = Math.min(LOOK_MS_MAX, pauseMs * 2)) {
+      const operation = await look(client, context)
+      if (id === null) {
+        if (operation?.kind !== kind) return
+        id = operation.id
+      }
+      if (operation?.id !== id || operation.state === "superseded") throw takenOver(kind)
+      if (operation.state === "finished") {
+        progress.end()
+        return judge(operation, context)
+      }
+      progress.show(operation)
+      await sleep(pauseMs, undefined, { signal: context.signal })
+    }
+  } finally {
+    progress.end()
+  }
+}
+
+async function look(client: Client, { clock, signal }: Context): Promise<Operation | null> {
+  const giveUpMs = clock() + AWAY_MS_MAX
+  for (;;) {
+    try {
+      return await client.operation()
+    } catch (error) {
+      if (!isKnown(error) || ERRORS[error.code].again === "final" || clock() > giveUpMs) throw error
+      await sleep(LOOK_MS_MAX, undefined, { signal })
+    }
+  }
+}
+
+const takenOver = (kind: OperationKind) =>
+  new KnownError("RotationUnderWay", `${kind} did not end: another verb took it over`)
+
+function judge(operation: Operation, context: Context): void {
+  note(context, summary(operation))
+  const left = leftBehind(operation)
+  if (left !== null) throw new KnownError("KeyStillNeeded", left)
+}
+
+/** `rewrote 9000 stored values in 1.7 s; retired "aescbckey"`. */
+export function summary({ started, ended, rewritten, retired }: Operation): string {
+  const seconds = ended === null ? 0 : (Date.parse(ended) - Date.parse(started)) / 1000
+  const keys = retired.length === 0 ? "" : `; retired ${retired.map(quoted).join(", ")}`
+  return `rewrote ${rewritten} stored values in ${seconds.toFixed(1)} s${keys}`
+}
+
+/** What an ended operation could not do, with the names of the values; null where it did all. */
+export function leftBehind({ kept, unreadable, unreadableNames }: Operation): string | null {
+  const keys = Object.entries(kept).map(
+    ([name, values]) => `the key ${quoted(name)} is kept: ${values} stored values are under it`,
+  )
+  const named = unreadableNames.map(({ key, why }) => `${key} (${why})`)
+  const more = unreadable - named.length
+  const names = [...named, ...(more > 0 ? [`and ${more} more`] : [])].join(", ")
+  const values = unreadable > 0 ? [`${unreadable} stored values do not open: ${names}`] : []
+  const all = [...keys, ...values]
+  return all.length === 0 ? null : all.join("; ")
+}
+
+const quoted = (name: string) => `"${name}"`

@@ -1,0 +1,82 @@
+/** One HTTPS request with its answer, and node's errors told in plain words. Whom to trust is the agent's. */
+import { type Agent, request } from "node:https"
+import type { IncomingMessage } from "node:http"
+import { getSystemErrorMessage } from "node:util"
+import { KnownError } from "../errors.ts"
+
+export interface Exchange {
+  readonly url: URL
+  readonly method: "GET" | "PUT" | "POST"
+  readonly agent: Agent
+  readonly timeoutMs: number
+  readonly signal: AbortSignal
+  /** "user:password" for Basic authentication. */
+  readonly auth?: string
+  readonly body?: object
+}
+
+export interface Answer {
+  readonly status: number
+  readonly body: string
+  /** Seconds, where the server asks to come again. */
+  readonly retryAfter: number | null
+}
+
+/** Throws ServerUntrusted where the agent does not accept the server's certificate, ServerUnreachable where it was not
+ *  reached, and where no answer came: ServerUnreachable for a GET, OutcomeUnknown for the others. */
+export async function exchange(asked: Exchange): Promise<Answer> {
+  const { url, method, agent, auth, body, timeoutMs, signal } = asked
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+  const sent = request(url, {
+    method,
+    agent,
+    ...(auth === undefined ? {} : { auth }),
+    headers: body === undefined ? {} : { "content-type": "application/json" },
+    signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+  })
+  sent.once("response", resolve).once("error", reject)
+  sent.end(body === undefined ? undefined : JSON.stringify(body))
+  try {
+    const response = await promise
+    const retryAfter = Number(response.headers["retry-after"] ?? Number.NaN)
+    return {
+      status: response.statusCode ?? 0,
+      body: await textOf(response),
+      retryAfter: Number.isNaN(retryAfter) ? null : retryAfter,
+    }
+  } catch (error) {
+    signal.throwIfAborted()
+    throw toldPlainly(error, asked)
+  }
+}
+
+async function textOf(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of response) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks).toString()
+}
+
+/** OpenSSL's and node's names for a certificate that was not accepted. */
+const CERTIFICATE =
+  /^(CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|ERR_TLS_CERT_|HOSTNAME_|INVALID_CA)/
+
+function toldPlainly(error: unknown, { url, method, timeoutMs }: Exchange): unknown {
+  if (!(error instanceof Error)) return error
+  const { origin } = url
+  const { code = error.name, errno, syscall }: NodeJS.ErrnoException = error
+  const known = (as: "ServerUntrusted" | "ServerUnreachable" | "OutcomeUnknown", message: string) =>
+    new KnownError(as, message, { cause: error })
+  if (CERTIFICATE.test(code)) {
+    return known("ServerUntrusted", `CA cert validation failed: ${origin}: ${error.message}`)
+  }
+  const late = code === "ABORT_ERR" || error.name === "AbortError"
+  const why = late
+    ? `no answer within ${timeoutMs / 1000} s`
+    : errno === undefined
+      ? code
+      : getSystemErrorMessage(errno)
+  const neverSent = syscall === "connect" || syscall === "getaddrinfo" || code === "ECONNREFUSED"
+  if (method === "GET" || neverSent)
+    return known("ServerUnreachable", `cannot reach ${origin}: ${why}`)
+  return known("OutcomeUnknown", `${origin} may have done it, but its answer did not come: ${why}`)
+}

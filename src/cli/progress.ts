@@ -1,0 +1,67 @@
+/** How far a rewrite has come: a bar that renews itself on a terminal, a line every few seconds elsewhere. */
+import type { Operation } from "../rotation/operation.ts"
+import { type Context, note } from "./context.ts"
+
+/** Where this command began to look, so that a rewrite that it joins late has a true rate. */
+export interface Seen {
+  readonly looked: number
+  readonly atMs: number
+}
+
+const BAR_WIDTH = 24
+const PLAIN_EVERY_MS = 5_000
+
+/** `4000 of 10000 stored rows, 5120 a second, 2 s left`; rate and time are left out until there is one. */
+export function progressText(
+  operation: Operation,
+  { since, nowMs }: { since: Seen; nowMs: number },
+): string {
+  const { looked, rows } = operation
+  const seconds = (nowMs - since.atMs) / 1000
+  const rate = seconds > 0 ? (looked - since.looked) / seconds : 0
+  const counted = `${looked} of ${rows} stored rows`
+  if (rate <= 0) return counted
+  const left = Math.ceil(Math.max(0, rows - looked) / rate)
+  return `${counted}, ${Math.round(rate)} a second, ${duration(left)} left`
+}
+
+export function duration(seconds: number): string {
+  if (seconds < 60) return `${seconds} s`
+  const [minutes, rest] = [Math.floor(seconds / 60), seconds % 60]
+  return minutes < 60
+    ? `${minutes} min ${rest} s`
+    : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}
+
+export function bar({ looked, rows }: Operation): string {
+  const share = rows === 0 ? 0 : Math.min(1, looked / rows)
+  return `[${"#".repeat(Math.round(share * BAR_WIDTH)).padEnd(BAR_WIDTH, "-")}]`
+}
+
+export interface Progress {
+  show(operation: Operation): void
+  /** Takes the bar away. */
+  end(): void
+}
+
+export function startProgress(context: Context): Progress {
+  const { clock, stderr } = context
+  let since: Seen | undefined
+  let toldMs = clock()
+  return {
+    show(operation) {
+      const nowMs = clock()
+      since ??= { looked: operation.looked, atMs: nowMs }
+      const text = progressText(operation, { since, nowMs })
+      if (stderr.isTerminal) {
+        stderr.write(`\r\x1b[K${`${bar(operation)} ${text}`.slice(0, stderr.columns - 1)}`)
+      } else if (nowMs - toldMs >= PLAIN_EVERY_MS) {
+        note(context, `${operation.kind}: ${text}`)
+        toldMs = nowMs
+      }
+    },
+    end() {
+      if (stderr.isTerminal && since !== undefined) stderr.write("\r\x1b[K")
+    },
+  }
+}

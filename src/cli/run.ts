@@ -1,0 +1,39 @@
+/** One command line from its words to its exit code. */
+import { constants } from "node:os"
+import { ERRORS, isKnown } from "../errors.ts"
+import { type Context, note } from "./context.ts"
+import { buildProgram } from "./program.ts"
+import { Shown, throwMistakes } from "./usage.ts"
+
+/** `argv` without the program itself. */
+export async function run(argv: readonly string[], context: Context): Promise<number> {
+  const [first, ...rest] = argv
+  try {
+    if (first === "server" && !rest.some((word) => word === "-h" || word === "--help")) {
+      const { server } = await import("./server.ts")
+      await server(rest, context)
+    } else {
+      const program = buildProgram({ version: context.version, run: (task) => task(context) })
+      throwMistakes(program, context.stdout.write)
+      await program.parseAsync(argv, { from: "user" })
+    }
+    return 0
+  } catch (error) {
+    return error instanceof Shown ? 0 : tell(error, context)
+  }
+}
+
+/** Prints a failure and returns the exit code for it. Only what this program foresees has words that are safe to show. */
+function tell(error: unknown, context: Context): number {
+  const { signal } = context
+  if (signal.aborted) return 128 + constants.signals[signal.reason as NodeJS.Signals]
+  if (isKnown(error)) {
+    const { exit, hint } = ERRORS[error.code]
+    note(context, `error: ${error.message}`)
+    if (hint !== "") note(context, `hint: ${hint}`)
+    return exit
+  }
+  const stack = error instanceof Error ? error.stack : String(error)
+  note(context, `error: this is a bug in keyturn, please report it: ${stack}`)
+  return 70
+}

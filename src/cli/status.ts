@@ -1,0 +1,24 @@
+/** `keyturn secrets-encrypt status`. What K3s does not tell (a running rewrite, values left behind) goes to standard error. */
+import { describeOperation, type Operation } from "../rotation/operation.ts"
+import { isRunning } from "../rotation/verbs.ts"
+import { type ConnectOptions, connect } from "./connect.ts"
+import { type Context, note } from "./context.ts"
+import { leftBehind } from "./follow.ts"
+import { statusJson, statusText } from "./status-text.ts"
+
+export interface StatusOptions extends ConnectOptions {
+  readonly output: "text" | "json"
+}
+
+export async function status(options: StatusOptions, context: Context): Promise<void> {
+  const client = await connect(options, context)
+  const seen = await client.status()
+  context.stdout.write(options.output === "json" ? statusJson(seen) : statusText(seen))
+  const remark = remarkOn(await client.operation())
+  if (remark !== null) note(context, remark)
+}
+
+function remarkOn(operation: Operation | null): string | null {
+  if (operation === null || operation.state === "superseded") return null
+  return isRunning(operation) ? describeOperation(operation) : leftBehind(operation)
+}

@@ -1,0 +1,76 @@
+/** The verbs of `keyturn secrets-encrypt` that change something: what they ask of the server, and K3s' words for it all. */
+import type { Verb } from "../rotation/operation.ts"
+
+/** K3s' request body: `stage` wins over `enable`. */
+export interface VerbRequest {
+  readonly stage?: "prepare" | "rotate" | "rotate_keys" | "reencrypt_active"
+  readonly enable?: boolean
+  readonly force?: boolean
+  readonly skip?: boolean
+}
+
+export interface VerbRow {
+  readonly summary: string
+  /** Flags of its own, beside --wait and --no-wait of the verbs that have an end to wait for. */
+  readonly flags: readonly ("force" | "skip")[]
+  readonly asks: VerbRequest
+  /** Printed when the server has taken the verb. */
+  readonly taken: string
+  /** Printed at the end of the rewrite that it starts, where the command waits for it; null: it starts none. */
+  readonly finished: string | null
+  /** Whether the command waits unless told otherwise. It then prints `finished` alone, as K3s does. */
+  readonly waits: boolean
+}
+
+const REWRITTEN = "reencryption finished"
+
+export const VERB_TABLE: { readonly [verb in Verb]: VerbRow } = {
+  enable: {
+    summary: "Enable secrets encryption",
+    flags: [],
+    asks: { enable: true },
+    taken: "secrets-encryption enabled",
+    finished: REWRITTEN,
+    waits: false,
+  },
+  disable: {
+    summary: "Disable secrets encryption",
+    flags: [],
+    asks: { enable: false },
+    taken: "secrets-encryption disabled",
+    finished: REWRITTEN,
+    waits: false,
+  },
+  prepare: {
+    summary: "Prepare for encryption keys rotation",
+    flags: ["force"],
+    asks: { stage: "prepare" },
+    taken: "prepare completed successfully",
+    finished: null,
+    waits: false,
+  },
+  rotate: {
+    summary: "Rotate secrets encryption keys",
+    flags: ["force"],
+    asks: { stage: "rotate" },
+    taken: "rotate completed successfully",
+    finished: null,
+    waits: false,
+  },
+  reencrypt: {
+    summary: "Reencrypt all data with new encryption key",
+    flags: ["force", "skip"],
+    asks: { stage: "reencrypt_active" },
+    taken: "reencryption started",
+    finished: REWRITTEN,
+    waits: false,
+  },
+  "rotate-keys": {
+    summary: "Rotate secrets encryption keys and reencrypt all data, in one go",
+    flags: [],
+    asks: { stage: "rotate_keys" },
+    taken: "keys rotated, reencryption started",
+    finished: "keys rotated, reencryption finished",
+    waits: true,
+  },
+}

@@ -1,0 +1,30 @@
+/** `keyturn secrets-encrypt enable`, `disable`, `prepare`, `rotate`, `reencrypt`, `rotate-keys`. */
+import type { OperationKind, Verb } from "../rotation/operation.ts"
+import { type ConnectOptions, connect } from "./connect.ts"
+import { type Context, note, say } from "./context.ts"
+import { follow } from "./follow.ts"
+import { VERB_TABLE } from "./verb-table.ts"
+
+export interface VerbOptions extends ConnectOptions {
+  readonly force?: boolean
+  readonly skip?: boolean
+  readonly wait?: boolean
+}
+
+export async function takeVerb(verb: Verb, options: VerbOptions, context: Context): Promise<void> {
+  const { asks, taken, finished, waits } = VERB_TABLE[verb]
+  const { force = false, skip = false, wait = waits } = options
+  const client = await connect(options, context)
+  try {
+    const id = await client.take({ ...asks, force, skip })
+    if (!(waits && wait)) say(context, taken)
+    if (!wait || finished === null) return
+    await follow(client, { id, kind: verb as OperationKind }, context)
+    say(context, finished)
+  } catch (error) {
+    if (context.signal.aborted) {
+      note(context, "the server finishes what it has begun; see: keyturn secrets-encrypt status")
+    }
+    throw error
+  }
+}
