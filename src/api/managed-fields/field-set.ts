@@ -35,12 +35,6 @@ export const difference = (a: FieldSet, b: FieldSet): FieldSet => combine(a, b, 
 export const withoutTop = (set: FieldSet, element: string): FieldSet =>
   new Map([...set].filter(([key]) => key !== element))
 
-export function has(set: FieldSet, path: Path): boolean {
-  let node: FieldNode | undefined
-  for (const element of path) node = (node?.children ?? set).get(element)
-  return node?.owned ?? false
-}
-
 /** Collects paths, then is a set. The path of no element is the whole object, which nobody owns. */
 export class FieldSetBuilder {
   #root: MutableNode = { owned: false, children: new Map() }

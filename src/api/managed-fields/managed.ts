@@ -25,20 +25,6 @@ export const ownerId = (owner: Omit<Owner, "time" | "fields">): string =>
     owner.subresource ?? "",
   ])
 
-const MANAGER_LENGTH_MAX = 128
-
-/** The manager of a write: the fieldManager parameter, else the user agent's name. Kubernetes calls nobody "unknown". */
-export function managerOf({ fieldManager = "", userAgent = "" }): string {
-  if (fieldManager !== "") return fieldManager
-  let name = ""
-  for (const rune of userAgent.split("/")[0] ?? "") {
-    if (!/[\p{L}\p{M}\p{N}\p{P}\p{S} ]/u.test(rune)) continue
-    if (Buffer.byteLength(name + rune) > MANAGER_LENGTH_MAX) break
-    name += rune
-  }
-  return name || "unknown"
-}
-
 /** RFC 3339 in whole seconds, as Kubernetes writes times. */
 export const timestamp = (now: Date): string => `${now.toISOString().slice(0, 19)}Z`
 

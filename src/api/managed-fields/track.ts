@@ -17,7 +17,7 @@ export interface Update {
   readonly live: KubeObject
   /** As it is to be stored but for managedFields: defaults filled in, stringData written to data. */
   readonly next: KubeObject
-  /** See managerOf. */
+  /** Who writes: the fieldManager, or else the user agent. */
   readonly manager: string
   readonly now: Date
   readonly subresource?: string | undefined
