@@ -38,7 +38,7 @@ const below = ({ kind, path }: Place, key: string): Place => ({
 })
 
 /** The merge key of the list at `place`; undefined where lists there are replaced. */
-const mergeKeyOf = ({ kind, path }: Place): string | undefined =>
+export const mergeKeyOf = ({ kind, path }: Place): string | undefined =>
   MERGED_LISTS.get(path) ?? MERGED_LISTS.get(`${kind} ${path}`)
 
 function mergeMap(original: Fields, patch: Fields, place: Place): Fields {

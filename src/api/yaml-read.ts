@@ -1,0 +1,54 @@
+/** YAML as Kubernetes reads it: YAML 1.1, turned into what the same document in JSON would be. */
+
+import { isScalar, LineCounter, parseDocument, visit, type Pair, type YAMLMap } from "yaml"
+import { GoJsonError, type ParsedJson } from "./go-json.ts"
+import { goQuote } from "./go-text.ts"
+
+export interface ParsedYaml extends ParsedJson {
+  /** What a strict reader objects to: keys that a map has twice. */
+  readonly problems: readonly string[]
+}
+
+/** Timestamps and binary stay the text that they are. */
+const NOT_IN_JSON = ["tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:binary"]
+
+/** Throws {@link GoJsonError}. */
+export function parseYaml(text: string): ParsedYaml {
+  const lines = new LineCounter()
+  const document = parseDocument(text, {
+    version: "1.1",
+    customTags: (tags) =>
+      tags.filter((tag) => typeof tag === "string" || !NOT_IN_JSON.includes(tag.tag)),
+    lineCounter: lines,
+    prettyErrors: false,
+    uniqueKeys: false,
+    logLevel: "silent",
+  })
+  const error = document.errors[0]
+  if (error !== undefined) {
+    const { line } = lines.linePos(error.pos[0])
+    throw new GoJsonError(`error converting YAML to JSON: yaml: line ${line}: ${error.message}`)
+  }
+  return {
+    value: document.toJS({ mapAsMap: false }) ?? null,
+    duplicates: new Map(),
+    problems: duplicateKeys(document, lines),
+  }
+}
+
+function duplicateKeys(document: ReturnType<typeof parseDocument>, lines: LineCounter): string[] {
+  const found: string[] = []
+  visit(document, {
+    Map(_, map: YAMLMap) {
+      const seen = new Set<string>()
+      for (const { key } of map.items as Pair[]) {
+        if (!isScalar(key)) continue
+        const name = String(key.value)
+        const { line } = lines.linePos(key.range?.[0] ?? 0)
+        if (seen.has(name)) found.push(`line ${line}: key ${goQuote(name)} already set in map`)
+        seen.add(name)
+      }
+    },
+  })
+  return found.length === 0 ? [] : [`yaml: unmarshal errors:\n  ${found.join("\n  ")}`]
+}
