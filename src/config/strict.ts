@@ -66,7 +66,7 @@ export function struct<T extends object>(
   fields: { readonly [Name in keyof T]: Shape<T[Name]> },
 ): Shape<T> {
   const go = `v1.${name}`
-  const shapes = Object.entries(fields) as [string, Shape<unknown>][]
+  const shapes = Object.entries<Shape<unknown>>(fields)
   const known = new Set(shapes.map(([field]) => field))
   const zero = () => Object.fromEntries(shapes.map(([field, shape]) => [field, shape.zero()])) as T
   return {

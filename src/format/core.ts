@@ -3,8 +3,9 @@
 // biome-ignore-all format: tables
 
 import { ObjectMeta } from "./meta.ts"
-import { bool, bytes, int32, int64, microTime, quantity, string, time } from "./scalars.ts"
+import { bool, bytes, int32, int64, quantity, string } from "./scalars.ts"
 import { list, map, message } from "./schema.ts"
+import { microTime, time } from "./time.ts"
 
 export const Secret = message("Secret", [
   [1, "metadata",   ObjectMeta,  "always"],

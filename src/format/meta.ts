@@ -3,8 +3,9 @@
 
 // biome-ignore-all format: tables
 
-import { bool, bytes, fieldsV1, int32, int64, string, time } from "./scalars.ts"
+import { bool, bytes, fieldsV1, int32, int64, string } from "./scalars.ts"
 import { type FieldType, list, map, type Message, message } from "./schema.ts"
+import { time } from "./time.ts"
 
 const OwnerReference = message("OwnerReference", [
   [5, "apiVersion",         string, "always"],

@@ -77,11 +77,12 @@ export const isMessage = (type: FieldType): type is Message => "decodeInto" in t
 export function message(name: string, rows: readonly FieldRow[]): Message {
   const fields = rows.map((row) => fieldOf(name, row))
   const lastFirst = fields.toSorted((a, b) => b.number - a.number)
+  const absent: unknown[] = fields.map(() => undefined)
   const slots: number[] = []
   for (const [slot, { number }] of fields.entries()) slots[number] = slot
 
   function decodeInto(target: Record<string, unknown>, reader: Reader, end: number): void {
-    const values: unknown[] = []
+    const values = absent.slice()
     while (reader.position < end) {
       const number = reader.tag(end, name)
       const slot = slots[number] ?? -1
@@ -89,7 +90,8 @@ export function message(name: string, rows: readonly FieldRow[]): Message {
       if (field === undefined) reader.skip(end, `${name}, field ${number}`)
       else values[slot] = decodeField(field, values[slot], reader, end)
     }
-    for (const [slot, field] of fields.entries()) show(field, values[slot], target)
+    let slot = 0
+    for (const field of fields) show(field, values[slot++], target)
   }
 
   function decode(reader: Reader, end: number): Record<string, unknown> {
@@ -195,7 +197,7 @@ function encodeValue(
 function encodeMap(field: Field, value: unknown, writer: Writer): void {
   const { type, where } = field
   if (!isRecord(value)) throw invalid(where, "object", value)
-  for (const key of sortedKeys(value).reverse()) {
+  for (const key of sortedKeys(value).toReversed()) {
     const before = writer.written
     const entry = value[key] ?? type.zero()
     if (entry !== undefined) encodeValue(2, type, entry, writer, where)
@@ -210,8 +212,7 @@ function encodeMap(field: Field, value: unknown, writer: Writer): void {
 
 /** In the order of their UTF-8 bytes, which is Go's; UTF-16's differs above U+D800. */
 export function sortedKeys(record: object): string[] {
-  const keys = Object.keys(record).sort()
-  if (keys.some((key) => /[\ud800-\uffff]/.test(key)))
-    keys.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
-  return keys
+  const keys = Object.keys(record)
+  if (keys.every((key) => !/[\ud800-\uffff]/.test(key))) return keys.toSorted()
+  return keys.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
 }

@@ -10,8 +10,8 @@ import { isKnown } from "../../src/errors.ts"
 import { openStored } from "../../src/providers/transform.ts"
 import { sharedPath } from "../shared.ts"
 
-const read = <T>(file: string): T =>
-  JSON.parse(readFileSync(sharedPath("vectors", file), "utf8")) as T
+const read = (file: string): unknown =>
+  JSON.parse(readFileSync(sharedPath("vectors", file), "utf8"))
 
 interface Mistaken {
   file: string
@@ -23,7 +23,7 @@ interface Mistaken {
 const withoutSecrets = (message: string) =>
   message.replace(/"Secret":"[^"]*"/g, '"Secret":"REDACTED"')
 
-test.each(read<Mistaken[]>("config-errors.json"))("$file", ({ file, text, result }) => {
+test.each(read("config-errors.json") as Mistaken[])("$file", ({ file, text, result }) => {
   const parse = () => parseEncryptionConfiguration(text, { file })
   if ("configError" in result) {
     let error: unknown
@@ -57,7 +57,7 @@ interface Wildcard {
   prefix: string
 }
 
-test.each(read<Wildcard[]>("wildcards.json"))(
+test.each(read("wildcards.json") as Wildcard[])(
   "$config: $resource",
   ({ config, resource, prefix }) => {
     const name = RESOURCES[config]
