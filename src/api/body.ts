@@ -52,14 +52,13 @@ export function decodeBody(
   }
 }
 
-/** A JSON value (a patched object) as an object of the resource. Throws {@link GoJsonError}. */
-export function decodeValue(
+/** A JSON value (a patched object) as an object of the resource, without defaults. Throws {@link GoJsonError}. */
+export function typedObject(
   resource: Resource,
   value: unknown,
 ): { object: KubeObject; problems: readonly string[] } {
   const { fields, problems } = decodeTyped(resource.message, { value, duplicates: new Map() })
-  const object = withType(apiVersionOf(resource), resource.kind, fields)
-  return { object: applyDefaults(object), problems }
+  return { object: withType(apiVersionOf(resource), resource.kind, fields), problems }
 }
 
 /** The value of a Warning header for one text (RFC 7234 §5.5). */

@@ -26,9 +26,9 @@ function quoteRune(rune: string): string {
 /** `%q` of a string (strconv.Quote). */
 export const goQuote = (text: string): string => `"${Array.from(text, quoteRune).join("")}"`
 
-/** json.Marshal: JSON with `<`, `>`, `&` and the two line separators escaped. Keys stay in their order. */
-export const goJson = (value: unknown): string =>
-  JSON.stringify(value).replace(
+/** json.Marshal, or json.MarshalIndent: JSON with `<`, `>`, `&` and the two line separators escaped. Keys stay in their order. */
+export const goJson = (value: unknown, indentSpaces = 0): string =>
+  JSON.stringify(value, undefined, indentSpaces).replace(
     /[<>&\u2028\u2029]/g,
     (char) => `\\u${hex(char.codePointAt(0) ?? 0, 4)}`,
   )

@@ -3,10 +3,11 @@
 
 import type { KubeObject, ObjectMeta } from "../format/object.ts"
 import { isRecord } from "../format/schema.ts"
-import { describe } from "./openapi/descriptions.ts"
 import { ageOf } from "./human-duration.ts"
 import type { Conversion } from "./negotiate.ts"
+import { describe } from "./openapi/descriptions.ts"
 import type { IncludeObject } from "./options.ts"
+import { ordered, orderedMeta } from "./order.ts"
 import type { Resource } from "./resources.ts"
 
 export interface ListMeta {
@@ -228,7 +229,7 @@ const definition = ({ name, format, description, priority }: Column) => ({
 
 function carried(object: KubeObject, { includeObject, version }: TableOptions): unknown {
   if (includeObject === "None") return null
-  return includeObject === "Object" ? object : toPartial(object, version)
+  return includeObject === "Object" ? ordered(object) : toPartial(object, version)
 }
 
 export interface PartialObjectMetadata {
@@ -243,7 +244,7 @@ export const toPartial = (
 ): PartialObjectMetadata => ({
   kind: "PartialObjectMetadata",
   apiVersion: `meta.k8s.io/${version}`,
-  metadata,
+  metadata: orderedMeta(metadata),
 })
 
 export const toPartialList = (
