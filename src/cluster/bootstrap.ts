@@ -29,29 +29,41 @@ export interface Bootstrap {
   readonly now: () => Date
 }
 
-/** Throws SlotDidNotOpen, TokenInvalid, KeyNameTaken, KeyDidNotOpen, ConfigInvalid: nothing is changed then. */
-export async function openKeyring(boot: Bootstrap): Promise<Keys> {
-  const stored = await boot.store.record("keyring")
-  const keys = stored ? await join(boot, stored.value) : await found(boot)
-  await takeInLocalKeys(boot, keys)
-  return keys
+/** The opened keyring, and the token that opens it as it now stands in the data directory. */
+export interface OpenedKeyring {
+  readonly keys: Keys
+  readonly token: string
 }
 
-async function join(boot: Bootstrap, stored: Buffer): Promise<Keys> {
-  const { slots } = readOutside(stored)
-  if (boot.recoveryKey !== null) return recover(boot, boot.recoveryKey, slots)
-  const secret = boot.token ?? readToken(boot.paths)
-  if (secret === null)
+/** Throws SlotDidNotOpen, TokenInvalid, KeyNameTaken, KeyDidNotOpen, ConfigInvalid: nothing is changed then. */
+export async function openKeyring(boot: Bootstrap): Promise<OpenedKeyring> {
+  const stored = await boot.store.record("keyring")
+  const opened = stored ? await join(boot, readOutside(stored.value).slots) : await found(boot)
+  await takeInLocalKeys(boot, opened.keys)
+  return opened
+}
+
+async function join(boot: Bootstrap, slots: readonly Slot[]): Promise<OpenedKeyring> {
+  try {
+    const { password, clusterKey } = await firstThatOpens(slots, ownTokens(boot))
+    const keys = await Keys.open(boot.store, clusterKey)
+    return { keys, token: keepToken(boot.paths, { password, keys }) }
+  } catch (error) {
+    if (boot.recoveryKey === null || !isKnown(error, "SlotDidNotOpen", "TokenInvalid")) throw error
+    return recover(boot, boot.recoveryKey, slots)
+  }
+}
+
+/** A crash while the token was rotated leaves the new one beside the old; the keyring knows which of them holds. */
+function ownTokens({ token, paths }: Bootstrap): string[] {
+  const own = token ?? readToken(paths)
+  if (own === null)
     throw new KnownError(
       "TokenInvalid",
-      `the datastore holds a keyring, and there is no ${boot.paths.token} to open it`,
+      `the datastore holds a keyring, and there is no ${paths.token} to open it`,
     )
-  // A crash while the token was rotated leaves the new one beside the old; the keyring knows which of them holds.
-  const next = readIfPresent(boot.paths.nextToken)?.trim()
-  const { password, clusterKey } = await firstThatOpens(slots, next ? [secret, next] : [secret])
-  const keys = await Keys.open(boot.store, clusterKey)
-  keepToken(boot.paths, { password, keys })
-  return keys
+  const next = readIfPresent(paths.nextToken)?.trim()
+  return next === undefined ? [own] : [own, next]
 }
 
 async function firstThatOpens(slots: readonly Slot[], [token, ...others]: readonly string[]) {
@@ -69,33 +81,35 @@ async function recover(
   boot: Bootstrap,
   recoveryKey: string,
   slots: readonly Slot[],
-): Promise<Keys> {
+): Promise<OpenedKeyring> {
   const clusterKey = await unlock(slots, { kind: "recovery", secret: recoveryKey })
   const keys = await Keys.open(boot.store, clusterKey)
-  const token = boot.token ?? readToken(boot.paths)
-  await changeToken(boot.paths, keys, {
-    password: token === null ? randomPassword() : passwordOf(token),
+  const token = await changeToken(boot.paths, keys, {
+    password: wantedPassword(boot),
     now: boot.now(),
   })
-  return keys
+  return { keys, token }
 }
 
-async function found(boot: Bootstrap): Promise<Keys> {
+const wantedPassword = ({ token, paths }: Bootstrap): string => {
+  const own = token ?? readToken(paths)
+  return own === null ? randomPassword() : passwordOf(own)
+}
+
+async function found(boot: Bootstrap): Promise<OpenedKeyring> {
   const { store, paths, now } = boot
   const authorities = readAuthorities(paths) ?? (await makeAuthorities(now()))
   const keyring = await firstKeyring(boot, emptyKeyring(authorities))
-  const token = boot.token ?? readToken(paths)
-  const password = token === null ? randomPassword() : passwordOf(token)
-  const hash = caHash(authorities.server.cert)
-  writeToken(paths, formatToken({ caHash: hash, user: "server", password }))
+  await refuseUnreadable(store, keyring)
+  const password = wantedPassword(boot)
+  const token = formatToken({ caHash: caHash(authorities.server.cert), user: "server", password })
+  writeToken(paths, token)
   const clusterKey = newClusterKey()
   const slots = [await makeSlot({ kind: "token", secret: password, now: now() })]
   const record = { epoch: 1, fence: newFence(), slots, keyring }
-  await refuseUnreadable(store, keyring)
-  const outcome = await createKeyring(store, { record, clusterKey })
-  if (outcome === "exists")
+  if ((await createKeyring(store, { record, clusterKey })) === "exists")
     throw new KnownError("StoreUnavailable", "another server made the keyring at the same moment")
-  return Keys.open(store, clusterKey)
+  return { keys: await Keys.open(store, clusterKey), token }
 }
 
 /** From --encryption-provider-config or K3s' own file where there is one; else, for an empty datastore only, with a new key. */

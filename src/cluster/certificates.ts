@@ -45,7 +45,9 @@ export function certificatesOf(bundle: string): X509Certificate[] {
   try {
     return (bundle.match(PEM) ?? []).map((pem) => new X509Certificate(pem))
   } catch (cause) {
-    throw new KnownError("FilesUnreadable", "a certificate of the bundle is not readable", { cause })
+    throw new KnownError("FilesUnreadable", "a certificate of the bundle is not readable", {
+      cause,
+    })
   }
 }
 

@@ -3,7 +3,6 @@
 import { once } from "node:events"
 import { readFileSync } from "node:fs"
 import { arch, platform, release } from "node:os"
-import { performance } from "node:perf_hooks"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
 import { createApi } from "../api/api.ts"
@@ -17,7 +16,7 @@ import type { Keyring } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
 import { Registry } from "../registry/registry.ts"
 import { Control } from "../rewriter/control.ts"
-import { runOperations } from "../rewriter/run.ts"
+import { type Run, runOperations } from "../rewriter/run.ts"
 import { openSqlite } from "../store/sqlite.ts"
 import type { Store } from "../store/store.ts"
 import { Background } from "./background.ts"
@@ -31,6 +30,8 @@ export interface ServerContext {
   readonly hostname: string
   readonly version: string
   readonly now: () => Date
+  /** Milliseconds of a clock that never goes back. */
+  readonly monotonicMs: () => number
   readonly log: Logger
   /** What the person who starts the server is to read. */
   readonly say: (line: string) => void
@@ -46,7 +47,7 @@ const RETRY_MS = 5_000
 
 /** Resolves when the server has ended. Throws KnownError where it cannot start. */
 export async function runServer(context: ServerContext): Promise<void> {
-  const { options, now, log, signal } = context
+  const { options, now, log } = context
   await using stack = new AsyncDisposableStack()
   const { paths, release } = openDataDir(options.dataDir, { now: now() })
   stack.defer(release)
@@ -55,7 +56,7 @@ export async function runServer(context: ServerContext): Promise<void> {
     warn: (message, error) => log.warn({ err: error }, message),
   })
   stack.defer(() => store.close())
-  const keys = await openKeyring({
+  const { keys, token } = await openKeyring({
     store,
     paths,
     now,
@@ -78,7 +79,7 @@ interface Parts {
 }
 
 async function serve({ context, store, keys, paths, stack }: Parts): Promise<void> {
-  const { options, now, log, signal } = context
+  const { options, now, monotonicMs, log, signal } = context
   const registry = new Registry(store, keys)
   const publisher = new Publisher({ keys, registry, paths, now, node: nodeFacts(context) })
   const control = new Control({
@@ -99,7 +100,6 @@ async function serve({ context, store, keys, paths, stack }: Parts): Promise<voi
   for (const sentence of issued) log.info(sentence)
 
   const background = new Background(log)
-  stack.defer(() => background.stop())
   const api = createApi({
     registry,
     supervisor: makeSupervisor({ keys, control, registry, paths, now }),
@@ -119,6 +119,8 @@ async function serve({ context, store, keys, paths, stack }: Parts): Promise<voi
     handle: api,
   })
   stack.defer(() => listener.close())
+  // Ends the watches first, which the listener would wait for.
+  stack.defer(() => background.stop())
   const url = localUrl({ bindAddress: options.bindAddress, port: listener.port })
   const kubeconfig = { path: options.writeKubeconfig, mode: options.writeKubeconfigMode }
   const writeConfig = (pair: typeof admin) =>
@@ -128,7 +130,7 @@ async function serve({ context, store, keys, paths, stack }: Parts): Promise<voi
   await ensureNamespaces(registry, now())
   await publisher.publish()
   background.run("rewriting", (stop) =>
-    rewriting({ store, keys, publisher, now, log, signal: stop }),
+    rewriting({ store, keys, publisher, now, monotonicMs, log, signal: stop }),
   )
   background.every("compaction", HISTORY_KEPT_MS, compaction(store))
   background.every("certificates", CERTIFICATES_EVERY_MS, async () => {
@@ -144,28 +146,18 @@ async function serve({ context, store, keys, paths, stack }: Parts): Promise<voi
 }
 
 /** Runs what the operation record asks for; a failure waits, is told, and tried again from where it stopped. */
-const rewriting = (parts: {
-  store: Store
-  keys: Keys
-  publisher: Publisher
-  now: () => Date
-  log: Logger
-  signal: AbortSignal
-}): Promise<void> => {
-  const { publisher, log, signal, ...run } = parts
-  return runOperations(
-    { ...run, signal, monotonicMs: () => performance.now() },
-    {
-      async ended({ id, kind, rewritten, retired, kept, unreadable }) {
-        await publisher.publish()
-        log.info({ id, rewritten, retired, kept, unreadable }, `${kind} ended`)
-      },
-      async failed(err) {
-        log.error({ err }, "rewriting stopped; it goes on by itself")
-        await sleep(RETRY_MS, undefined, { signal }).catch(() => {})
-      },
+const rewriting = (parts: Run & { publisher: Publisher; log: Logger }): Promise<void> => {
+  const { publisher, log, ...run } = parts
+  return runOperations(run, {
+    async ended({ id, kind, rewritten, retired, kept, unreadable }) {
+      await publisher.publish()
+      log.info({ id, rewritten, retired, kept, unreadable }, `${kind} ended`)
     },
-  )
+    async failed(err) {
+      log.error({ err }, "rewriting stopped; it goes on by itself")
+      await sleep(RETRY_MS, undefined, { signal: run.signal }).catch(() => {})
+    },
+  })
 }
 
 /** Forgets, as kube-apiserver's compactor does, what was the newest revision when it last ran. */

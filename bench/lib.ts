@@ -1,0 +1,93 @@
+/** What the benchmarks share: a real server as a user starts it, Secrets put into it, and how results are printed. */
+import { type ChildProcess, spawn } from "node:child_process"
+import { randomBytes } from "node:crypto"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { cpus, tmpdir, totalmem, type } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { type ApiClient, apiClient } from "../tests/harness/api.ts"
+
+export const KEYTURN = fileURLToPath(new URL("../bin/keyturn", import.meta.url))
+
+export interface BenchServer {
+  readonly dataDir: string
+  readonly pid: number
+  readonly readyMs: number
+  readonly url: string
+  readonly call: ApiClient["call"]
+  stop(): Promise<void>
+}
+
+export function newDataDir(): { path: string; remove: () => void } {
+  const path = mkdtempSync(join(tmpdir(), "keyturn-bench-"))
+  return { path, remove: () => rmSync(path, { recursive: true, force: true }) }
+}
+
+/** `readyMs` runs from the start of the process to its word that it is ready. */
+export async function startServer(dataDir: string): Promise<BenchServer> {
+  const args = ["--config", "/dev/null", "--data-dir", dataDir, "--https-listen-port", "0"]
+  const startedMs = performance.now()
+  const child = spawn(KEYTURN, ["server", ...args, "--secrets-encryption"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  })
+  const url = await readyUrl(child)
+  const readyMs = performance.now() - startedMs
+  const client = apiClient(join(dataDir, "keyturn.yaml"))
+  return {
+    dataDir,
+    pid: child.pid ?? 0,
+    readyMs,
+    url,
+    call: client.call,
+    async stop() {
+      client[Symbol.dispose]()
+      child.kill("SIGTERM")
+      await new Promise((resolve) => child.once("exit", resolve))
+    },
+  }
+}
+
+function readyUrl(child: ChildProcess): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let said = ""
+    child.stdout?.on("data", (chunk) => {
+      said += chunk
+      const url = /^keyturn is ready: (\S+)$/m.exec(said)?.[1]
+      if (url !== undefined) resolve(url)
+    })
+    child.once("exit", () => reject(new Error(`the server ended:\n${said}`)))
+  })
+}
+
+/** `count` Secrets of 1 KiB in the namespace `default`, by `clients` at once. */
+export async function loadSecrets(
+  server: BenchServer,
+  { count, clients = 32 }: { count: number; clients?: number },
+): Promise<void> {
+  let next = 0
+  const client = async () => {
+    for (let i = next++; i < count; i = next++) {
+      const { status, body } = await server.call("POST", "/api/v1/namespaces/default/secrets", {
+        kind: "Secret",
+        apiVersion: "v1",
+        metadata: { name: `bench-${String(i).padStart(7, "0")}` },
+        data: { value: randomBytes(1024).toString("base64") },
+      })
+      if (status !== 201) throw new Error(`create answered ${status}: ${body}`)
+    }
+  }
+  await Promise.all(Array.from({ length: clients }, client))
+}
+
+/** Resident memory of a process, in MiB. */
+export function residentMiB(pid: number): number {
+  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]
+  return Number(kib) / 1024
+}
+
+export const median = (numbers: readonly number[]): number =>
+  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN
+
+/** The machine, in one line, for the record of a result. */
+export const machine = (): string =>
+  `${type()}, ${cpus().length} x ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`
