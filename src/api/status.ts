@@ -39,6 +39,8 @@ interface StatusInit {
   readonly continueToken?: string | undefined
 }
 
+/** `message` and the causes are for the client alone, who may read the object: where a patch does not decode, Kubernetes
+ *  quotes it with its data. Never log them. */
 export class StatusError extends Error {
   readonly code: number
   readonly reason: string | undefined

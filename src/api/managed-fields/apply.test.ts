@@ -10,7 +10,7 @@ import { applyDefaults } from "../defaults.ts"
 import { StatusError } from "../status.ts"
 import { applyPatch } from "./apply.ts"
 import { decodeFields, EMPTY, type FieldSet, paths, union } from "./field-set.ts"
-import { ownable } from "./ownership.ts"
+import { ownable, withoutManagedFields } from "./ownership.ts"
 import { schemaOf } from "./schema.ts"
 import { trackCreate, trackUpdate } from "./track.ts"
 import { fieldsOf } from "./typed.ts"
@@ -136,7 +136,7 @@ test("finalizers are a set: each applier's come and go alone", () => {
 })
 
 test("the first apply to an untracked object leaves its fields to before-first-apply", () => {
-  const { managedFields: _, ...metadata } = applied(undefined, { data: { a: "YQ==" } }).metadata
+  const metadata = withoutManagedFields(applied(undefined, { data: { a: "YQ==" } }).metadata)
   const untracked: KubeObject = { ...decode(config({ data: { a: "YQ==" } })), metadata }
   const tracked = applied(untracked, { data: { b: "Yg==" } })
   expect(managers(tracked)).toEqual({
@@ -174,6 +174,15 @@ test("kubectl takes over what its client-side apply set and nobody changed since
     'Apply failed with 1 conflict: conflict with "edit" using v1: .data.b',
   )
   expect(failure(() => apply(live, wanted)).code).toBe(409)
+})
+
+test("kubectl's annotation is left out where it would be too big", () => {
+  const annotation = "kubectl.kubernetes.io/last-applied-configuration"
+  const live = decode(config({ metadata: { uid: "u", annotations: { [annotation]: "{}" } } }))
+  const big = { data: { a: Buffer.alloc(200_000).toString("base64") } }
+  const annotated = applied(live, { data: { a: "YQ==" } }, { manager: "kubectl" })
+  expect(annotated.metadata.annotations).toHaveProperty([annotation])
+  expect(applied(live, big, { manager: "kubectl" }).metadata.annotations).toEqual({})
 })
 
 const sorted = (value: Record<string, unknown>) =>

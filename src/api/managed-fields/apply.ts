@@ -16,7 +16,7 @@ import {
   settable,
   takenFrom,
 } from "./ownership.ts"
-import { prune, withoutUnset } from "./prune.ts"
+import { prune } from "./prune.ts"
 import { type KindSchema, schemaOf } from "./schema.ts"
 import { owners, withManaged } from "./track.ts"
 import { compare, fieldsOf, merge } from "./typed.ts"
@@ -38,7 +38,7 @@ export interface Apply {
   readonly force: boolean
   readonly now: Date
   readonly subresource?: string | undefined
-  /** The kind's decoder of JSON: defaults filled in, stringData written to data. */
+  /** The kind's reader of JSON values: null is absent, defaults filled in, stringData written to data. */
   decode(object: unknown): KubeObject
 }
 
@@ -54,7 +54,7 @@ export function applyPatch(apply: Apply): { object: KubeObject; changed: boolean
   const schema = schemaOf(target)
   const managed = managedBefore(apply)
   const merged = mergeOwned(apply, { schema, config, managed, before: content(schema, live) })
-  const bare = apply.decode(withoutUnset(schema.type, merged.object))
+  const bare = apply.decode(merged.object)
   const synced = manager === KUBECTL ? withLastApplied(bare, config) : bare
   const tracked = withManaged(synced, merged.managed)
   const object = live === undefined ? tracked : keepTimes({ live, next: tracked })
@@ -76,7 +76,7 @@ function checked({ applied, target }: Apply): Record<string, unknown> {
   if (apiVersion !== target.apiVersion || kind !== target.kind)
     throw badRequest(`invalid object type: ${printKind({ apiVersion, kind })}`)
   const { metadata } = config
-  if (isRecord(metadata) && metadata["managedFields"] != null)
+  if (isRecord(metadata) && (metadata["managedFields"] ?? null) !== null)
     throw badRequest("metadata.managedFields must be nil")
   const misfit = schemaError(schemaOf(target).type, config)
   if (misfit !== undefined) {
@@ -98,8 +98,7 @@ function printKind({ apiVersion, kind }: { apiVersion: unknown; kind: unknown })
 function managedBefore({ live, target, now }: Apply): Managed {
   const managed = decodeManaged(live?.metadata.managedFields ?? [])
   if (managed === undefined) {
-    const message = "failed to decode managed fields"
-    throw new StatusError({ code: 500, message })
+    throw new StatusError({ code: 500, message: "failed to decode managed fields" })
   }
   if (managed.size > 0 || live === undefined) return current(managed, target.kind)
   return owners({ live: undefined, next: live, manager: "before-first-apply", now }, managed)
@@ -195,9 +194,10 @@ function printOwner({ manager, operation, apiVersion, subresource }: Owner): str
 
 /** kubectl's annotation, where there is one, follows what kubectl applies; left out where it would be too big. */
 function withLastApplied(object: KubeObject, config: Record<string, unknown>): KubeObject {
-  const { [LAST_APPLIED]: before, ...others } = object.metadata.annotations ?? {}
-  if (!before) return object
-  const annotations = { ...others, [LAST_APPLIED]: `${goSortedJson(withoutAnnotation(config))}\n` }
+  const { annotations: stored = {} } = object.metadata
+  if (!stored[LAST_APPLIED]) return object
+  const others = withoutAnnotation(stored)
+  const annotations = { ...others, [LAST_APPLIED]: `${goSortedJson(withoutOwnCopy(config))}\n` }
   const sizeBytes = Object.entries(annotations)
     .flat()
     .reduce((sum, text) => sum + Buffer.byteLength(text), 0)
@@ -205,12 +205,14 @@ function withLastApplied(object: KubeObject, config: Record<string, unknown>): K
   return { ...object, metadata: { ...object.metadata, annotations: kept } }
 }
 
-function withoutAnnotation(config: Record<string, unknown>): Record<string, unknown> {
+function withoutOwnCopy(config: Record<string, unknown>): Record<string, unknown> {
   const { metadata } = config
   if (!isRecord(metadata) || !isRecord(metadata["annotations"])) return config
-  const { [LAST_APPLIED]: _, ...annotations } = metadata["annotations"]
+  const annotations = withoutAnnotation(metadata["annotations"])
   return { ...config, metadata: { ...metadata, annotations } }
 }
+
+const withoutAnnotation = <T>({ [LAST_APPLIED]: _, ...others }: Record<string, T>) => others
 
 /** `next`, with the stored times where nothing else is new: an apply that changes nothing is not written. */
 function keepTimes({ live, next }: { live: KubeObject; next: KubeObject }): KubeObject {

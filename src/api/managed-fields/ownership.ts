@@ -1,6 +1,7 @@
 /** What a change of an object does to the owners of its fields: the part that updates and applies share. */
 
-import type { KubeObject } from "../../format/object.ts"
+import type { KubeObject, ObjectMeta } from "../../format/object.ts"
+import { isRecord } from "../../format/schema.ts"
 import {
   difference,
   type FieldSet,
@@ -40,11 +41,13 @@ export const ownable = (set: FieldSet): FieldSet => difference(set, NEVER_OWNED)
 export const settable = (set: FieldSet, schema: KindSchema, subresource = ""): FieldSet =>
   (schema.reset[subresource] ?? []).reduce(withoutTop, set)
 
+export const withoutManagedFields = ({ managedFields: _, ...metadata }: ObjectMeta): ObjectMeta =>
+  metadata
+
 /** The object as its schema sees it: without managedFields, with what Go's empty object shows. */
 export function content({ empty }: KindSchema, object: KubeObject | undefined): unknown {
   if (object === undefined) return { ...empty, metadata: {} }
-  const { managedFields: _, ...meta } = object.metadata
-  return { ...withDefaults(empty, object), metadata: meta }
+  return { ...withDefaults(empty, object), metadata: withoutManagedFields(object.metadata) }
 }
 
 function withDefaults(
@@ -53,13 +56,10 @@ function withDefaults(
 ): Record<string, unknown> {
   const out = { ...defaults, ...value }
   for (const [key, fallback] of Object.entries(defaults))
-    if (isMap(fallback))
-      out[key] = isMap(value[key]) ? withDefaults(fallback, value[key]) : fallback
+    if (isRecord(fallback))
+      out[key] = isRecord(value[key]) ? withDefaults(fallback, value[key]) : fallback
   return out
 }
-
-const isMap = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
 
 export function changesOf(
   schema: KindSchema,

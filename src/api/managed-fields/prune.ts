@@ -3,7 +3,6 @@
 import { isRecord } from "../../format/schema.ts"
 import {
   difference,
-  EMPTY,
   type FieldNode,
   type FieldSet,
   fieldElement,
@@ -67,17 +66,5 @@ export function prune(
   const kept = union(named(fieldsOf(type, rest)), named(owned))
   const withOwned = removeFields(type, merged, difference(mergedSet, kept))
   const dangling = difference(mergedSet, named(fieldsOf(type, withOwned)))
-  const gone = intersection(dangling, named(last))
-  return gone === EMPTY ? merged : removeFields(type, merged, gone)
-}
-
-/** Without the declared fields that are null: what decoding reads as absent. */
-export function withoutUnset(openType: Type, value: unknown): unknown {
-  const type = resolve(openType, value)
-  if (type.is === "list") return asList(value).map((item) => withoutUnset(type.item, item))
-  if (type.is !== "map" || !isRecord(value)) return value
-  const entries = Object.entries(value)
-    .filter(([key, item]) => item !== null || declared(type, key) === undefined)
-    .map(([key, item]) => [key, withoutUnset(itemType(type, key), item)] as const)
-  return Object.fromEntries(entries)
+  return removeFields(type, merged, intersection(dangling, named(last)))
 }

@@ -9,7 +9,11 @@ import type { KubeObject, ManagedFieldsEntry } from "../../format/object.ts"
 import { decodeTyped } from "../decode.ts"
 import { applyDefaults } from "../defaults.ts"
 import { managerOf } from "../options.ts"
+import { encodeFields } from "./field-set.ts"
+import { withoutManagedFields } from "./ownership.ts"
+import { schemaOf } from "./schema.ts"
 import { trackCreate, trackUpdate } from "./track.ts"
+import { fieldsOf as fieldsOfValue } from "./typed.ts"
 
 const NOW = new Date("2026-11-23T21:00:00.999Z")
 
@@ -145,8 +149,7 @@ test("managedFields that the client sent are taken where they can be read", () =
 })
 
 test("an object that nobody is tracked on stays so until it is applied", () => {
-  const { managedFields: _, ...metadata } = live.metadata
-  const untracked = { ...live, metadata }
+  const untracked = { ...live, metadata: withoutManagedFields(live.metadata) }
   const next = { ...untracked, data: { a: "Yg==" } }
   expect(trackUpdate({ live: untracked, next, manager: "x", now: NOW })).toEqual(next)
 })
@@ -221,4 +224,17 @@ test("an event's object is one field, and what Go shows of an empty event is nob
     "f:reason": {},
     "f:source": { "f:component": {} },
   })
+})
+
+test("items that are there twice are owned as a whole", () => {
+  const condition = { type: "Ready", status: "True" }
+  const node: KubeObject = {
+    kind: "Node",
+    apiVersion: "v1",
+    metadata: { name: "n", uid: "u" },
+    status: { conditions: [condition, condition] },
+  }
+  const item = 'k:{"type":"Ready"}'
+  const set = fieldsOfValue(schemaOf(node).type, { status: node["status"] })
+  expect(encodeFields(set)).toEqual({ "f:status": { "f:conditions": { [item]: {} } } })
 })

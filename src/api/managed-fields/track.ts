@@ -10,7 +10,14 @@ import {
   ownerId,
   timestamp,
 } from "./managed.ts"
-import { afterChange, changesOf, content, current, ownable } from "./ownership.ts"
+import {
+  afterChange,
+  changesOf,
+  content,
+  current,
+  ownable,
+  withoutManagedFields,
+} from "./ownership.ts"
 import { schemaOf } from "./schema.ts"
 
 export interface Update {
@@ -84,7 +91,7 @@ export function owners(
 
 /** A copy with these owners as its managedFields. */
 export function withManaged(object: KubeObject, managed: Managed): KubeObject {
-  const { managedFields: _, ...metadata } = object.metadata
+  const metadata = withoutManagedFields(object.metadata)
   const entries = encodeManaged(managed)
   return { ...object, metadata: entries ? { ...metadata, managedFields: entries } : metadata }
 }

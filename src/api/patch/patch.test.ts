@@ -10,7 +10,7 @@ import { decodeTyped } from "../decode.ts"
 import { applyDefaults } from "../defaults.ts"
 import { managerOf, patchOptions } from "../options.ts"
 import { StatusError } from "../status.ts"
-import { type Decoded, PATCH_TYPES, patchObject } from "./patch.ts"
+import { type Decoded, PATCH_TYPES, type PatchRequest, patchObject } from "./patch.ts"
 
 interface Exchange {
   method: string
@@ -116,7 +116,88 @@ test.each(cases.filter(([file]) => !ELSEWHERE.has(file.slice(0, 3))))("%s", (_, 
 
 /** As text, so that order counts, without what the store gives. */
 function unstored(object: unknown): string {
-  const { metadata, ...rest } = object as KubeObject
-  const { uid: _, resourceVersion: __, creationTimestamp: ___, ...more } = metadata
-  return JSON.stringify({ ...rest, metadata: more }, null, 1)
+  const isStored = (key: string) => ["uid", "resourceVersion", "creationTimestamp"].includes(key)
+  return JSON.stringify(object, (key, value) => (isStored(key) ? undefined : value), 1)
 }
+
+const LIVE = decodeSecret({
+  metadata: { name: "a", namespace: "n", uid: "u" },
+  data: { a: "YQ==" },
+}).object
+
+const ask = (mediaType: string, body: unknown, more: Partial<PatchRequest> = {}) =>
+  patchObject({
+    mediaType: `application/${mediaType}`,
+    body: typeof body === "string" ? body : JSON.stringify(body),
+    live: LIVE,
+    target: { resource: "secrets", apiVersion: "v1", kind: "Secret", namespace: "n", name: "a" },
+    manager: "m",
+    force: false,
+    fieldValidation: "Warn",
+    now: new Date(0),
+    decode: decodeSecret,
+    ...more,
+  })
+
+function refusal(run: () => unknown): string {
+  try {
+    run()
+  } catch (error) {
+    if (error instanceof StatusError) return `${error.code} ${error.message}`
+    throw error
+  }
+  return "none"
+}
+
+const JSON_PATCH = "json-patch+json"
+const MERGE = "merge-patch+json"
+const STRATEGIC = "strategic-merge-patch+json"
+const APPLY = "apply-patch+yaml"
+const APPLIED = { apiVersion: "v1", kind: "Secret", metadata: { name: "a" } }
+const notAMap = "json: cannot unmarshal array into Go value of type map[string]interface {}"
+
+// biome-ignore format: a table
+const REFUSED: [string, unknown, string, Partial<PatchRequest>?][] = [
+  ["json", {}, `415 the body of the request was in an unknown format - accepted media types include: ${PATCH_TYPES.join(", ")}`],
+  [MERGE, {}, '404 secrets "a" not found', { live: undefined }],
+  [MERGE, [], `400 error decoding patch: ${notAMap}`],
+  [MERGE, "null", "400 Invalid JSON Patch"],
+  [MERGE, "{", "400 Invalid JSON Patch", { fieldValidation: "Ignore" }],
+  [MERGE, { metadata: { name: "b" } }, "400 the name of the object (b) does not match the name on the URL (a)"],
+  [MERGE, { metadata: { namespace: "b" } }, "400 the namespace of the provided object does not match the namespace sent on the request"],
+  [STRATEGIC, [], `400 ${notAMap}`],
+  [STRATEGIC, "{", "400 unexpected end of JSON input"],
+  [STRATEGIC, { foo: [1, null] }, '422  "" is invalid: patch: Invalid value: "map[foo:[1 <nil>]]": strict decoding error: unknown field "foo"', { fieldValidation: "Strict" }],
+  [STRATEGIC, '{"data":{"a":"YQ==","a":"YQ=="}}', '422  "" is invalid: patch: Invalid value: "map[data:map[a:YQ==]]": strict decoding error: duplicate field "data.a"', { fieldValidation: "Strict" }],
+  [JSON_PATCH, [1], "400 error decoding patch: json: cannot unmarshal number into Go value of type handlers.jsonPatchOp"],
+  [JSON_PATCH, [{ op: 1 }], "400 error decoding patch: json: cannot unmarshal number into Go struct field jsonPatchOp.op of type string"],
+  [JSON_PATCH, {}, "400 json: cannot unmarshal object into Go value of type jsonpatch.Patch", { fieldValidation: "Ignore" }],
+  [JSON_PATCH, Array.from({ length: 10_001 }, () => ({})), "413 Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001"],
+  [APPLY, { ...APPLIED, metadata: { name: "a", uid: "x" } }, '409 Operation cannot be fulfilled on secrets "a": uid mismatch: the provided object specified uid x, and no existing object was found', { live: undefined }],
+  [APPLY, "a: [", "400 error decoding patch: error converting YAML to JSON: yaml: line"],
+]
+
+test.each(REFUSED)("a patch is refused: %s %j", (mediaType, body, expected, more) => {
+  expect(refusal(() => ask(mediaType, body, more))).toContain(expected)
+})
+
+// biome-ignore format: a table
+test.each<[string, unknown, string[]]>([
+  [MERGE, { foo: 1 }, ['unknown field "foo"']],
+  [MERGE, '{"data":{"b":"YQ==","b":"YQ=="}}', ['duplicate field "data.b"']],
+  [JSON_PATCH, [{ op: "test", path: "/kind", value: "Secret", x: 1 }], ['json patch unknown field "[0].x"']],
+  [JSON_PATCH, '[{"op":"test","path":"/kind","path":"/kind","value":"Secret"}]', ['json patch duplicate field "[0].path"']],
+  [APPLY, JSON.stringify(APPLIED).replace("{", '{"kind":"x",'), ['error converting YAML to JSON: yaml: unmarshal errors:\n  line 1: key "kind" already set in map']],
+  [APPLY, "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nkind: Secret\n", ['error converting YAML to JSON: yaml: unmarshal errors:\n  line 4: key "kind" already set in map']],
+])("%s warns of what a strict reader refuses: %j", (mediaType, body, warnings) => {
+  expect(ask(mediaType, body).warnings).toEqual(warnings)
+  expect(ask(mediaType, body, { fieldValidation: "Ignore" }).warnings).toEqual([])
+  expect(refusal(() => ask(mediaType, body, { fieldValidation: "Strict" }))).toMatch(/^4/)
+})
+
+test("an apply in YAML creates the object under its URL", () => {
+  const body = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: {k: v}\n"
+  const { object, created } = ask(APPLY, body, { live: undefined })
+  expect(created).toBe(true)
+  expect(object).toMatchObject({ metadata: { name: "a", namespace: "n" }, data: { k: "dg==" } })
+})
