@@ -2,12 +2,14 @@
 
 import { readFileSync, writeFileSync } from "node:fs"
 import { ERRORS, type ErrorRow } from "../src/errors.ts"
+import { VERB_TABLE, type VerbRow } from "../src/rotation/verbs.ts"
 import { environmentName, SERVER_FLAGS, type ServerFlag } from "../src/server/flags.ts"
 
 /** Path below the project's root → text. */
 export const PAGES: Readonly<Record<string, () => string>> = {
   "docs/errors.md": errorsPage,
   "docs/cli.md": cliPage,
+  "docs/stages.md": stagesPage,
 }
 
 function errorsPage(): string {
@@ -40,6 +42,25 @@ function cliPage(): string {
     "A flag beats its environment variable, and that beats the configuration file, whose keys are the flags without `--`.",
     "",
     ...table(["flag", "environment", "value", "default", "meaning"], rows),
+  ])
+}
+
+function stagesPage(): string {
+  const stages = (list: readonly string[]): string => list.map(code).join(", ")
+  const rows = Object.entries<VerbRow>(VERB_TABLE).map(([verb, { from, own, to, because }]) => [
+    code(verb),
+    stages(from),
+    stages(own),
+    to === null ? "stays" : code(to),
+    because,
+  ])
+  return page("Stages", "src/rotation/verbs.ts", [
+    "The stage that `keyturn secrets-encrypt status` shows, and what leads from one to the next. A verb taken at another stage is refused",
+    "and changes nothing; `--force` skips the order and the comparison of hashes, nothing else. A verb repeated where it was taken",
+    "already succeeds and changes nothing. `reencrypt_active` becomes `reencrypt_finished` by itself, when the proof has been made.",
+    "I1 to I5 are in [invariants.md](invariants.md).",
+    "",
+    ...table(["verb", "taken at", "repeated at", "leads to", "because"], rows),
   ])
 }
 
