@@ -129,6 +129,30 @@ describe("sqlite beyond the contract", () => {
     expect(await failure(reader.next())).toBe("SlowWatcher")
   })
 
+  test("a history of large values is told and read in pieces, whole", async () => {
+    const after = await store.revision()
+    const text = "x".repeat(1_000_000)
+    const made = [await create(store, "a", text)]
+    while (made.length < 20) {
+      made.push(await update(store, "a", { expected: made.at(-1) ?? 0, text }))
+    }
+    await reopen()
+    const upTo = await store.revision()
+    expect(await store.rows({ after, upTo, limit: 100 })).toHaveLength(5)
+    expect((await allRows(store)).slice(-20).map(({ revision }) => revision)).toEqual(made)
+    const told: number[] = []
+    for await (const batch of store.watch({
+      prefix: ROOT,
+      after,
+      signal: AbortSignal.timeout(9_000),
+    })) {
+      expect(batch.length).toBeLessThan(6)
+      told.push(...batch.map(({ revision }) => revision))
+      if (told.at(-1) === upTo) break
+    }
+    expect(told).toEqual(made)
+  })
+
   test("a watch that slept through other prefixes' changes does not count as slow", async () => {
     const signal = AbortSignal.timeout(20_000)
     const after = await store.revision()
@@ -215,20 +239,21 @@ function pick(limit: number): number {
 
 /** A history in which rows move between pages, so that SQLite leaves copies of them behind. */
 async function plant(store: Store): Promise<void> {
-  const revisions = new Map<string, number>()
-  for (let turn = 1; turn <= 6_000; turn += 1) {
-    const name = `${pick(800)}`
-    const text = PLANTED.repeat(1 + pick(60))
-    const expected = revisions.get(name)
-    const made =
-      expected === undefined
-        ? create(store, name, text)
-        : pick(5) > 0
-          ? update(store, name, { expected, text })
-          : remove(store, name, expected).then(() => undefined)
-    const revision = await made
-    if (revision === undefined) revisions.delete(name)
-    else revisions.set(name, revision)
-    if (turn % 1_500 === 0) await store.compact((await store.revision()) - 200)
+  const lanes = Array.from({ length: 16 }, () => new Map<string, number>())
+  for (let turn = 1; turn <= 400; turn += 1) {
+    await Promise.all(lanes.map((revisions, lane) => plantOne(store, revisions, lane)))
+    if (turn % 100 === 0) await store.compact((await store.revision()) - 200)
+  }
+}
+
+async function plantOne(store: Store, revisions: Map<string, number>, lane: number): Promise<void> {
+  const name = `${lane}-${pick(50)}`
+  const text = PLANTED.repeat(1 + pick(60))
+  const expected = revisions.get(name)
+  if (expected === undefined) revisions.set(name, await create(store, name, text))
+  else if (pick(5) > 0) revisions.set(name, await update(store, name, { expected, text }))
+  else {
+    await remove(store, name, expected)
+    revisions.delete(name)
   }
 }

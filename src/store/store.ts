@@ -71,7 +71,7 @@ export interface RecordStep {
   /** The fence must be `expected` (null: never set); `next`, where given, becomes the fence. */
   readonly fence?: { readonly expected: string | null; readonly next?: string }
 }
-/** `revision`: the newest revision (0: none) while the lock was held. */
+/** `revision`: the newest revision while the lock was held. */
 export type StepResult =
   | { readonly outcome: "done"; readonly revision: number }
   | { readonly outcome: "conflict" }
@@ -96,18 +96,16 @@ export interface WatchOptions {
   /** Changes with a revision above this one are delivered, in order, none twice, none missing. */
   readonly after: number
   readonly signal: AbortSignal
+  /** Kept at the revision up to which everything was delivered, and taken: the reader has asked for more since. */
+  readonly progress?: { revision: number }
 }
 
 export interface Store {
   get(key: string, revision?: number): Promise<{ entry: Entry | undefined; revision: number }>
 
-  /** Entries whose key begins with `prefix` and is above `after`, in key order. Throws KnownError Compacted, FutureRevision. */
-  list(range: {
-    prefix: string
-    after?: string
-    limit?: number
-    revision?: number
-  }): Promise<Page>
+  /** Entries whose key begins with `prefix` and is above `after`, in key order; at most `limit`, which is positive.
+   *  Throws KnownError Compacted, FutureRevision. */
+  list(range: { prefix: string; after?: string; limit?: number; revision?: number }): Promise<Page>
 
   /** Live entries under `prefix` now. */
   count(prefix: string): Promise<number>
@@ -120,7 +118,7 @@ export interface Store {
    *  compacted revision, SlowWatcher where the reader fell too far behind. */
   watch(options: WatchOptions): AsyncIterable<readonly Change[]>
 
-  /** The newest revision: 0 in an empty store. */
+  /** The newest revision. A new store may have rows of its own already: kine's `/registry/health`, for one. */
   revision(): Promise<number>
   compactedRevision(): Promise<number>
   /** Forgets history at or below `revision`, in small steps; live entries stay. */
@@ -132,8 +130,11 @@ export interface Store {
   /** Yields whenever a record may have changed, soon after it did; never yields what it changed to. */
   watchRecords(signal: AbortSignal): AsyncIterable<void>
 
-  /** Rows with `after` < revision ≤ `upTo` in order, at most `limit`, of every key, tombstones included. */
+  /** Rows with `after` < revision ≤ `upTo` in order, at most `limit`, of every key, tombstones included. Large rows make a
+   *  batch shorter; only an empty one is the end. */
   rows(range: { after: number; upTo: number; limit: number }): Promise<Row[]>
+  /** How many rows {@link rows} has in a range. */
+  countRows(range: { after: number; upTo: number }): Promise<number>
   /** A fenced write: replaces what still holds the bytes that were read; a lost compare is passed over. */
   rewrite(
     fence: string,

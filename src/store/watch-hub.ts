@@ -17,10 +17,15 @@ export interface ChangeLog {
   read(prefix: string, span: { after: number; upTo: number }): { changes: Change[]; upTo: number }
 }
 
+/** Where a watcher stands in the log. */
+interface Position {
+  revision: number
+}
+
 /** A watcher that has seen everything and sleeps. */
 interface Sleeper {
   readonly prefix: string
-  position: number
+  readonly at: Position
   readonly wake: () => void
 }
 
@@ -53,11 +58,9 @@ export class WatchHub {
       this.#dropOlderHalf()
     }
     for (const sleeper of this.#sleepers) {
-      const meant = changes.some(
-        ({ key, revision }) => revision > sleeper.position && key.startsWith(sleeper.prefix),
-      )
+      const meant = changes.some(({ key }) => key.startsWith(sleeper.prefix))
       if (meant) this.#wake(sleeper)
-      else sleeper.position = Math.max(sleeper.position, last.revision)
+      else sleeper.at.revision = Math.max(sleeper.at.revision, last.revision)
     }
   }
 
@@ -68,16 +71,22 @@ export class WatchHub {
     this.#recentAfter = this.#newest
   }
 
-  async *watch({ prefix, after, signal }: WatchOptions): AsyncGenerator<readonly Change[], void> {
-    let position = after
-    this.#refuseGap(position, "Compacted")
+  async *watch({
+    prefix,
+    after,
+    signal,
+    progress: at = { revision: after },
+  }: WatchOptions): AsyncGenerator<readonly Change[], void> {
+    at.revision = after
+    this.#refuseGap(after, "Compacted")
     while (!signal.aborted) {
       if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
-      const batch = this.#read(prefix, position)
-      position = batch.upTo
+      const batch = this.#read(prefix, at.revision)
       if (batch.changes.length > 0) yield batch.changes
-      else if (position < this.#newest) await new Promise(setImmediate)
-      else position = await this.#sleep(prefix, position, signal)
+      at.revision = batch.upTo
+      if (batch.changes.length > 0) continue
+      if (at.revision < this.#newest) await new Promise(setImmediate)
+      else await this.#sleep(prefix, at, signal)
     }
   }
 
@@ -111,9 +120,9 @@ export class WatchHub {
     return { changes, upTo }
   }
 
-  async #sleep(prefix: string, position: number, signal: AbortSignal): Promise<number> {
+  async #sleep(prefix: string, at: Position, signal: AbortSignal): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
-    const sleeper: Sleeper = { prefix, position, wake: resolve }
+    const sleeper: Sleeper = { prefix, at, wake: resolve }
     this.#sleepers.add(sleeper)
     signal.addEventListener("abort", sleeper.wake, { once: true })
     try {
@@ -122,7 +131,6 @@ export class WatchHub {
       this.#sleepers.delete(sleeper)
       signal.removeEventListener("abort", sleeper.wake)
     }
-    return sleeper.position
   }
 
   #dropOlderHalf(): void {

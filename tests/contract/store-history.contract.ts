@@ -164,8 +164,11 @@ export function compactionContract(check: Check): void {
     await store.compact(two)
     await store.compact(one)
     await store.compact(two)
-    expect(await store.compactedRevision()).toBe(two)
-    expect(await live(store)).toEqual({ a: "two" })
+    const three = await update(store, "a", { expected: two, text: "three" })
+    const four = await update(store, "a", { expected: three, text: "four" })
+    await Promise.all([store.compact(four), store.compact(three)])
+    expect(await store.compactedRevision()).toBe(four)
+    expect(await live(store)).toEqual({ a: "four" })
   })
 
   check("a compacted key can be created, changed and deleted again", async (store) => {

@@ -55,6 +55,24 @@ export function watchContract(check: Check): void {
     expect((await aborted[Symbol.asyncIterator]().next()).done).toBe(true)
   })
 
+  check("the progress of a watch counts what was taken and what was not meant", async (store) => {
+    const stop = new AbortController()
+    const after = await store.revision()
+    const progress = { revision: 0 }
+    const watch = { prefix: key("in/"), after, signal: stop.signal, progress }
+    const reader = store.watch(watch)[Symbol.asyncIterator]()
+    const first = reader.next()
+    const out = await create(store, "out/1", "x")
+    await expect.poll(() => progress.revision).toBe(out)
+    const meant = await create(store, "in/1", "x")
+    expect((await first).value).toMatchObject([{ revision: meant }])
+    expect(progress.revision, "delivered, not taken yet").toBe(out)
+    const second = reader.next()
+    await expect.poll(() => progress.revision).toBe(meant)
+    stop.abort()
+    expect((await second).done).toBe(true)
+  })
+
   check("a watch from a revision to come tells only what is above it", async (store) => {
     const revision = await store.revision()
     const changes = watched(store, { after: revision + 2, count: 1 })

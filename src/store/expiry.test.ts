@@ -1,0 +1,29 @@
+import { expect, test } from "vitest"
+import { Expiry } from "./expiry.ts"
+
+test("only the newest revision of an entry has a clock", () => {
+  const running = new Map<number, () => void>()
+  const expired: string[] = []
+  let clocks = 0
+  const expiry = new Expiry(
+    (run) => {
+      const id = clocks++
+      running.set(id, run)
+      return () => running.delete(id)
+    },
+    (key, revision) => expired.push(`${key} ${revision}`),
+  )
+  expiry.track({ key: "a", revision: 5, ttlSeconds: 1 })
+  expiry.track({ key: "a", revision: 3, ttlSeconds: 1 }) // found late, from an earlier process
+  expiry.track({ key: "b", revision: 4, ttlSeconds: 1 })
+  expiry.track({ key: "b", revision: 6, ttlSeconds: 1 })
+  expiry.track({ key: "c", revision: 7, ttlSeconds: 1 })
+  expiry.track({ key: "c", revision: 8, ttlSeconds: 0 })
+  for (const run of running.values()) run()
+  expect(expired).toEqual(["a 5", "b 6"])
+  expiry.track({ key: "d", revision: 9, ttlSeconds: 1 })
+  expiry.forget("d")
+  expiry.track({ key: "e", revision: 10, ttlSeconds: 1 })
+  expiry.close()
+  expect([...running.keys()]).toEqual([0, 2])
+})
