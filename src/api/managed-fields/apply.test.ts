@@ -202,16 +202,20 @@ test.each([
 })
 
 const name = fc.constantFrom("a", "b", "c", "__proto__", "d.e")
-const map = fc.dictionary(name, fc.constantFrom("YQ==", "Yg=="), { noNullPrototype: true })
+/** Never empty: an empty map is owned but not stored, so that each apply of it is a change that other owners lose by. */
+const map = fc.dictionary(name, fc.constantFrom("YQ==", "Yg=="), {
+  minKeys: 1,
+  noNullPrototype: true,
+})
 /** Never a key of data too: Kubernetes tracks the two fields apart, so that the loser of both would change with each apply. */
-const strings = fc.dictionary(fc.constantFrom("s", "t"), fc.constantFrom("1", "2"))
+const strings = fc.dictionary(fc.constantFrom("s", "t"), fc.constantFrom("1", "2"), { minKeys: 1 })
 const configuration = fc.record(
   {
     metadata: fc.record(
       {
         labels: map,
         annotations: map,
-        finalizers: fc.uniqueArray(fc.constantFrom("x.y/1", "x.y/2", "x.y/3")),
+        finalizers: fc.uniqueArray(fc.constantFrom("x.y/1", "x.y/2", "x.y/3"), { minLength: 1 }),
       },
       { requiredKeys: [] },
     ),
@@ -232,6 +236,8 @@ test("applying the same again changes nothing, whenever that is", () => {
   fc.assert(
     fc.property(fc.array(step), step, (before, last) => {
       const live = run([...before, last])
+      // Who owns nothing is not tracked, and the next apply begins with before-first-apply.
+      fc.pre(live?.metadata.managedFields !== undefined)
       const again = apply(live, last.fields, { manager: last.manager, second: 59 })
       expect(again.changed).toBe(false)
       expect(again.object).toEqual(live)
