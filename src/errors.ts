@@ -56,6 +56,7 @@ export const ERRORS = {
   Forbidden:           row(403, 23, "final", ""),
   ServerUnreachable:   row(503, 24, "retry", "is the server running? start it with: keyturn server"),
   ServerUntrusted:     row(502, 24, "final", "reach it under a name of its certificate, or start it with --tls-san and the name"),
+  ServerFailed:        row(500, 25, "final", "see the server's log, and whether a keyturn server is at that address"),
   ServerStarting:      row(503, 24, "retry", "wait until /readyz answers 200"),
 } as const satisfies Record<string, ErrorRow>
 

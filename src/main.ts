@@ -18,7 +18,7 @@ process.stdout.on("error", () => process.exit(1))
 process.stderr.on("error", () => process.exit(1))
 
 const output = (stream: NodeJS.WriteStream): Output => ({
-  isTerminal: stream.isTTY === true,
+  isTerminal: stream.isTTY,
   get columns() {
     return stream.columns ?? 80
   },
@@ -41,6 +41,6 @@ process.exitCode = await run(argv, {
   stdout: output(process.stdout),
   stderr: output(process.stderr),
   now: () => new Date(),
-  clock: () => performance.now(),
+  monotonicMs: () => performance.now(),
   signal: interrupt.signal,
 })

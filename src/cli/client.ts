@@ -1,9 +1,10 @@
 /** The supervisor API of one server, as the commands use it. The user is always `server`, whatever the token says, as in K3s. */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Agent } from "node:https"
+import type { Status } from "../api/status.ts"
 import { ERRORS, type ErrorCode, KnownError } from "../errors.ts"
 import type { Operation } from "../rotation/operation.ts"
-import type { Status } from "../server/status.ts"
+import type { Status as EncryptionStatus } from "../server/status.ts"
 import { type Answer, type Exchange, exchange } from "./http.ts"
 import type { VerbRequest } from "./verb-table.ts"
 
@@ -18,6 +19,7 @@ export interface ClientOptions {
 export const TIMEOUT_MS = 30_000
 /** How long a server that is starting is waited for. */
 const STARTING_MS_MAX = 10_000
+const PAUSE_MS = 500
 
 export class Client {
   readonly #options: ClientOptions
@@ -26,8 +28,8 @@ export class Client {
     this.#options = options
   }
 
-  async status(): Promise<Status> {
-    return (await this.#ask("GET", "/v1-keyturn/encrypt/status")) as Status
+  async status(): Promise<EncryptionStatus> {
+    return (await this.#ask("GET", "/v1-keyturn/encrypt/status")) as EncryptionStatus
   }
 
   /** Returns the id of the operation that the verb started, null where it started none. */
@@ -57,16 +59,11 @@ export class Client {
     const url = new URL(path, server)
     const auth = `server:${password}`
     const asked = { url, method, agent, auth, signal, timeoutMs: TIMEOUT_MS, ...(body && { body }) }
-    let waited = 0
-    for (;;) {
+    for (let waitedMs = 0; ; waitedMs += PAUSE_MS) {
       const answer = await exchange(asked)
       if (answer.status === 200) return parsed(answer, url)
-      const pause = 1000 * Math.min(1, answer.retryAfter ?? Infinity)
-      if (answer.status !== 503 || answer.retryAfter === null || waited >= STARTING_MS_MAX) {
-        throw failure(answer, url)
-      }
-      await sleep(pause, undefined, { signal })
-      waited += pause
+      if (!answer.comeAgain || waitedMs >= STARTING_MS_MAX) throw failure(answer, url)
+      await sleep(PAUSE_MS, undefined, { signal })
     }
   }
 }
@@ -76,43 +73,33 @@ function parsed({ body, status }: Answer, url: URL): unknown {
   try {
     return JSON.parse(body)
   } catch {
-    throw new KnownError(
-      "ServerUnreachable",
-      `${url.href}: ${status}: not the answer of a keyturn server`,
-    )
+    throw new KnownError("ServerFailed", `${url.href}: ${status}, but the answer is not JSON`)
   }
 }
 
 /** The server's own failure where it says which; else what the HTTP status means. */
 function failure(answer: Answer, url: URL): KnownError {
-  const { message, code } = statusOf(answer)
-  if (code !== undefined) return new KnownError(code, message ?? code)
-  const said = `${url.href}: ${answer.status}${message === undefined ? "" : ` ${message}`}`
-  const byStatus: Record<number, ErrorCode> = {
-    401: "Unauthorized",
-    403: "Forbidden",
-    503: "ServerStarting",
-  }
-  return new KnownError(byStatus[answer.status] ?? "ServerUnreachable", said)
+  const { message, reason } = statusOf(answer)
+  if (message !== undefined && isCode(reason)) return new KnownError(reason, message)
+  const code = BY_STATUS[answer.status] ?? "ServerFailed"
+  const said = message === undefined ? "" : ` ${message}`
+  return new KnownError(code, `${url.href}: ${answer.status}${said}`)
 }
 
-interface Failure {
-  readonly message?: string
-  readonly details?: { readonly causes?: readonly { readonly reason?: string }[] }
+const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
+  401: "Unauthorized",
+  403: "Forbidden",
+  503: "ServerStarting",
 }
 
-function statusOf(answer: Answer): { message?: string; code?: ErrorCode } {
-  let body: unknown
+/** A failure of the server's has its code from src/errors.ts as the Status' reason. */
+function statusOf({ body }: Answer): Partial<Status> {
   try {
-    body = JSON.parse(answer.body)
+    const status = JSON.parse(body) as Partial<Status>
+    return status.kind === "Status" ? status : {}
   } catch {
     return {}
   }
-  if (typeof body !== "object" || body === null || !("kind" in body) || body.kind !== "Status")
-    return {}
-  const { message, details } = body as Failure
-  const code = details?.causes?.map(({ reason }) => reason).find(isCode)
-  return { ...(message !== undefined && { message }), ...(code !== undefined && { code }) }
 }
 
 const isCode = (reason: string | undefined): reason is ErrorCode =>

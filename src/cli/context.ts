@@ -17,7 +17,7 @@ export interface Context {
   readonly stderr: Output
   readonly now: () => Date
   /** Monotonic milliseconds. */
-  readonly clock: () => number
+  readonly monotonicMs: () => number
   /** Aborted by SIGINT and SIGTERM; its reason is the signal's name. */
   readonly signal: AbortSignal
 }

@@ -42,13 +42,14 @@ export async function follow(client: Client, followed: Followed, context: Contex
   }
 }
 
-async function look(client: Client, { clock, signal }: Context): Promise<Operation | null> {
-  const giveUpMs = clock() + AWAY_MS_MAX
+async function look(client: Client, { monotonicMs, signal }: Context): Promise<Operation | null> {
+  const giveUpMs = monotonicMs() + AWAY_MS_MAX
   for (;;) {
     try {
       return await client.operation()
     } catch (error) {
-      if (!isKnown(error) || ERRORS[error.code].again === "final" || clock() > giveUpMs) throw error
+      if (!isKnown(error) || ERRORS[error.code].again === "final" || monotonicMs() > giveUpMs)
+        throw error
       await sleep(LOOK_MS_MAX, undefined, { signal })
     }
   }

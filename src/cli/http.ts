@@ -18,8 +18,8 @@ export interface Exchange {
 export interface Answer {
   readonly status: number
   readonly body: string
-  /** Seconds, where the server asks to come again. */
-  readonly retryAfter: number | null
+  /** The server did nothing yet and asks to come again (Retry-After). */
+  readonly comeAgain: boolean
 }
 
 /** Throws ServerUntrusted where the agent does not accept the server's certificate, ServerUnreachable where it was not
@@ -38,11 +38,10 @@ export async function exchange(asked: Exchange): Promise<Answer> {
   sent.end(body === undefined ? undefined : JSON.stringify(body))
   try {
     const response = await promise
-    const retryAfter = Number(response.headers["retry-after"] ?? Number.NaN)
     return {
       status: response.statusCode ?? 0,
       body: await textOf(response),
-      retryAfter: Number.isNaN(retryAfter) ? null : retryAfter,
+      comeAgain: response.headers["retry-after"] !== undefined,
     }
   } catch (error) {
     signal.throwIfAborted()

@@ -37,5 +37,5 @@ export function textLine(line: string): string {
   const { level, time, msg = "", err, ...fields } = JSON.parse(line) as LogRecord
   const said = Object.entries(fields).map(([name, value]) => ` ${name}=${JSON.stringify(value)}`)
   const stack = err === undefined ? "" : `\n${err.stack ?? err.message}`
-  return `${time} ${level.toUpperCase()} ${msg}${said.join("")}${stack}\n`
+  return `${time} ${level.toUpperCase()} ${msg.replaceAll("\n", "\\n")}${said.join("")}${stack}\n`
 }

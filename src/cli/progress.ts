@@ -45,12 +45,12 @@ export interface Progress {
 }
 
 export function startProgress(context: Context): Progress {
-  const { clock, stderr } = context
+  const { monotonicMs, stderr } = context
   let since: Seen | undefined
-  let toldMs = clock()
+  let toldMs = monotonicMs()
   return {
     show(operation) {
-      const nowMs = clock()
+      const nowMs = monotonicMs()
       since ??= { looked: operation.looked, atMs: nowMs }
       const text = progressText(operation, { since, nowMs })
       if (stderr.isTerminal) {

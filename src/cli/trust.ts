@@ -37,11 +37,9 @@ export async function trust(server: URL, token: Token, ask: Ask): Promise<Truste
   }
   const host = new Agent({ ca: getCACertificates("system"), keepAlive: true })
   if (await verifies(host)) return { agent: host, warning: checkClusterCa(token, null) }
-  if (bundle === null || shownCa === null) {
-    throw new KnownError(
-      "ServerUnreachable",
-      `failed to get CA certs: ${url.href}: ${shown.status}`,
-    )
+  if (shownCa === null) {
+    const why = "it shows no CA certificate, and the host's trust store does not know it"
+    throw new KnownError("ServerUntrusted", `failed to get CA certs: ${url.href}: ${why}`)
   }
   return { agent: shownCa, warning: checkClusterCa(token, bundle) }
 }
