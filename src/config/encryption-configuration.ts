@@ -1,4 +1,4 @@
-/** Kubernetes' EncryptionConfiguration: from text to a value that cannot be wrong, and back to the text that K3s writes. */
+/** Kubernetes' EncryptionConfiguration: from text to a value that cannot be wrong, and back to K3s' text. */
 
 import { createHash, createSecretKey } from "node:crypto"
 import { bug, KnownError } from "../errors.ts"
@@ -32,7 +32,7 @@ export type ProviderConfiguration =
   | { readonly provider: KeyProvider; readonly keys: readonly Key[] }
   | { readonly provider: "kms"; readonly name: string }
 
-/** `file` is for messages. Throws ConfigInvalid with all mistakes at once, in Kubernetes' words and without any secret. */
+/** `file` is for messages. Throws ConfigInvalid with all mistakes at once, in Kubernetes' words, without secrets. */
 export function parseEncryptionConfiguration(
   source: string,
   { file }: { readonly file: string },
@@ -131,8 +131,8 @@ const goEscape = (character: string): string =>
 export const hashConfig = (source: string): string =>
   createHash("sha256").update(source).digest("hex")
 
-/** The providers of a resource such as `secrets` or `deployments.apps`, one a key, the writing one first; identity alone
- *  where the configuration does not name it. Throws ConfigInvalid where one of them is a KMS. */
+/** The providers of a resource such as `secrets` or `deployments.apps`, one a key, the writing one first; identity
+ *  alone where the configuration does not name it. Throws ConfigInvalid where one of them is a KMS. */
 export function providersFor(config: EncryptionConfiguration, resource: string): Provider[] {
   for (const rule of rulesFor(resource)) {
     const entries = config.resources.filter(({ resources }) =>

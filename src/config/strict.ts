@@ -1,6 +1,6 @@
-/** Decodes YAML or JSON text strictly, as Kubernetes does: an unknown field, a field that comes twice or a value of another
- *  type is a mistake. All mistakes are collected, in the words of sigs.k8s.io/yaml and sigs.k8s.io/json; they name fields
- *  and never show other content of the file. */
+/** Decodes YAML or JSON text strictly, as Kubernetes does: an unknown field, a field that comes twice or a value of
+ *  another type is a mistake. All mistakes are collected, in the words of sigs.k8s.io/yaml and sigs.k8s.io/json; they
+ *  name fields and never show other content of the file. */
 
 import { parseDocument } from "yaml"
 import { isRecord } from "../format/schema.ts"

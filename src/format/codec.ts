@@ -1,5 +1,5 @@
-/** Objects to bytes and back: `k8s\0` and protobuf's runtime.Unknown around one message, as kube-apiserver stores values
- *  and speaks `application/vnd.kubernetes.protobuf`. JSON is read too (Kubernetes reads both), never written. */
+/** Objects to bytes and back: `k8s\0` and protobuf's runtime.Unknown around one message, as kube-apiserver stores
+ *  values and speaks `application/vnd.kubernetes.protobuf`. JSON is read too (Kubernetes reads both), never written. */
 
 import { bug, KnownError } from "../errors.ts"
 import { SelfSubjectAccessReview, SelfSubjectReview } from "./auth.ts"

@@ -70,8 +70,8 @@ export const bytes: FieldType = {
   },
 }
 
-/** How many bytes padded base64 stands for. What it does not fit is no base64: the decoder passes over other characters,
- *  and takes the URL's alphabet too. */
+/** How many bytes padded base64 stands for. Node's decoder refuses nothing: it passes over other characters and takes
+ *  the URL's alphabet too. So text that it makes fewer bytes of is not base64. */
 function base64Bytes(text: string): number {
   const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0
   return Math.max(0, Math.floor((text.length * 3) / 4) - padding)

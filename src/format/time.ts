@@ -1,5 +1,5 @@
-/** metav1.Time and metav1.MicroTime: a Timestamp message in bytes, RFC 3339 in JSON. The zero time is an empty message and
- *  null. */
+/** metav1.Time and metav1.MicroTime: a Timestamp message in bytes, RFC 3339 in JSON. The zero time is an empty message
+ *  and null. */
 
 import { KnownError } from "../errors.ts"
 import { int32, int64 } from "./scalars.ts"

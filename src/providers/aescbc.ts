@@ -1,5 +1,5 @@
-/** Stored after the prefix: IV (16) | AES-CBC with PKCS#7 padding. Nothing authenticates it: a changed byte can pass, and
- *  a value opens in any place. The padding is checked as Kubernetes does, which takes any length up to the whole body. */
+/** Stored after the prefix: IV (16) | AES-CBC with PKCS#7 padding. Nothing authenticates it: a changed byte can pass,
+ *  and a value opens in any place. The padding is checked as Kubernetes does: any length up to the whole body. */
 
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto"
 import { KnownError } from "../errors.ts"

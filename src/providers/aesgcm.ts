@@ -1,7 +1,7 @@
-/** Stored after the prefix: nonce (12) | ciphertext | tag (16); additional data = the storage key, so a value opens only
- *  in its own place. Limit: 2^32 seals a key with random nonces (NIST SP 800-38D §8.3). */
+/** Stored after the prefix: nonce (12) | ciphertext | tag (16). Additional data is the storage key, so a value opens
+ *  only in its own place. Limit: 2^32 seals a key with random nonces (NIST SP 800-38D §8.3). */
 
-import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto"
+import { type CipherGCMTypes, createCipheriv, createDecipheriv, randomBytes } from "node:crypto"
 import { prefixOf } from "../format/value.ts"
 import { notAuthentic, tooShort } from "./failures.ts"
 import type { Key, Provider } from "./provider.ts"
@@ -13,7 +13,7 @@ const TAG = { authTagLength: TAG_BYTES }
 export function aesgcm({ name, secret }: Key): Provider {
   const prefix = prefixOf({ provider: "aesgcm", name })
   const label = `aesgcm key ${JSON.stringify(name)}`
-  const algorithm = `aes-${(secret.symmetricKeySize ?? 0) * 8}-gcm` as "aes-256-gcm"
+  const algorithm = `aes-${(secret.symmetricKeySize ?? 0) * 8}-gcm` as CipherGCMTypes
   return {
     prefix,
     seal(plaintext, aad) {

@@ -1,4 +1,5 @@
-/** Stored after the prefix: nonce (24) | tag (16) | XSalsa20 ciphertext (NaCl's secretbox). A value opens in any place. */
+/** Stored after the prefix: nonce (24) | tag (16) | ciphertext, NaCl's secretbox (XSalsa20-Poly1305). A value opens in
+ *  any place. */
 
 import { randomBytes } from "node:crypto"
 import { xsalsa20poly1305 } from "@noble/ciphers/salsa.js"

@@ -1,5 +1,5 @@
-/** How Kubernetes reads a stored value with a list of providers (apiserver, storage/value/transformer.go): the first that
- *  fits the value's prefix *and* opens it wins; what any but the first opened is stale. The first one writes. */
+/** How Kubernetes reads a stored value with a list of providers (apiserver, storage/value/transformer.go): the first
+ *  that fits the value's prefix *and* opens it wins; what any but the first opened is stale. The first one writes. */
 
 import { isKnown, KnownError } from "../errors.ts"
 import { describeValue, hasPrefix, isEncrypted } from "../format/value.ts"
