@@ -77,18 +77,13 @@ export interface DeleteBody {
 
 /** Throws 400. */
 export function decodeDeleteBody(body: Buffer, mediaType: MediaType): DeleteBody {
-  const asSent = mediaType === PROTOBUF_TYPE ? deleteProtobuf(body) : parseText(body, mediaType)
-  const { apiVersion, kind } = readType(asSent.value)
-  if (kind !== "" && kind !== "DeleteOptions")
-    throw badRequest(
-      `no kind ${goQuote(kind)} is registered for version ${goQuote(apiVersion)} in scheme "keyturn"`,
-    )
-  try {
-    return decodeTyped(DeleteOptions, asSent).fields
-  } catch (error) {
-    if (error instanceof GoJsonError) throw badRequest(error.message)
-    throw error
+  const read = () => {
+    const sent = mediaType === PROTOBUF_TYPE ? deleteProtobuf(body) : parseText(body, mediaType)
+    const { apiVersion, kind } = readType(sent.value)
+    if (kind === "" || kind === DeleteOptions.name) return decodeTyped(DeleteOptions, sent).fields
+    throw badRequest(notRegistered({ apiVersion, kind }))
   }
+  return orGoError(read, badRequest)
 }
 
 function deleteProtobuf(body: Buffer): ParsedJson {
@@ -189,10 +184,12 @@ function checkKind(type: { apiVersion: string; kind: string }, expected: Expecte
     type.apiVersion === expected.apiVersion
       ? `converting (${versionOf(type)}.${type.kind}) to ` +
           `(${hub === "v1" ? "core" : hub}.${expected.kind}): unknown conversion`
-      : `no kind ${goQuote(type.kind)} is registered for version ${goQuote(type.apiVersion)} ` +
-          'in scheme "keyturn"',
+      : notRegistered(type),
   )
 }
+
+const notRegistered = (type: { apiVersion: string; kind: string }): string =>
+  `no kind ${goQuote(type.kind)} is registered for version ${goQuote(type.apiVersion)} in scheme "keyturn"`
 
 const versionOf = ({ apiVersion }: { apiVersion: string }): string =>
   apiVersion.slice(apiVersion.lastIndexOf("/") + 1)
