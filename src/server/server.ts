@@ -6,6 +6,7 @@ import { arch, platform, release } from "node:os"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
 import { createApi } from "../api/api.ts"
+import { runNamespaces } from "../api/namespace-controller.ts"
 import { ensureNamespaces } from "../api/namespaces.ts"
 import { openKeyring } from "../cluster/bootstrap.ts"
 import { ensureCertificates, servingNames } from "../cluster/certificates.ts"
@@ -66,7 +67,7 @@ export async function runServer(context: ServerContext): Promise<void> {
     firstKey: options.secretsEncryption ? options.secretsEncryptionProvider : null,
   })
   sayWhatDecides(keys.view.record.keyring, context)
-  await serve({ context, store, keys, paths, stack })
+  await serve({ context, store, keys, token, paths, stack })
   log.info("ended")
 }
 
@@ -74,11 +75,13 @@ interface Parts {
   readonly context: ServerContext
   readonly store: Store
   readonly keys: Keys
+  /** As it stands in the data directory at the start. */
+  readonly token: string
   readonly paths: DataDirPaths
   readonly stack: AsyncDisposableStack
 }
 
-async function serve({ context, store, keys, paths, stack }: Parts): Promise<void> {
+async function serve({ context, store, keys, token, paths, stack }: Parts): Promise<void> {
   const { options, now, monotonicMs, log, signal } = context
   const registry = new Registry(store, keys)
   const publisher = new Publisher({ keys, registry, paths, now, node: nodeFacts(context) })
@@ -100,9 +103,11 @@ async function serve({ context, store, keys, paths, stack }: Parts): Promise<voi
   for (const sentence of issued) log.info(sentence)
 
   const background = new Background(log)
+  const supervisor = makeSupervisor({ keys, control, registry, paths, token, now })
   const api = createApi({
     registry,
-    supervisor: makeSupervisor({ keys, control, registry, paths, now }),
+    supervisor,
+    serverPassword: supervisor.password,
     health: () => ({ published: publisher.published }),
     tokens: textOf(options.tokenAuthFile),
     version: context.version,
@@ -132,6 +137,7 @@ async function serve({ context, store, keys, paths, stack }: Parts): Promise<voi
   background.run("rewriting", (stop) =>
     rewriting({ store, keys, publisher, now, monotonicMs, log, signal: stop }),
   )
+  background.run("ending namespaces", (stop) => runNamespaces({ registry, now, log, signal: stop }))
   background.every("compaction", HISTORY_KEPT_MS, compaction(store))
   background.every("certificates", CERTIFICATES_EVERY_MS, async () => {
     const renewed = await certificates()

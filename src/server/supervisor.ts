@@ -13,24 +13,31 @@ export interface SupervisorParts {
   readonly control: Control
   readonly registry: Registry
   readonly paths: DataDirPaths
+  /** As it stands in the data directory at the start. */
+  readonly token: string
   readonly now: () => Date
 }
 
-export const makeSupervisor = ({
+export function makeSupervisor({
   keys,
   control,
   registry,
   paths,
+  token: first,
   now,
-}: SupervisorParts): Supervisor => ({
-  cacerts: keys.view.record.keyring.authorities.server.cert,
-  status: () => statusOf(keys.view.record.keyring, registry),
-  take: (request) => control.take(request),
-  operation: () => keys.operation(),
-  rotateToken: (newToken) =>
-    changeToken(paths, keys, {
-      password: newToken === undefined ? randomPassword() : passwordOf(newToken),
-      now: now(),
-    }),
-  createRecoveryKey: () => createRecoveryKey(keys, { now: now() }),
-})
+}: SupervisorParts): Supervisor & { password: () => string } {
+  let token = first
+  return {
+    cacerts: keys.view.record.keyring.authorities.server.cert,
+    password: () => passwordOf(token),
+    status: () => statusOf(keys.view.record.keyring, registry),
+    take: (request) => control.take(request),
+    operation: () => keys.operation(),
+    async rotateToken(newToken) {
+      const password = newToken === undefined ? randomPassword() : passwordOf(newToken)
+      token = await changeToken(paths, keys, { password, now: now() })
+      return token
+    },
+    createRecoveryKey: () => createRecoveryKey(keys, { now: now() }),
+  }
+}
