@@ -3,7 +3,8 @@
 import { isKnown, KnownError } from "../errors.ts"
 import { decodeObject, encodeObject } from "../format/codec.ts"
 import type { KubeObject } from "../format/object.ts"
-import type { Change, Entry, Store, WriteResult } from "../store/store.ts"
+import type { Change, Entry, Store, WatchOptions, WriteResult } from "../store/store.ts"
+import { type Contents, contentsOf } from "./contents.ts"
 import type { Keys } from "./keys.ts"
 import { type Kind, namespacePrefix, type Ref, storageKey } from "./resource.ts"
 
@@ -77,6 +78,11 @@ export class Registry {
     return { items, revision: page.revision, remaining: page.remaining }
   }
 
+  /** What a namespace holds, served here or not, by the prefix of its kind. */
+  contents(namespace: string): Promise<Contents[]> {
+    return contentsOf(this.#store, namespace)
+  }
+
   revision(): Promise<number> {
     return this.#store.revision()
   }
@@ -88,24 +94,24 @@ export class Registry {
   /** Throws AlreadyExists. */
   async create(kind: Kind, ref: Ref, object: KubeObject, ttlSeconds = 0): Promise<KubeObject> {
     const key = storageKey(kind, ref)
-    const plaintext = encodeObject(object)
+    const plaintext = encodeObject(withoutRevision(object))
     const result = await this.#write(key, plaintext, (sealed) =>
       this.#store.create({ key, ...sealed, ttlSeconds }),
     )
-    if (result.outcome === "done") return atRevision(object, result.revision)
+    if (result.outcome === "done") return atRevision(decodeObject(plaintext), result.revision)
     throw new KnownError("AlreadyExists", `${key} exists already`)
   }
 
   /** Replaces what was read as `stored`; the same object under the current key is not written again. Throws Conflict, also
    *  where the object is gone. */
-  async replace(stored: Stored, object: KubeObject): Promise<KubeObject> {
+  async replace(stored: Stored, object: KubeObject, ttlSeconds = 0): Promise<KubeObject> {
     const { key, revision: expected } = stored
-    const plaintext = encodeObject(object, { unknownFrom: stored.plaintext })
+    const plaintext = encodeObject(withoutRevision(object), { unknownFrom: stored.plaintext })
     if (!stored.stale && plaintext.equals(stored.plaintext)) return stored.object
     const result = await this.#write(key, plaintext, (sealed) =>
-      this.#store.update({ key, expected, ...sealed }),
+      this.#store.update({ key, expected, ...sealed, ttlSeconds }),
     )
-    if (result.outcome === "done") return atRevision(object, result.revision)
+    if (result.outcome === "done") return atRevision(decodeObject(plaintext), result.revision)
     throw new KnownError("Conflict", `${key} is not at revision ${expected} any more`)
   }
 
@@ -123,7 +129,7 @@ export class Registry {
    *  not open. */
   async *watch(
     kind: Kind,
-    from: { namespace?: string | undefined; after: number; signal: AbortSignal },
+    from: Omit<WatchOptions, "prefix"> & { namespace?: string | undefined },
   ): AsyncGenerator<readonly ObjectEvent[]> {
     const { namespace, ...options } = from
     for await (const batch of this.#store.watch({
@@ -202,8 +208,35 @@ export class Registry {
   }
 }
 
-/** The object with its resourceVersion, which is never stored. Only the path to it is copied. */
-const atRevision = (object: KubeObject, revision: number): KubeObject => ({
-  ...object,
-  metadata: { ...object.metadata, resourceVersion: String(revision) },
-})
+/** What a write of `object` would answer, without the write. */
+export const asStored = (object: KubeObject, revision?: number): KubeObject => {
+  const stored = decodeObject(encodeObject(withoutRevision(object)))
+  return revision === undefined ? stored : atRevision(stored, revision)
+}
+
+/** A resourceVersion is where an object lies, and never stored in it. */
+function withoutRevision(object: KubeObject): KubeObject {
+  if (object.metadata.resourceVersion === undefined) return object
+  const { resourceVersion: _, ...metadata } = object.metadata
+  return { ...object, metadata }
+}
+
+/** The metadata's fields that stand before resourceVersion in Kubernetes' JSON. */
+const BEFORE: ReadonlySet<string> = new Set([
+  "name",
+  "generateName",
+  "namespace",
+  "selfLink",
+  "uid",
+])
+
+/** The object with its resourceVersion, in its place. Only the path to it is copied. */
+export function atRevision(object: KubeObject, revision: number): KubeObject {
+  const metadata: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(object.metadata)) {
+    if (!BEFORE.has(name)) metadata.resourceVersion ??= String(revision)
+    metadata[name] = value
+  }
+  metadata.resourceVersion = String(revision)
+  return { ...object, metadata }
+}

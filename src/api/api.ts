@@ -1,0 +1,280 @@
+/** The Kubernetes API over HTTP, put together: who asks, what he may, which handler answers, in which form. */
+
+import { performance } from "node:perf_hooks"
+import type { Registry } from "../registry/registry.ts"
+import {
+  type ApiRequest,
+  authorize,
+  createAuthenticator,
+  impersonated,
+  parseTokenFile,
+  type User,
+} from "./auth.ts"
+import { BODY_BYTES_MAX } from "./body.ts"
+import type { Answer, Call, Deps } from "./call.ts"
+import { remove, removeCollection } from "./delete.ts"
+import { statusErrorOf } from "./failures.ts"
+import { fixedRoutes } from "./fixed.ts"
+import type { Checks } from "./health.ts"
+import { Metrics } from "./metrics.ts"
+import { negotiate, type Representation } from "./negotiate.ts"
+import { requestTimeoutMs } from "./options.ts"
+import { get, list } from "./read.ts"
+import { readRequest, type RequestInfo, type ResourcePath, route } from "./request.ts"
+import { isStored, type Resource } from "./resources.ts"
+import { type ApiResponse, converted, PLAIN_JSON, sendAnswer, sendStatus } from "./respond.ts"
+import { review } from "./reviews.ts"
+import {
+  badRequest,
+  methodNotAllowed,
+  StatusError,
+  tooLarge,
+  tooManyRequests,
+  unauthorized,
+} from "./status.ts"
+import { isSupervisorPath, supervise, type Supervisor } from "./supervisor.ts"
+import { watch } from "./watch.ts"
+import { create, patch, update } from "./write.ts"
+
+export interface ApiLog {
+  error(of: object, message: string): void
+}
+
+export interface ApiOptions {
+  readonly registry: Registry
+  readonly supervisor: Supervisor
+  /** What must hold before the server is ready, by name. */
+  readonly health: () => Checks
+  /** The content of a static token file; null: nobody has a token. */
+  readonly tokens: string | null
+  /** The password of the user `server`, as it is now. */
+  readonly serverPassword: () => string
+  readonly version: string
+  readonly now: () => Date
+  readonly log: ApiLog
+  /** Aborts when the server ends: watches then do too. */
+  readonly signal: AbortSignal
+  /** Others may add to it. */
+  readonly metrics?: Metrics
+}
+
+/** Kubernetes' own limits of requests that run at once; watches do not count. */
+const IN_FLIGHT_MAX = { readOnly: 400, mutating: 200 } as const
+type RequestKind = keyof typeof IN_FLIGHT_MAX
+
+type Handler = (deps: Deps, call: Call) => Promise<Answer>
+
+/** By verb. A watch is no answer, but a stream. */
+const HANDLERS: Readonly<Record<string, Handler>> = {
+  get,
+  list,
+  create,
+  update,
+  patch,
+  delete: remove,
+  deletecollection: removeCollection,
+}
+
+/** Returns what answers one request. It never throws. */
+export function createApi(options: ApiOptions): (req: ApiRequest, res: ApiResponse) => void {
+  const api = new Api(options)
+  return (request, response) => void api.serve(request, response)
+}
+
+class Api {
+  readonly #options: ApiOptions
+  readonly #authenticate: (request: ApiRequest) => User
+  readonly #fixed: ReturnType<typeof fixedRoutes>
+  readonly #inFlight = { readOnly: 0, mutating: 0 }
+  readonly #observe: ReturnType<typeof requestMetrics>
+
+  constructor(options: ApiOptions) {
+    const { metrics = new Metrics(), tokens, serverPassword, supervisor } = options
+    this.#options = options
+    this.#authenticate = createAuthenticator({
+      tokens: parseTokenFile("the token file", tokens ?? ""),
+      serverPassword,
+    })
+    this.#fixed = fixedRoutes({ ...options, metrics, cacerts: supervisor.cacerts })
+    this.#observe = requestMetrics(metrics, this.#inFlight)
+  }
+
+  async serve(request: ApiRequest, response: ApiResponse): Promise<void> {
+    const started = performance.now()
+    const seen: Seen = { info: undefined, resource: undefined, as: PLAIN_JSON }
+    try {
+      await this.#route(request, response, seen)
+    } catch (error) {
+      this.#fail(error, { request, response, as: seen.as })
+    }
+    this.#observe(seen, { code: response.statusCode, ms: performance.now() - started })
+  }
+
+  #fail(
+    error: unknown,
+    of: { request: ApiRequest; response: ApiResponse; as: Representation },
+  ): void {
+    const { request, response, as } = of
+    const status = statusErrorOf(error)
+    if (status.code >= 500) {
+      const path = request.url?.split("?")[0]
+      this.#options.log.error(
+        { err: status.cause ?? status, method: request.method, path },
+        "a request failed",
+      )
+    }
+    if (response.headersSent) response.end()
+    else sendStatus(response, status, as)
+  }
+
+  async #route(request: ApiRequest, response: ApiResponse, seen: Seen): Promise<void> {
+    const info = readRequest(request.method ?? "GET", request.url ?? "/")
+    seen.info = info
+    if (isSupervisorPath(info.path)) return this.#supervise(request, response, info)
+    const user = impersonated(this.#authenticate(request), request.headers)
+    authorize(user, info)
+    const { target } = info
+    if (target === undefined) return this.#fixed(request, response, info)
+    const { headers } = request
+    const { query } = info
+    seen.as = negotiate({ accept: headers.accept, userAgent: headers["user-agent"], query })
+    const resource = route(info, target)
+    seen.resource = resource
+    const body = () => readBody(request)
+    const call = { ...partsOf(target), resource, query, headers, user, body }
+    if (info.verb === "watch") return this.#watch(call, response, { target, as: seen.as })
+    if (query.has("timeout")) requestTimeoutMs(query)
+    const kind = ["get", "list"].includes(info.verb) ? "readOnly" : "mutating"
+    const answer = await this.#limited(kind, () => this.#answer(call, info.verb))
+    const now = this.#options.now()
+    const object = converted(answer.object, seen.as.conversion, { resource, query, now })
+    sendAnswer(response, { ...answer, object }, seen.as)
+  }
+
+  #answer(call: AnyCall, verb: string): Promise<Answer> {
+    const { resource } = call
+    if (!isStored(resource)) return review(this.#options, call)
+    const handler = HANDLERS[verb]
+    if (handler === undefined) throw methodNotAllowed()
+    return handler(this.#options, { ...call, resource })
+  }
+
+  async #watch(
+    call: AnyCall,
+    response: ApiResponse,
+    of: { target: ResourcePath; as: Representation },
+  ): Promise<void> {
+    const { resource } = call
+    if (!isStored(resource)) throw methodNotAllowed()
+    const to = { response, as: of.as, isWatchPath: of.target.isWatchPath }
+    await watch(this.#options, { ...call, resource }, to)
+  }
+
+  async #supervise(request: ApiRequest, response: ApiResponse, info: RequestInfo): Promise<void> {
+    const { supervisor, signal } = this.#options
+    const call = { info, user: this.#knownTo(request), signal, body: () => readBody(request) }
+    await supervise(supervisor, call, response)
+  }
+
+  /** K3s' words for a wrong password. */
+  #knownTo(request: ApiRequest): User {
+    try {
+      return this.#authenticate(request)
+    } catch (error) {
+      throw error instanceof StatusError ? unauthorized("not authorized") : error
+    }
+  }
+
+  async #limited<T>(kind: RequestKind, run: () => Promise<T>): Promise<T> {
+    if (this.#inFlight[kind] >= IN_FLIGHT_MAX[kind])
+      throw tooManyRequests("Too many requests, please try again later.", 1)
+    this.#inFlight[kind]++
+    try {
+      return await run()
+    } finally {
+      this.#inFlight[kind]--
+    }
+  }
+}
+
+/** Of a resource that may be no stored one. */
+type AnyCall = Omit<Call, "resource"> & { readonly resource: Resource }
+
+const partsOf = ({ namespace, name = "", subresource }: ResourcePath) => ({
+  namespace,
+  name,
+  subresource,
+})
+
+/** What is known of a request so far. */
+interface Seen {
+  info: RequestInfo | undefined
+  resource: Resource | undefined
+  as: Representation
+}
+
+const VERBS: Readonly<Record<string, string>> = {
+  get: "GET",
+  list: "LIST",
+  watch: "WATCH",
+  create: "POST",
+  post: "POST",
+  update: "PUT",
+  put: "PUT",
+  patch: "PATCH",
+  delete: "DELETE",
+  deletecollection: "DELETECOLLECTION",
+}
+
+function requestMetrics(metrics: Metrics, inFlight: Readonly<Record<RequestKind, number>>) {
+  const total = metrics.counter("apiserver_request_total", "Requests by verb, resource and code.")
+  const durations = metrics.histogram(
+    "apiserver_request_duration_seconds",
+    "How long requests took; watches are left out.",
+  )
+  metrics.gaugeOf(
+    "apiserver_current_inflight_requests",
+    "Requests that run now; watches are left out.",
+    () => Object.entries(inFlight).map(([kind, count]) => [{ request_kind: kind }, count]),
+  )
+  return ({ info, resource }: Seen, { code, ms }: { code: number; ms: number }): void => {
+    const verb = VERBS[info?.verb ?? ""] ?? "OTHER"
+    const labels = {
+      verb,
+      group: resource?.group ?? "",
+      version: resource?.version ?? "",
+      resource: resource?.plural ?? "",
+      subresource: (resource && info?.target?.subresource) ?? "",
+      scope: scopeOf(resource, info?.target),
+    }
+    total.add({ ...labels, code: String(code) })
+    if (verb !== "WATCH") durations.observe(labels, ms / 1000)
+  }
+}
+
+function scopeOf(resource: Resource | undefined, target: ResourcePath | undefined): string {
+  if (resource === undefined || target === undefined) return ""
+  if (target.name !== undefined) return "resource"
+  return target.namespace === undefined ? "cluster" : "namespace"
+}
+
+/** Throws 413, and 400 where the client goes away in the middle. */
+function readBody(request: ApiRequest): Promise<Buffer> {
+  const limit = () => tooLarge(`limit is ${BODY_BYTES_MAX}`)
+  if (Number(request.headers["content-length"] ?? 0) > BODY_BYTES_MAX)
+    return Promise.reject(limit())
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
+  const chunks: Buffer[] = []
+  let sizeBytes = 0
+  request.on("data", (chunk: Buffer) => {
+    sizeBytes += chunk.length
+    if (sizeBytes > BODY_BYTES_MAX) reject(limit())
+    else chunks.push(chunk)
+  })
+  request.on("end", () =>
+    resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)),
+  )
+  request.on("error", reject)
+  request.on("close", () => reject(badRequest("the request ended in the middle of its body")))
+  return promise
+}

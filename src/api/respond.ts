@@ -1,0 +1,148 @@
+/** From an answer to bytes on the wire, in the form that the client asked for. */
+
+import { stringify } from "yaml"
+import { encodeObject } from "../format/codec.ts"
+import type { KubeObject } from "../format/object.ts"
+import type { Answer, ObjectList } from "./call.ts"
+import type { Document } from "./discovery.ts"
+import { warningHeader } from "./body.ts"
+import {
+  type Conversion,
+  JSON_TYPE,
+  PROTOBUF_TYPE,
+  type Representation,
+  YAML_TYPE,
+} from "./negotiate.ts"
+import { includeObject } from "./options.ts"
+import { apiVersionOf, type Resource } from "./resources.ts"
+import type { StatusError } from "./status.ts"
+import { toPartial, toPartialList, toTable } from "./table.ts"
+
+type Headers = Record<string, string | number | string[]>
+
+/** What node's two kinds of responses, of HTTP/1.1 and of HTTP/2, agree on. */
+export interface ApiResponse {
+  readonly statusCode: number
+  readonly headersSent: boolean
+  readonly destroyed?: boolean
+  writeHead(code: number, headers: Headers): unknown
+  /** HTTP/2 sends them at once. */
+  flushHeaders?(): void
+  write(chunk: Uint8Array): boolean
+  end(body?: string | Uint8Array): unknown
+  once(event: "close" | "drain", listener: () => void): unknown
+  off(event: "close" | "drain", listener: () => void): unknown
+}
+
+export const PLAIN_JSON: Representation = {
+  mediaType: JSON_TYPE,
+  conversion: undefined,
+  pretty: false,
+}
+
+export function send(
+  response: ApiResponse,
+  of: { code: number; contentType: string; body: string | Uint8Array; headers?: Headers },
+): void {
+  const { code, contentType, body, headers } = of
+  if (response.destroyed || response.headersSent) return
+  response.writeHead(code, {
+    "cache-control": "no-cache, private",
+    "content-type": contentType,
+    "content-length": Buffer.byteLength(body),
+    ...headers,
+  })
+  response.end(body)
+}
+
+export function sendText(response: ApiResponse, code: number, body: string): void {
+  const headers = { "x-content-type-options": "nosniff" }
+  send(response, { code, contentType: "text/plain; charset=utf-8", body, headers })
+}
+
+export function sendDocument(response: ApiResponse, { contentType, body, etag }: Document): void {
+  send(response, { code: 200, contentType, body, headers: { etag, vary: "Accept" } })
+}
+
+export function sendNotModified(response: ApiResponse, { etag }: Document): void {
+  response.writeHead(304, { etag, vary: "Accept", "cache-control": "no-cache, private" })
+  response.end()
+}
+
+export function sendAnswer(response: ApiResponse, answer: Answer, as: Representation): void {
+  const { code, object, warnings = [] } = answer
+  const headers = warnings.length > 0 ? { warning: warnings.map(warningHeader) } : {}
+  send(response, { code, contentType: as.mediaType, body: encode(object, as), headers })
+}
+
+/** In the client's media type too, but never as a Table. */
+export function sendStatus(
+  response: ApiResponse,
+  error: StatusError,
+  as: Pick<Representation, "mediaType"> = PLAIN_JSON,
+): void {
+  const seconds = error.details?.retryAfterSeconds
+  const headers = seconds === undefined ? {} : { "retry-after": seconds }
+  const body = encode(error.toStatus(), { ...PLAIN_JSON, mediaType: as.mediaType })
+  send(response, { code: error.code, contentType: as.mediaType, body, headers })
+}
+
+/** Conversions are not made here: see {@link converted}. */
+export function encode(object: Answer["object"], as: Representation): string | Uint8Array {
+  switch (as.mediaType) {
+    case PROTOBUF_TYPE:
+      return encodeObject(object)
+    case YAML_TYPE:
+      return toYaml(object)
+    case JSON_TYPE:
+      return as.pretty ? JSON.stringify(object, null, 2) : `${JSON.stringify(object)}\n`
+  }
+}
+
+/** As Go's YAML: keys in order, lists not indented, one line a string. */
+const toYaml = (object: object): string =>
+  stringify(object, {
+    version: "1.1",
+    sortMapEntries: true,
+    indentSeq: false,
+    lineWidth: 0,
+    aliasDuplicateObjects: false,
+  })
+
+interface Converting {
+  readonly resource: Resource
+  readonly query: URLSearchParams
+  readonly now: Date
+}
+
+/** The object, or the Table or bare metadata that the client wants of it. A Status stays one. */
+export function converted(
+  object: Answer["object"],
+  conversion: Conversion | undefined,
+  of: Converting,
+): Answer["object"] {
+  if (conversion === undefined || object.kind === "Status") return object
+  const { version, kind } = conversion
+  const isList = "items" in object
+  const items = (isList ? (object as ObjectList).items : [object]) as readonly KubeObject[]
+  const metadata = isList
+    ? (object as ObjectList).metadata
+    : { resourceVersion: (object as KubeObject).metadata.resourceVersion ?? "" }
+  if (kind === "Table") {
+    const options = { version, includeObject: includeObject(of.query), now: of.now }
+    return toTable(
+      of.resource,
+      { items: items.map((item) => whole(item, of.resource)), metadata },
+      options,
+    )
+  }
+  if (isList) return toPartialList({ items, metadata }, version)
+  return toPartial(object as KubeObject, version)
+}
+
+/** A list's items bear no kind; alone in a row they do. */
+const whole = (item: KubeObject, resource: Resource): KubeObject => ({
+  ...item,
+  kind: resource.kind,
+  apiVersion: apiVersionOf(resource),
+})
