@@ -34,6 +34,7 @@ const { version } = JSON.parse(
 const { run } = await import("./cli/run.ts")
 process.exitCode = await run(argv, {
   version,
+  command: process.env.KEYTURN_COMMAND ?? "keyturn",
   env: process.env,
   home: homedir(),
   hostname: hostname(),

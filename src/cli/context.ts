@@ -9,6 +9,8 @@ export interface Output {
 
 export interface Context {
   readonly version: string
+  /** How the program was called, for the commands that it tells people to type. */
+  readonly command: string
   readonly env: Readonly<Record<string, string | undefined>>
   readonly home: string
   readonly hostname: string

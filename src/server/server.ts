@@ -30,6 +30,8 @@ export interface ServerContext {
   readonly options: ServerOptions
   readonly hostname: string
   readonly version: string
+  /** How the person who started it calls the program. */
+  readonly command: string
   readonly now: () => Date
   /** Milliseconds of a clock that never goes back. */
   readonly monotonicMs: () => number
@@ -207,12 +209,13 @@ const nodeFacts = ({ options, version }: ServerContext): NodeFacts => ({
   os: { platform: platform(), arch: arch() === "x64" ? "amd64" : arch(), release: release() },
 })
 
-function greet({ options, say }: ServerContext, url: string): void {
+function greet({ options, say, command }: ServerContext, url: string): void {
   const kubeconfig = `--kubeconfig ${options.writeKubeconfig}`
+  const own = `--data-dir ${options.dataDir}`
   say(`keyturn is ready: ${url}`)
   say(`kubeconfig: ${options.writeKubeconfig}`)
   say("try:")
   say(`  kubectl ${kubeconfig} create secret generic demo --from-literal=password=s3cr3t`)
-  say(`  keyturn secrets-encrypt --data-dir ${options.dataDir} status`)
-  say(`  keyturn secrets-encrypt --data-dir ${options.dataDir} rotate-keys`)
+  say(`  ${command} secrets-encrypt status ${own}`)
+  say(`  ${command} secrets-encrypt rotate-keys ${own}`)
 }
