@@ -16,7 +16,6 @@ export const hasPrefix = (stored: Uint8Array, prefix: Uint8Array): boolean =>
   prefix.length === 0 ? !isEncrypted(stored) : startsWith(stored, prefix)
 
 function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
-  if (bytes.length < prefix.length) return false
   for (let i = 0; i < prefix.length; i++) if (bytes[i] !== prefix[i]) return false
   return true
 }

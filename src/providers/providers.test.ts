@@ -95,6 +95,12 @@ test.each(["aesgcm", "secretbox"] as const)("%s opens nothing that was changed",
   }
 })
 
+test("identity opens all but what is encrypted", () => {
+  const identity = makeProvider({ provider: "identity" })
+  expect(outcome(() => identity.open(Buffer.from("k8s:enc:x"), PATH))).toBe("KeyDidNotOpen")
+  expect(identity.open(identity.seal(Buffer.from("k8s"), PATH), PATH).toString()).toBe("k8s")
+})
+
 describe("aescbc", () => {
   const provider = makeProvider({ provider: "aescbc", name: "k", secret: SECRET })
 
