@@ -31,12 +31,14 @@ function random(seed: number): () => number {
   }
 }
 
+const ABSENT = ""
+
 /** What each name holds, as acknowledged; `unsure` where a write was cut off, which may or may not have happened. */
 class Ledger {
   readonly #values = new Map<string, Set<string>>()
 
   unsure(name: string, value: string): void {
-    this.#values.set(name, new Set([...(this.#values.get(name) ?? []), value]))
+    this.#values.set(name, new Set([...(this.#values.get(name) ?? [ABSENT]), value]))
   }
   acknowledged(name: string, value: string): void {
     this.#values.set(name, new Set([value]))
@@ -44,7 +46,7 @@ class Ledger {
   check(items: readonly { metadata: { name: string }; data: { value: string } }[]): void {
     const stored = new Map(items.map(({ metadata, data }) => [metadata.name, data.value]))
     for (const [name, possible] of this.#values) {
-      const value = Buffer.from(stored.get(name) ?? "", "base64")
+      const value = Buffer.from(stored.get(name) ?? ABSENT, "base64")
         .toString()
         .replace(/\.+$/, "")
       expect(possible, name).toContain(value)
