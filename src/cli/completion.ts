@@ -112,7 +112,8 @@ ${values}
 ${words}
   esac
 }
-compdef _keyturn keyturn`
+# Sourced it registers itself; as a file "_keyturn" in fpath it is the function that is being completed with.
+if [[ \${funcstack[1]} == _keyturn ]]; then _keyturn "$@"; else compdef _keyturn keyturn; fi`
 }
 
 function fish(places: readonly Place[]): string {
