@@ -78,7 +78,7 @@ function write(value: unknown, indent: string, lines: string[]): void {
       const below = value[key]
       if (below === undefined) continue
       const inner = Array.isArray(below) ? indent : `${indent}  `
-      const head = `${indent}${scalar(key, "")}:`
+      const head = `${indent}${key.includes("\n") ? doubleQuoted(key) : scalar(key, "")}:`
       if (isBlock(below)) {
         lines.push(head)
         write(below, inner, lines)
@@ -108,7 +108,7 @@ function flow(value: unknown, indent: string): string {
 
 /** A JSON value, with a newline at the end. */
 export function toYaml(value: unknown): string {
-  if (!isBlock(value)) return `${flow(value, "")}\n`
+  if (!isBlock(value)) return `${flow(value, "  ")}\n`
   const lines: string[] = []
   write(value, "", lines)
   return `${lines.join("\n")}\n`
