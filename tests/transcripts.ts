@@ -30,7 +30,7 @@ let all: readonly Transcript[] | undefined
 export function transcripts(): readonly Transcript[] {
   all ??= readdirSync(sharedPath("transcripts"))
     .filter((file) => file.endsWith(".json"))
-    .sort()
+    .toSorted()
     .map((file) => ({
       name: file.slice(0, -".json".length),
       ...JSON.parse(readFileSync(sharedPath("transcripts", file), "utf8")),

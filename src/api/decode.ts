@@ -1,6 +1,7 @@
 /** From a JSON value of any shape to an object of a kind: the fields of its table in the table's order, empty ones left out as
  *  Go's omitempty does, with encoding/json's words for a value of the wrong type, and a list of what a strict reader objects to. */
 
+import { bug } from "../errors.ts"
 import type { Field, FieldType, Message } from "../format/schema.ts"
 import { isRecord, setOwn, sortedKeys } from "../format/schema.ts"
 import { GoJsonError, goJsonType, type ParsedJson } from "./go-json.ts"
@@ -40,20 +41,29 @@ const TOP: Place = { path: "", stack: "", where: " value" }
 
 /** Throws {@link GoJsonError}: the first value that has not its field's type. */
 export function decodeTyped(message: Message, { value, duplicates }: ParsedJson): TypedObject {
-  const problems: string[] = []
-  return { fields: readMessage(message, value, TOP), problems }
+  const reader = new TypedReader(duplicates)
+  return { fields: reader.message(message, value, TOP), problems: reader.problems }
+}
 
-  function readMessage(type: Message, given: unknown, place: Place): Record<string, unknown> {
+class TypedReader {
+  readonly problems: string[] = []
+  readonly #duplicates: ParsedJson["duplicates"]
+
+  constructor(duplicates: ParsedJson["duplicates"]) {
+    this.#duplicates = duplicates
+  }
+
+  message(type: Message, given: unknown, place: Place): Record<string, unknown> {
     const source = given ?? {}
     if (!isRecord(source)) throw mismatch(given, goType(type), place)
     const read = new Map<string, unknown>()
     for (const name of Object.keys(source)) {
       const field = type.fields.find((candidate) => candidate.name === name)
-      const path = place.path === "" ? name : `${place.path}.${name}`
-      if (field !== undefined)
-        read.set(name, readField(field, source[name], fieldPlace(type, field, place)))
-      else if (place !== TOP || !TYPE_META.includes(name)) problems.push(`unknown field "${path}"`)
-      noteDuplicate(source, name, path)
+      const below = fieldPlace(type, name, place)
+      if (field !== undefined) read.set(name, this.#field(field, source[name], below))
+      else if (place !== TOP || !TYPE_META.includes(name))
+        this.problems.push(`unknown field "${below.path}"`)
+      this.#noteDuplicate(source, name, below.path)
     }
     const target: Record<string, unknown> = {}
     for (const field of type.fields) {
@@ -63,53 +73,45 @@ export function decodeTyped(message: Message, { value, duplicates }: ParsedJson)
     return target
   }
 
-  function noteDuplicate(source: object, name: string, path: string): void {
-    if (duplicates.get(source)?.has(name)) problems.push(`duplicate field "${path}"`)
+  #noteDuplicate(source: object, name: string, path: string): void {
+    if (this.#duplicates.get(source)?.has(name)) this.problems.push(`duplicate field "${path}"`)
   }
 
-  function readField({ type, shape, where }: Field, given: unknown, place: Place): unknown {
+  #field({ type, shape, where }: Field, given: unknown, place: Place): unknown {
     const goName = GO_NAMES[where] ?? goType(type)
+    const value = (element: unknown, below: string) =>
+      this.#value(type, element, { ...place, path: place.path + below }, goName)
     if (given === null) return undefined
-    if (shape === "single") return readValue(type, given, place, goName)
+    if (shape === "single") return value(given, "")
     if (shape === "list") {
       if (!Array.isArray(given)) throw mismatch(given, `[]${goName}`, place)
-      return given.map((element, index) =>
-        readValue(type, element, { ...place, path: `${place.path}[${index}]` }, goName),
-      )
+      return given.map((element, index) => value(element, `[${index}]`))
     }
     if (!isRecord(given)) throw mismatch(given, `map[string]${goName}`, place)
-    return readMap({ type, place, goName }, given)
-  }
-
-  function readMap(
-    of: { type: FieldType; place: Place; goName: string },
-    given: Record<string, unknown>,
-  ): Record<string, unknown> {
-    const read: Record<string, unknown> = {}
+    const read = new Map<string, unknown>()
     for (const key of Object.keys(given)) {
-      const path = `${of.place.path}.${key}`
-      setOwn(read, key, readValue(of.type, given[key], { ...of.place, path }, of.goName))
-      noteDuplicate(given, key, path)
+      read.set(key, value(given[key], `.${key}`))
+      this.#noteDuplicate(given, key, `${place.path}.${key}`)
     }
-    const sorted: Record<string, unknown> = {}
-    for (const key of sortedKeys(read)) setOwn(sorted, key, read[key])
-    return sorted
+    const target: Record<string, unknown> = {}
+    for (const key of sortedKeys(given)) setOwn(target, key, read.get(key))
+    return target
   }
 
-  function readValue(type: FieldType, given: unknown, place: Place, goName: string): unknown {
-    if (isMessage(type)) return readMessage(type, given, place)
-    const reader = SCALARS[type.name]
-    if (reader === undefined) throw new Error(`bug: no JSON reader for ${type.name}`)
+  #value(type: FieldType, given: unknown, place: Place, goName: string): unknown {
+    if (isMessage(type)) return this.message(type, given, place)
+    const reader = SCALARS[type.name] ?? bug(`no JSON reader for ${type.name}`)
     return reader(given, (seen) => mismatch(given, goName, place, seen))
   }
 }
 
 const isMessage = (type: FieldType): type is Message => "fields" in type
 
-function fieldPlace(owner: Message, { name }: Field, place: Place): Place {
-  const path = place.path === "" ? name : `${place.path}.${name}`
-  const stack = place.stack === "" ? name : `${place.stack}.${name}`
-  return { path, stack, where: ` struct field ${owner.name}.${stack}` }
+function fieldPlace(owner: Message, name: string, place: Place): Place {
+  const dot = place === TOP ? "" : "."
+  const stack = `${place.stack}${dot}${name}`
+  const where = ` struct field ${owner.name}.${stack}`
+  return { path: `${place.path}${dot}${name}`, stack, where }
 }
 
 const mismatch = (given: unknown, goName: string, { where }: Place, seen?: string): GoJsonError =>

@@ -50,7 +50,9 @@ const BY_KIND: Readonly<Record<string, Defaults>> = {
 /** The last of equal keys counts. */
 const sorted = (entries: unknown[][]): Record<string, unknown> =>
   Object.fromEntries(
-    [...new Map(entries as [string, unknown][])].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)),
+    [...new Map(entries as [string, unknown][])].toSorted(([a], [b]) =>
+      a < b ? -1 : a > b ? 1 : 0,
+    ),
   )
 
 /** A new object where something is added. */

@@ -25,8 +25,6 @@ const LITERALS = {
   n: { word: "null", value: null },
 } as const
 
-const ended = () => new GoJsonError("unexpected end of JSON input")
-
 /** %q of one byte, as Go prints a character that does not fit. */
 function quoteChar(char: string): string {
   if (char === "'") return "'\\''"
@@ -37,140 +35,158 @@ function quoteChar(char: string): string {
 
 /** Throws {@link GoJsonError}. */
 export function parseGoJson(text: string): ParsedJson {
-  const duplicates = new Map<object, Set<string>>()
-  let at = 0
+  const reader = new JsonReader(text)
+  return { value: reader.document(), duplicates: reader.duplicates }
+}
 
-  const result = readValue("looking for beginning of value", 0)
-  skipSpace()
-  if (at < text.length) throw unexpected("after top-level value")
-  return { value: result, duplicates }
+const AT_VALUE = "looking for beginning of value"
 
-  function unexpected(where: string): GoJsonError {
-    const char = text.slice(at, at + 1)
-    if (char === "") return ended()
-    const whole = String.fromCodePoint(text.codePointAt(at) ?? 0)
-    return new GoJsonError(`invalid character ${quoteChar(whole)} ${where}`)
+class JsonReader {
+  readonly duplicates = new Map<object, Set<string>>()
+  readonly #text: string
+  #at = 0
+
+  constructor(text: string) {
+    this.#text = text
   }
 
-  function skipSpace(): void {
-    SPACE.lastIndex = at
-    SPACE.test(text)
-    at = SPACE.lastIndex
+  document(): unknown {
+    const value = this.#value(0)
+    this.#skipSpace()
+    if (this.#at < this.#text.length) throw this.#unexpected("after top-level value")
+    return value
   }
 
-  function readValue(where: string, depth: number): unknown {
-    skipSpace()
-    const char = text[at]
+  #unexpected(where: string): GoJsonError {
+    const code = this.#text.codePointAt(this.#at)
+    if (code === undefined) return new GoJsonError("unexpected end of JSON input")
+    return new GoJsonError(`invalid character ${quoteChar(String.fromCodePoint(code))} ${where}`)
+  }
+
+  /** Empty at the end. */
+  #peek(): string {
+    return this.#text[this.#at] ?? ""
+  }
+
+  /** Moves past what `sticky` matches here. */
+  #skip(sticky: RegExp): string {
+    sticky.lastIndex = this.#at
+    const [found = ""] = sticky.exec(this.#text) ?? []
+    this.#at += found.length
+    return found
+  }
+
+  #skipSpace(): void {
+    this.#skip(SPACE)
+  }
+
+  #value(depth: number): unknown {
     if (depth > DEPTH_MAX) throw new GoJsonError("exceeded max depth")
-    if (char === "{") return readObject(depth + 1)
-    if (char === "[") return readArray(depth + 1)
-    if (char === '"') return readString()
-    if (char === "t" || char === "f" || char === "n") return readLiteral(LITERALS[char])
-    if (char !== undefined && /[-0-9]/.test(char)) return readNumber()
-    throw unexpected(where)
+    this.#skipSpace()
+    const char = this.#peek()
+    if (char === "{") return this.#object(depth + 1)
+    if (char === "[") return this.#array(depth + 1)
+    if (char === '"') return this.#string()
+    if (char === "t" || char === "f" || char === "n") return this.#literal(LITERALS[char])
+    if (/[-0-9]/.test(char)) return this.#number()
+    throw this.#unexpected(AT_VALUE)
   }
 
-  function readObject(depth: number): Record<string, unknown> {
+  #object(depth: number): Record<string, unknown> {
     const object: Record<string, unknown> = {}
-    at++
-    skipSpace()
-    if (text[at] === "}") {
-      at++
-      return object
-    }
-    for (;;) {
-      skipSpace()
-      if (text[at] !== '"') throw unexpected("looking for beginning of object key string")
-      const name = readString()
-      if (Object.hasOwn(object, name)) noteDuplicate(object, name)
-      skipSpace()
-      if (text[at] !== ":") throw unexpected("after object key")
-      at++
-      setOwn(object, name, readValue("looking for beginning of value", depth))
-      if (endsAt("}", "after object key:value pair")) return object
-    }
+    if (this.#isEmpty("}")) return object
+    do {
+      this.#skipSpace()
+      if (this.#peek() !== '"') throw this.#unexpected("looking for beginning of object key string")
+      const name = this.#string()
+      if (Object.hasOwn(object, name)) this.#noteDuplicate(object, name)
+      this.#skipSpace()
+      if (this.#peek() !== ":") throw this.#unexpected("after object key")
+      this.#at++
+      setOwn(object, name, this.#value(depth))
+    } while (this.#goesOn("}", "after object key:value pair"))
+    return object
   }
 
-  function readArray(depth: number): unknown[] {
+  #array(depth: number): unknown[] {
     const array: unknown[] = []
-    at++
-    skipSpace()
-    if (text[at] === "]") {
-      at++
-      return array
+    if (this.#isEmpty("]")) return array
+    do array.push(this.#value(depth))
+    while (this.#goesOn("]", "after array element"))
+    return array
+  }
+
+  /** Moves past the opening bracket, and past `close` where it follows. */
+  #isEmpty(close: string): boolean {
+    this.#at++
+    this.#skipSpace()
+    if (this.#peek() !== close) return false
+    this.#at++
+    return true
+  }
+
+  /** Moves past a comma or `close`; whether it was the comma. */
+  #goesOn(close: string, where: string): boolean {
+    this.#skipSpace()
+    const char = this.#peek()
+    if (char !== "," && char !== close) throw this.#unexpected(where)
+    this.#at++
+    return char === ","
+  }
+
+  #noteDuplicate(object: object, name: string): void {
+    const names = this.duplicates.get(object) ?? new Set()
+    this.duplicates.set(object, names.add(name))
+  }
+
+  #string(): string {
+    const start = this.#at++
+    let isEscaped = false
+    for (this.#skip(PLAIN); this.#peek() !== '"'; this.#skip(PLAIN)) {
+      if (this.#peek() !== "\\") throw this.#unexpected("in string literal")
+      isEscaped = true
+      this.#escape()
     }
-    for (;;) {
-      array.push(readValue("looking for beginning of value", depth))
-      if (endsAt("]", "after array element")) return array
-    }
+    const end = ++this.#at
+    if (!isEscaped) return this.#text.slice(start + 1, end - 1)
+    return (JSON.parse(this.#text.slice(start, end)) as string).toWellFormed()
   }
 
-  /** Moves past a comma or `close`; whether it was `close`. */
-  function endsAt(close: string, where: string): boolean {
-    skipSpace()
-    const char = text[at]
-    if (char !== "," && char !== close) throw unexpected(where)
-    at++
-    return char === close
+  #escape(): void {
+    this.#at++
+    const char = this.#peek()
+    if (!/["\\/bfnrtu]/.test(char)) throw this.#unexpected("in string escape code")
+    this.#at++
+    if (char === "u")
+      for (let digit = 0; digit < 4; digit++, this.#at++)
+        if (!/[0-9a-fA-F]/.test(this.#peek()))
+          throw this.#unexpected("in \\u hexadecimal character escape")
   }
 
-  function noteDuplicate(object: object, name: string): void {
-    const names = duplicates.get(object) ?? new Set()
-    duplicates.set(object, names.add(name))
-  }
-
-  function readString(): string {
-    const start = at++
-    let escaped = false
-    for (;;) {
-      PLAIN.lastIndex = at
-      PLAIN.test(text)
-      at = PLAIN.lastIndex
-      if (text[at] === '"') break
-      if (text[at] !== "\\") throw unexpected("in string literal")
-      escaped = true
-      readEscape()
-    }
-    at++
-    if (!escaped) return text.slice(start + 1, at - 1)
-    return (JSON.parse(text.slice(start, at)) as string).toWellFormed()
-  }
-
-  function readEscape(): void {
-    at++
-    const char = text[at] ?? ""
-    if (!'"\\/bfnrtu'.includes(char) || char === "") throw unexpected("in string escape code")
-    at++
-    for (let digit = 0; char === "u" && digit < 4; digit++, at++)
-      if (!/[0-9a-fA-F]/.test(text[at] ?? ""))
-        throw unexpected("in \\u hexadecimal character escape")
-  }
-
-  function readLiteral({ word, value }: (typeof LITERALS)[keyof typeof LITERALS]) {
+  #literal({ word, value }: (typeof LITERALS)[keyof typeof LITERALS]): boolean | null {
     for (const letter of word) {
-      if (text[at] !== letter)
-        throw unexpected(`in literal ${word} (expecting ${quoteChar(letter)})`)
-      at++
+      if (this.#peek() !== letter)
+        throw this.#unexpected(`in literal ${word} (expecting ${quoteChar(letter)})`)
+      this.#at++
     }
     return value
   }
 
-  function readNumber(): number {
-    NUMBER.lastIndex = at
-    const [number = ""] = NUMBER.exec(text) ?? []
-    at += number.length
+  #number(): number {
+    const number = this.#skip(NUMBER)
+    const next = this.#peek()
     if (number === "") {
-      at++
-      throw unexpected("in numeric literal")
+      this.#at++
+      throw this.#unexpected("in numeric literal")
     }
-    const next = text[at] ?? ""
     if (next === "." && !/[.eE]/.test(number)) {
-      at++
-      throw unexpected("after decimal point in numeric literal")
+      this.#at++
+      throw this.#unexpected("after decimal point in numeric literal")
     }
     if (/[eE]/.test(next) && !/[eE]/.test(number)) {
-      at += /[-+]/.test(text[at + 1] ?? "") ? 2 : 1
-      throw unexpected("in exponent of numeric literal")
+      this.#at++
+      this.#skip(/[-+]?/y)
+      throw this.#unexpected("in exponent of numeric literal")
     }
     return Number(number)
   }

@@ -29,6 +29,7 @@ interface Token {
 }
 
 const TOKEN = /[ \t\r\n]*(==|!=|[=!(),<>]|[^ \t\r\n=!(),<>]+)/y
+const INTEGER = /^[-+]?\d+$/
 const BINARY: readonly string[] = ["in", "notin", "=", "==", "!=", "gt", "lt"]
 const OPERATORS: Partial<Record<Kind, Operator>> = {
   in: "in",
@@ -53,125 +54,129 @@ function tokenize(text: string): Token[] {
 
 /** Throws 400. */
 export function parseLabelSelector(text: string): LabelSelector {
-  const requirements = parse(tokenize(text))
+  const requirements = new Parser(tokenize(text)).requirements()
   return {
     empty: requirements.length === 0,
     matches: (labels = {}) => requirements.every((requirement) => fulfils(requirement, labels)),
   }
 }
 
-function parse(tokens: readonly Token[]): Requirement[] {
-  let at = 0
-  const end: Token = { kind: "end", text: "" }
-  const peek = (): Token => tokens[at] ?? end
-  const next = (): Token => tokens[at++] ?? end
-  /** Where a name or value is due, `in` and `notin` are words like others. */
-  const asWord = (token: Token): Kind =>
-    token.kind === "in" || token.kind === "notin" ? "word" : token.kind
-  const starts = () => asWord(peek()) === "word" || peek().kind === "!"
+const END: Token = { kind: "end", text: "" }
 
-  const requirements: Requirement[] = []
-  while (peek().kind !== "end") {
-    if (!starts())
-      throw badRequest(`found '${peek().text}', expected: !, identifier, or 'end of string'`)
-    requirements.push(requirement())
-    const after = next()
-    if (after.kind === "end") break
-    if (after.kind !== ",")
-      throw badRequest(`found '${after.text}', expected: ',' or 'end of string'`)
-    if (!starts()) throw badRequest(`found '${peek().text}', expected: identifier after ','`)
-  }
-  return requirements
+/** Where a name or a value is due, `in` and `notin` are words like others. */
+const isWord = ({ kind }: Token): boolean => kind === "word" || kind === "in" || kind === "notin"
 
-  function fail(why: string): never {
-    throw badRequest(`unable to parse requirement: ${why}`)
+function fail(why: string): never {
+  throw badRequest(`unable to parse requirement: ${why}`)
+}
+
+class Parser {
+  readonly #tokens: readonly Token[]
+  #at = 0
+
+  constructor(tokens: readonly Token[]) {
+    this.#tokens = tokens
   }
 
-  function requirement(): Requirement {
-    const negated = peek().kind === "!"
-    if (negated) next()
-    const key = next()
-    if (asWord(key) !== "word") fail(`found '${key.text}', expected: identifier`)
+  get #next(): Token {
+    return this.#tokens[this.#at] ?? END
+  }
+
+  #take(): Token {
+    const token = this.#next
+    this.#at++
+    return token
+  }
+
+  requirements(): Requirement[] {
+    const found: Requirement[] = []
+    const starts = () => isWord(this.#next) || this.#next.kind === "!"
+    while (this.#next.kind !== "end") {
+      if (!starts())
+        throw badRequest(`found '${this.#next.text}', expected: !, identifier, or 'end of string'`)
+      found.push(this.#requirement())
+      const after = this.#take()
+      if (after.kind === "end") break
+      if (after.kind !== ",")
+        throw badRequest(`found '${after.text}', expected: ',' or 'end of string'`)
+      if (!starts()) throw badRequest(`found '${this.#next.text}', expected: identifier after ','`)
+    }
+    return found
+  }
+
+  #requirement(): Requirement {
+    const negated = this.#next.kind === "!"
+    if (negated) this.#take()
+    const key = this.#take()
+    if (!isWord(key)) fail(`found '${key.text}', expected: identifier`)
     checkKey(key.text)
-    if (peek().kind === "end" || peek().kind === ",")
+    if (this.#next.kind === "end" || this.#next.kind === ",")
       return { key: key.text, operator: negated ? "!" : "exists", values: [] }
-    const token = next()
+    const token = this.#take()
     const operator = OPERATORS[token.kind]
-    if (operator === undefined) return fail(`found '${token.text}', expected: ${BINARY.join(", ")}`)
+    if (operator === undefined) fail(`found '${token.text}', expected: ${BINARY.join(", ")}`)
     const isSet = operator === "in" || operator === "notin"
-    const values = [...new Set(isSet ? set() : [exact()])].sort()
+    const values = [...new Set(isSet ? this.#set() : [this.#exact()])].toSorted()
     checkValues({ key: key.text, operator, values })
     return { key: key.text, operator, values }
   }
 
-  function exact(): string {
-    if (peek().kind === "end" || peek().kind === ",") return ""
-    const token = next()
-    if (asWord(token) !== "word") fail(`found '${token.text}', expected: identifier`)
+  #exact(): string {
+    if (this.#next.kind === "end" || this.#next.kind === ",") return ""
+    const token = this.#take()
+    if (!isWord(token)) fail(`found '${token.text}', expected: identifier`)
     return token.text
   }
 
-  function set(): string[] {
-    const open = next()
+  #set(): string[] {
+    const open = this.#take()
     if (open.kind !== "(") fail(`found '${open.text}' expected: '('`)
-    const first = peek()
-    if (first.kind === ")") {
-      next()
-      return [""]
-    }
-    if (asWord(first) !== "word" && first.kind !== ",")
+    const first = this.#next
+    if (!isWord(first) && first.kind !== "," && first.kind !== ")")
       fail(`found '${first.text}', expected: ',', ')' or identifier`)
-    const values = setValues()
-    next()
+    const values = first.kind === ")" ? [""] : this.#setValues()
+    this.#take()
     return values
   }
 
   /** Up to the closing parenthesis; nothing between commas is the empty value. */
-  function setValues(): string[] {
+  #setValues(): string[] {
     const values: string[] = []
     for (;;) {
-      const token = next()
-      if (asWord(token) === "word") {
+      const token = this.#take()
+      const { kind, text } = this.#next
+      if (isWord(token)) {
         values.push(token.text)
-        if (peek().kind === ")") return values
-        if (peek().kind !== ",") fail(`found '${peek().text}', expected: ',' or ')'`)
+        if (kind === ")") return values
+        if (kind !== ",") fail(`found '${text}', expected: ',' or ')'`)
       } else if (token.kind === ",") {
-        if (values.length === 0 || peek().kind === ",") values.push("")
-        if (peek().kind === ")") return [...values, ""]
+        if (values.length === 0 || kind === ",") values.push("")
+        if (kind === ")") return [...values, ""]
       } else fail(`found '${token.text}', expected: ',', or identifier`)
     }
   }
+}
 
-  function checkKey(key: string): void {
-    const wrong = labelKeyErrors(key)
-    if (wrong.length === 0) return
-    const error = fieldError("Invalid", { field: "<nil>", value: key, detail: wrong.join("; ") })
-    fail(`${error.field}: ${error.message}`)
-  }
+function checkKey(key: string): void {
+  const wrong = labelKeyErrors(key)
+  if (wrong.length === 0) return
+  const error = fieldError("Invalid", { field: "<nil>", value: key, detail: wrong.join("; ") })
+  fail(`${error.field}: ${error.message}`)
+}
 
-  function checkValues({ key, operator, values }: Requirement): void {
-    const errors = values.flatMap((value, index) => {
-      const field = `values[${index}][${key}]`
-      const notNumber = (operator === "gt" || operator === "lt") && !/^[-+]?\d+$/.test(value)
-      const wrong = labelValueErrors(value)
-      return [
-        ...(notNumber
-          ? [
-              fieldError("Invalid", {
-                field: `values[${index}]`,
-                value,
-                detail: "for 'Gt', 'Lt' operators, the value must be an integer",
-              }),
-            ]
-          : []),
-        ...(wrong.length > 0
-          ? [fieldError("Invalid", { field, value, detail: wrong.join("; ") })]
-          : []),
-      ]
-    })
-    const lines = errors.map(({ field, message }) => `${field}: ${message}`)
-    if (lines.length > 0) fail(lines.length === 1 ? (lines[0] ?? "") : `[${lines.join(", ")}]`)
-  }
+function checkValues({ key, operator, values }: Requirement): void {
+  const isNumeric = operator === "gt" || operator === "lt"
+  const errors = values.flatMap((value, index) => {
+    const field = `values[${index}]`
+    const wrong = labelValueErrors(value).join("; ")
+    const notNumber = "for 'Gt', 'Lt' operators, the value must be an integer"
+    return [
+      ...(isNumeric && !INTEGER.test(value) ? [{ field, value, detail: notNumber }] : []),
+      ...(wrong === "" ? [] : [{ field: `${field}[${key}]`, value, detail: wrong }]),
+    ].map((error) => fieldError("Invalid", error))
+  })
+  const lines = errors.map(({ field, message }) => `${field}: ${message}`)
+  if (lines.length > 0) fail(lines.length === 1 ? lines.join("") : `[${lines.join(", ")}]`)
 }
 
 function fulfils({ key, operator, values }: Requirement, labels: Labels): boolean {
@@ -190,11 +195,10 @@ function fulfils({ key, operator, values }: Requirement, labels: Labels): boolea
       return value !== undefined && values.includes(value)
     case "gt":
     case "lt": {
-      if (value === undefined || !/^[-+]?\d+$/.test(value)) return false
-      const [found, limit] = [
-        BigInt(value.replace("+", "")),
-        BigInt((values[0] ?? "").replace("+", "")),
-      ]
+      if (value === undefined || !INTEGER.test(value)) return false
+      const [found = 0n, limit = 0n] = [value, ...values].map((text) =>
+        BigInt(text.replace("+", "")),
+      )
       return operator === "gt" ? found > limit : found < limit
     }
   }

@@ -63,7 +63,7 @@ export const parseAccept = (accept: string): Clause[] =>
     .split(",")
     .map(parseClause)
     .filter(({ type }) => type !== "")
-    .sort((a, b) => b.quality - a.quality || specificity(b) - specificity(a))
+    .toSorted((a, b) => b.quality - a.quality || specificity(b) - specificity(a))
 
 const covers = (range: string, mediaType: string): boolean =>
   range === "*/*" ||

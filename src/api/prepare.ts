@@ -32,7 +32,7 @@ export function prepareForCreate(
 ): KubeObject {
   const meta = object.metadata
   const name = meta.name || (meta.generateName ? generatedName(meta.generateName) : "")
-  const { deletionTimestamp: _, deletionGracePeriodSeconds: __, ...kept } = meta
+  const { deletionTimestamp, deletionGracePeriodSeconds, ...kept } = meta
   const prepared = {
     ...object,
     metadata: {
@@ -67,7 +67,7 @@ function newNamespace(object: KubeObject): KubeObject {
 /** What an update of `old` to `object` really stores: what only the server may change is taken from `old`. */
 export function prepareForUpdate(resource: StoredResource, update: Update): KubeObject {
   const { object, old } = update
-  const [{ generation: _, ...meta }, before] = [object.metadata, old.metadata]
+  const [{ generation, ...meta }, before] = [object.metadata, old.metadata]
   const metadata: ObjectMeta = {
     ...taken(before, "namespace", "uid", "resourceVersion", "deletionGracePeriodSeconds"),
     ...meta,

@@ -30,7 +30,7 @@ export const listOf = (
   apiVersion: of.apiVersion,
   metadata,
   items: items.map((item) => {
-    const { kind: _, apiVersion: __, ...rest } = ordered(item)
+    const { kind, apiVersion, ...rest } = ordered(item)
     return rest
   }),
 })

@@ -93,7 +93,7 @@ function nodeRoles({ metadata: { labels = {} } }: KubeObject): string {
   return (
     [...new Set(roles)]
       .filter((role) => role !== "")
-      .sort()
+      .toSorted()
       .join(",") || "<none>"
   )
 }

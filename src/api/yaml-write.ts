@@ -74,7 +74,7 @@ function literal(text: string, indent: string): string {
 function write(value: unknown, indent: string, lines: string[]): void {
   if (Array.isArray(value)) for (const item of value) writeItem(item, indent, lines)
   else if (isRecord(value))
-    for (const key of Object.keys(value).sort(compareKeys)) {
+    for (const key of Object.keys(value).toSorted(compareKeys)) {
       const below = value[key]
       if (below === undefined) continue
       const inner = Array.isArray(below) ? indent : `${indent}  `

@@ -161,5 +161,5 @@ export function componentSchemas(groupVersion: string): Readonly<Record<string, 
       ? messageSchema(type, group, kinds.get(type.name) ?? [])
       : { description: describe(type.name), type: "object" },
   ])
-  return Object.fromEntries(entries.sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)))
+  return Object.fromEntries(entries.toSorted(([a], [b]) => (String(a) < String(b) ? -1 : 1)))
 }

@@ -200,7 +200,9 @@ export function metaUpdateErrors(meta: ObjectMeta, old: ObjectMeta): FieldError[
 
 function newFinalizersErrors(meta: ObjectMeta, old: ObjectMeta): FieldError[] {
   const before = new Set(old.finalizers)
-  const added = [...new Set(meta.finalizers)].filter((finalizer) => !before.has(finalizer)).sort()
+  const added = [...new Set(meta.finalizers)]
+    .filter((finalizer) => !before.has(finalizer))
+    .toSorted()
   if (added.length === 0) return []
   const detail =
     "no new finalizers can be added if the object is being deleted, " +

@@ -141,7 +141,7 @@ test("an immutable Secret", () => {
   old.metadata.resourceVersion = "7"
   const labels = { ...old, metadata: { ...old.metadata, labels: { a: "b" } } }
   expect(update(labels, old).metadata.labels).toEqual({ a: "b" })
-  const { immutable: _, ...mutable }: KubeObject = { ...old, data: { a: "eA==", b: "" } }
+  const { immutable, ...mutable }: KubeObject = { ...old, data: { a: "eA==", b: "" } }
   expect(messageOf(() => update(mutable as KubeObject, old))).toBe(
     'Secret "s" is invalid: [immutable: Forbidden: field is immutable when `immutable` is set, ' +
       "data: Forbidden: field is immutable when `immutable` is set]",

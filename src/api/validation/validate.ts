@@ -1,6 +1,7 @@
 /** Whether an object may be stored: the kind's own rules and those of every kind, in kube-apiserver's order, which runs some of
  *  them twice on an update; the causes of a 422 show it. */
 
+import { bug } from "../../errors.ts"
 import type { KubeObject } from "../../format/object.ts"
 import type { StoredResource } from "../resources.ts"
 import { badRequest, type FieldError, invalid } from "../status.ts"
@@ -49,11 +50,7 @@ const kindMetaErrors = (
   rules: { namespaced: boolean; nameErrors: NameErrors },
 ): FieldError[] => [...metaErrors(metadata, rules), ...coreFinalizersErrors(metadata)]
 
-function rulesOf({ kind }: StoredResource): KindRules {
-  const rules = RULES[kind]
-  if (rules === undefined) throw new Error(`bug: no rules for ${kind}`)
-  return rules
-}
+const rulesOf = ({ kind }: StoredResource): KindRules => RULES[kind] ?? bug(`no rules for ${kind}`)
 
 /** `subresource`: that of the path, undefined for the object itself. */
 export interface Update {
