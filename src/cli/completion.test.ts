@@ -21,8 +21,8 @@ const CASES: readonly (readonly [line: string, offered: readonly string[]])[] = 
   ["keyturn server --log-level w", ["warn"]],
   ["keyturn server --encryption-provider-config state", ["state-of-mine"]],
   ["keyturn secrets-encrypt status --token ", []],
-  ["keyturn completion ", ["bash", "zsh", "fish", "-h", "--help"]],
-  ["keyturn token ", ["rotate", "-h", "--help"]],
+  ["keyturn completion ", ["bash", "zsh", "fish", "-h", "--help", "-v", "--version"]],
+  ["keyturn token r", ["rotate"]],
 ]
 
 /** The shell's own completion of a line: a program that prints what it offers, one a line. */

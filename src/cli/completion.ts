@@ -2,7 +2,7 @@
  *  command so far and the word before, so each script walks to the command and looks both up. */
 import type { Command, Option } from "commander"
 import { type Context, say } from "./context.ts"
-import { oneOf } from "./usage.ts"
+import { oneOf, optionsOf } from "./usage.ts"
 
 export const SHELLS = ["bash", "zsh", "fish"] as const
 
@@ -33,7 +33,7 @@ function placesOf(command: Command, path: string): Place[] {
     {
       path,
       words: [...children, ...choices.map((word) => [word, ""] as const)],
-      options: [...command.createHelp().visibleOptions(command)],
+      options: optionsOf(command),
     },
     ...command.commands.flatMap((child) => placesOf(child, `${path} ${child.name()}`)),
   ]

@@ -166,6 +166,7 @@ test("on the server's machine its data directory is enough; flags beat the envir
   const env = { KEYTURN_DATA_DIR: dataDir }
   const outcomes = [
     await command([...STATUS, "--data-dir", dataDir]),
+    await command(["secrets-encrypt", "--data-dir", dataDir, "status"]),
     await command(STATUS, { env }),
     await command(STATUS, { env: { ...env, KEYTURN_URL: "", KEYTURN_TOKEN: "" } }),
     await command(STATUS, { env: { KEYTURN_URL: server.url, KEYTURN_TOKEN: server.token } }),

@@ -58,17 +58,19 @@ function serverOption({ name, short, type, value, default: standard, help }: Ser
 }
 
 function secretsEncryptCommand(run: Run): Command {
-  const status = connected("status", {
+  const status = command("status", {
     summary: "Print current status of secrets encryption",
     example: "keyturn secrets-encrypt status -o json",
   })
     .addOption(
       choice("-o, --output <FORMAT>", "Form of the output", ["text", "json"]).default("text"),
     )
-    .action((options: StatusOptions) =>
-      run(async (context) => (await import("./status.ts")).status(options, context)),
+    .action(
+      act(run, async (options: StatusOptions, context) =>
+        (await import("./status.ts")).status(options, context),
+      ),
     )
-  const group = command("secrets-encrypt", {
+  const group = connected("secrets-encrypt", {
     summary: "Control secrets encryption and keys rotation",
     example: "keyturn secrets-encrypt rotate-keys",
   }).addCommand(status)
@@ -78,7 +80,7 @@ function secretsEncryptCommand(run: Run): Command {
 
 function verbCommand(verb: Verb, run: Run): Command {
   const { summary, flags, finished } = VERB_TABLE[verb]
-  const made = connected(verb, { summary, example: `keyturn secrets-encrypt ${verb}` })
+  const made = command(verb, { summary, example: `keyturn secrets-encrypt ${verb}` })
   if (flags.includes("force")) {
     const skips = "skip the order of the stages and the comparison of hashes"
     made.option("-f, --force", `Force this stage: ${skips}`)
@@ -88,13 +90,15 @@ function verbCommand(verb: Verb, run: Run): Command {
     made.option("--wait", "Wait until all stored values are rewritten")
     made.option("--no-wait", "Return as soon as the server has begun")
   }
-  return made.action((options: VerbOptions) =>
-    run(async (context) => (await import("./verbs.ts")).takeVerb(verb, options, context)),
+  return made.action(
+    act(run, async (options: VerbOptions, context) =>
+      (await import("./verbs.ts")).takeVerb(verb, options, context),
+    ),
   )
 }
 
 function tokenCommand(run: Run): Command {
-  const rotate = connected("rotate", {
+  const rotate = command("rotate", {
     summary: "Replace the token: from now on the old one opens older backups only",
     example: "keyturn token rotate --new-token-file /root/new-token",
   })
@@ -106,23 +110,27 @@ function tokenCommand(run: Run): Command {
       "--new-token-file <FILE>",
       "File that holds the new one; without it a random one is made",
     )
-    .action((options: TokenOptions) =>
-      run(async (context) => (await import("./token.ts")).rotateToken(options, context)),
+    .action(
+      act(run, async (options: TokenOptions, context) =>
+        (await import("./token.ts")).rotateToken(options, context),
+      ),
     )
-  return command("token", {
+  return connected("token", {
     summary: "Manage the token, the servers' shared secret",
     example: "keyturn token rotate",
   }).addCommand(rotate)
 }
 
 function recoveryKeyCommand(run: Run): Command {
-  const create = connected("create", {
+  const create = command("create", {
     summary: "Make a recovery key and print it, this one time",
     example: "keyturn recovery-key create > /media/usb/keyturn-recovery-key",
-  }).action((options: ConnectOptions) =>
-    run(async (context) => (await import("./token.ts")).createRecoveryKey(options, context)),
+  }).action(
+    act(run, async (options: ConnectOptions, context) =>
+      (await import("./token.ts")).createRecoveryKey(options, context),
+    ),
   )
-  return command("recovery-key", {
+  return connected("recovery-key", {
     summary: "Manage recovery keys, which open the keyring when the token is lost",
     example: "keyturn recovery-key create",
   }).addCommand(create)
@@ -144,7 +152,13 @@ interface Words {
   readonly example: string
 }
 
-/** A command of a running server. */
+/** Runs `task` with the flags of the command and of its group. */
+const act =
+  <T extends ConnectOptions>(run: Run, task: (options: T, context: Context) => Promise<void>) =>
+  (_own: unknown, command: Command) =>
+    run((context) => task(command.optsWithGlobals<T>(), context))
+
+/** A group of commands of a running server: their common flags stand before or after the command. */
 const connected = (name: string, words: Words): Command =>
   command(name, words)
     .option(
@@ -158,5 +172,6 @@ const command = (name: string, { summary, example }: Words): Command =>
   new Command(name)
     .description(summary)
     .helpCommand(false)
+    .configureHelp({ showGlobalOptions: true })
     .helpOption("-h, --help", "Print this help")
     .addHelpText("after", `\nExample:\n  ${example}`)

@@ -61,7 +61,7 @@ test.each<[readonly string[], string]>([
     [...STATUS, "--tokne=K10abc"],
     "keyturn secrets-encrypt status has no flag --tokne; the nearest is --token",
   ],
-  [[...STATUS, "-xK10abc"], "keyturn secrets-encrypt status has no flag -x; the nearest is -d"],
+  [[...STATUS, "-xK10abc"], "keyturn secrets-encrypt status has no flag -x; the nearest is -o"],
   [
     [...STATUS, "K10abc"],
     "keyturn secrets-encrypt status takes flags only, and there is a word that belongs to none",

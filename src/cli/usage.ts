@@ -68,12 +68,12 @@ const nameOf = (word: string): string =>
   word.startsWith("--") ? word.replace(/=.*$/, "") : word.slice(0, 2)
 
 const flagsOf = (command: Command): string[] =>
-  [...command.options, ...helpOf(command)].flatMap(({ short, long }) =>
+  optionsOf(command).flatMap(({ short, long }) =>
     [short, long].filter((flag) => flag !== undefined),
   )
 
-const helpOf = (command: Command) =>
-  command
-    .createHelp()
-    .visibleOptions(command)
-    .filter(({ long }) => long === "--help")
+/** What may stand after a command: its own flags, its group's and the program's. */
+export function optionsOf(command: Command): Option[] {
+  const help = command.createHelp()
+  return [...help.visibleOptions(command), ...help.visibleGlobalOptions(command)]
+}
