@@ -141,6 +141,11 @@ test("another version of the kind", () => {
   )
 })
 
+test("of a long body the answer shows 30 bytes", () => {
+  const body = `{"a": "${"x".repeat(40)}`
+  expect(messageOf(() => decodeText(body))).toMatch(/ \(\{"a": "x{23} \.\.\.\)$/)
+})
+
 test("with Ignore nobody is told of anything", () => {
   const { warnings } = decodeText('{"foo":1,"foo":2}', { fieldValidation: "Ignore" })
   expect(warnings).toEqual([])
