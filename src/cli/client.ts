@@ -6,7 +6,7 @@ import { ERRORS, type ErrorCode, KnownError } from "../errors.ts"
 import type { Operation } from "../rotation/operation.ts"
 import type { Status as EncryptionStatus } from "../server/status.ts"
 import { type Answer, type Exchange, exchange } from "./http.ts"
-import type { VerbRequest } from "./verb-table.ts"
+import type { VerbRequest } from "./verb-commands.ts"
 
 export interface ClientOptions {
   readonly server: URL

@@ -9,7 +9,7 @@ import type { Context } from "./context.ts"
 import type { StatusOptions } from "./status.ts"
 import type { TokenOptions } from "./token.ts"
 import { choice } from "./usage.ts"
-import { VERB_TABLE } from "./verb-table.ts"
+import { VERB_COMMANDS } from "./verb-commands.ts"
 import type { VerbOptions } from "./verbs.ts"
 
 export type Task = (context: Context) => Promise<void>
@@ -79,7 +79,7 @@ function secretsEncryptCommand(run: Run): Command {
 }
 
 function verbCommand(verb: Verb, run: Run): Command {
-  const { summary, flags, finished } = VERB_TABLE[verb]
+  const { summary, flags, finished } = VERB_COMMANDS[verb]
   const made = command(verb, { summary, example: `keyturn secrets-encrypt ${verb}` })
   if (flags.includes("force")) {
     const skips = "skip the order of the stages and the comparison of hashes"

@@ -3,7 +3,7 @@ import type { OperationKind, Verb } from "../rotation/operation.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note, say } from "./context.ts"
 import { follow } from "./follow.ts"
-import { VERB_TABLE } from "./verb-table.ts"
+import { VERB_COMMANDS } from "./verb-commands.ts"
 
 export interface VerbOptions extends ConnectOptions {
   readonly force?: boolean
@@ -12,7 +12,7 @@ export interface VerbOptions extends ConnectOptions {
 }
 
 export async function takeVerb(verb: Verb, options: VerbOptions, context: Context): Promise<void> {
-  const { asks, taken, finished, waits } = VERB_TABLE[verb]
+  const { asks, taken, finished, waits } = VERB_COMMANDS[verb]
   const { force = false, skip = false, wait = waits } = options
   const client = await connect(options, context)
   try {

@@ -20,6 +20,7 @@ export async function command(argv: readonly string[], world: CommandWorld = {})
   })
   const code = await run(argv, {
     version: "1.2.3",
+    command: "keyturn",
     env: { KEYTURN_CONFIG: "/dev/null", ...env },
     home: "/nonexistent",
     hostname: "n1",

@@ -9,7 +9,7 @@ export interface VerbRequest {
   readonly skip?: boolean
 }
 
-export interface VerbRow {
+export interface VerbCommand {
   readonly summary: string
   /** Flags of its own, beside --wait and --no-wait of the verbs that have an end to wait for. */
   readonly flags: readonly ("force" | "skip")[]
@@ -24,7 +24,7 @@ export interface VerbRow {
 
 const REWRITTEN = "reencryption finished"
 
-export const VERB_TABLE: { readonly [verb in Verb]: VerbRow } = {
+export const VERB_COMMANDS: { readonly [verb in Verb]: VerbCommand } = {
   enable: {
     summary: "Enable secrets encryption",
     flags: [],

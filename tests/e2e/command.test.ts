@@ -1,0 +1,104 @@
+/** The command as a process: where it finds its server, signals, pipes, and the secrets that it prints. */
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { expect, test } from "vitest"
+import { Program, run, until } from "../harness/process.ts"
+import { KEYTURN, startServer, type TestServer } from "../harness/server.ts"
+import { startSupervisor } from "../harness/supervisor.ts"
+
+/** Nothing but the data directory is given: address and token are found there. */
+const locally = ({ dataDir, env }: TestServer, ...argv: readonly string[]) =>
+  run(KEYTURN, [...argv, "--data-dir", dataDir], { env })
+
+test("beside a server on a free port the data directory is all that a command needs", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  const { code, stdout, stderr } = await locally(server, "secrets-encrypt", "status", "-o", "json")
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
+  expect(stdout).toBe(
+    '{\n\t"stage": "start",\n\t"activekey": "AES-CBC aescbckey",\n\t"enable": true,\n\t"hashmatch": true\n}\n',
+  )
+  await server.stop()
+  const gone = await locally(server, "secrets-encrypt", "status")
+  expect(gone).toEqual({
+    code: 24,
+    stdout: "",
+    stderr: `keyturn: error: cannot reach ${server.url}: connection refused\nkeyturn: hint: is the server running? start it with: keyturn server\n`,
+  })
+})
+
+test.each([
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const)(
+  "%s leaves the server going on, says so, and is the exit code %i",
+  async (signal, code) => {
+    const rewriting = { id: "1", kind: "rotate-keys", state: "running", rows: 10, looked: 1 }
+    await using server = await startSupervisor({
+      reply: ({ request }) => ({
+        json: request.startsWith("PUT") ? { operation: "1" } : rewriting,
+      }),
+    })
+    const to = ["--server", server.url, "--token", server.token]
+    await using command = new Program(KEYTURN, ["secrets-encrypt", "rotate-keys", ...to])
+    await until(() => server.received.length > 2)
+    expect(await command.end(signal)).toBe(code)
+    expect({ stdout: command.stdout, stderr: command.stderr }).toEqual({
+      stdout: "",
+      stderr:
+        "keyturn: the server finishes what it has begun; see: keyturn secrets-encrypt status\n",
+    })
+  },
+)
+
+test("a reader that leaves early is no failure to shout about", async () => {
+  const script = '"$0" completion fish | head -n 1'
+  expect(await run("sh", ["-c", script, KEYTURN])).toEqual({
+    code: 0,
+    stdout: expect.stringMatching(/^# fish completion for keyturn.*\n$/),
+    stderr: "",
+  })
+})
+
+test("the token is replaced while the server runs; the old one is refused, and a restart needs no hand", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  const path = join(server.dataDir, "server/token")
+  const before = readFileSync(path, "utf8")
+  const { code, stdout } = await locally(server, "token", "rotate")
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/^K10[0-9a-f]{64}::server:[0-9a-f]{32}\n$/)
+  expect(stdout).not.toBe(before)
+  expect(readFileSync(path, "utf8")).toBe(stdout)
+  expect(statSync(path).mode & 0o777).toBe(0o600)
+
+  await server.kill9()
+  await server.start()
+  expect((await locally(server, "secrets-encrypt", "status")).code).toBe(0)
+  const old = await locally(server, "secrets-encrypt", "status", "--token", before.trim())
+  expect(old).toMatchObject({ code: 23, stdout: "" })
+
+  const file = join(server.home, "my-token")
+  writeFileSync(file, "correct-horse-battery\n")
+  const own = await locally(server, "token", "rotate", "--new-token-file", file)
+  expect(own.stdout).toMatch(/^K10[0-9a-f]{64}::server:correct-horse-battery\n$/)
+})
+
+test("a recovery key starts a server whose token is lost", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  const created = await locally(server, "recovery-key", "create")
+  expect(created).toEqual({
+    code: 0,
+    stdout: expect.stringMatching(/^keyturn-recovery-[\w-]{43}\n$/),
+    stderr: "keyturn: this key is shown once: keep it apart from the data and the token\n",
+  })
+  await server.stop()
+  const token = join(server.dataDir, "server/token")
+  writeFileSync(token, "another-token\n", { mode: 0o600 })
+  await expect(server.start()).rejects.toThrow("recovery")
+
+  const file = join(server.home, "recovery-key")
+  writeFileSync(file, created.stdout, { mode: 0o600 })
+  await server.start(["--recovery-key-file", file])
+  const { stdout } = await locally(server, "secrets-encrypt", "status")
+  expect(stdout).toContain("Encryption Status: Enabled")
+  expect(existsSync(token)).toBe(true)
+})
