@@ -1,5 +1,6 @@
-/** From a JSON value of any shape to an object of a kind: the fields of its table in the table's order, empty ones left out as
- *  Go's omitempty does, with encoding/json's words for a value of the wrong type, and a list of what a strict reader objects to. */
+/** From a JSON value of any shape to an object of a kind: the fields of its table in the table's order, empty ones
+ *  left out as Go's omitempty does, with encoding/json's words for a value of the wrong type, and a list of what a
+ *  strict reader objects to. */
 
 import { bug } from "../errors.ts"
 import type { Field, FieldType, Message } from "../format/schema.ts"

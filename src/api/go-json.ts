@@ -1,5 +1,5 @@
-/** Reads JSON as Go's encoding/json does: its words for what is wrong, and what JSON.parse hides, the names that an object
- *  has more than once. The last of equal names counts. */
+/** Reads JSON as Go's encoding/json does: its words for what is wrong, and what JSON.parse hides, the names that an
+ *  object has more than once. The last of equal names counts. */
 
 import { setOwn } from "../format/schema.ts"
 import { goQuote } from "./go-text.ts"

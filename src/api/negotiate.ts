@@ -1,5 +1,5 @@
-/** From the Accept header to the form of the answer: which media type, whether the object becomes a Table or metadata only,
- *  and whether people are to read it. RFC 9110 §12.5.1 with Kubernetes' parameters `as`, `g`, `v`. */
+/** From the Accept header to the form of the answer: which media type, whether the object becomes a Table or
+ *  metadata only, and whether people are to read it. RFC 9110 §12.5.1 with Kubernetes' parameters `as`, `g`, `v`. */
 
 import { notAcceptable, unsupportedMediaType } from "./status.ts"
 

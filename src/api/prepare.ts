@@ -1,5 +1,5 @@
-/** What the server itself decides about an object before it is validated: its name, uid and times on create, and on update
- *  what a client cannot change (k8s.io/apiserver/pkg/registry/rest: BeforeCreate, BeforeUpdate). */
+/** What the server itself decides about an object before it is validated: its name, uid and times on create, and on
+ *  update what a client cannot change (k8s.io/apiserver/pkg/registry/rest: BeforeCreate, BeforeUpdate). */
 
 import { randomInt, randomUUID } from "node:crypto"
 import type { KubeObject, ObjectMeta } from "../format/object.ts"
@@ -55,7 +55,8 @@ export function refuseResourceVersion({ metadata }: KubeObject): void {
     })
 }
 
-/** Its content is deleted before it is: the finalizer `kubernetes` sees to that. A generated name gets its label here. */
+/** Its content is deleted before it is: the finalizer `kubernetes` sees to that. A generated name gets its label
+ *  here. */
 function newNamespace(object: KubeObject): KubeObject {
   const spec = isRecord(object.spec) ? object.spec : {}
   const finalizers: unknown[] = Array.isArray(spec.finalizers) ? spec.finalizers : []

@@ -48,7 +48,8 @@ export function serialize(
 
 export type WatchEventType = "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR"
 
-/** One event of a watch, framed as the media type frames it: a line of JSON, a YAML document, or protobuf after its length. */
+/** One event of a watch, framed as the media type frames it: a line of JSON, a YAML document, or protobuf after its
+ *  length. */
 export function serializeEvent(
   type: WatchEventType,
   answer: Answer,

@@ -1,5 +1,5 @@
-/** Objects as `kubectl get` prints them: a Table of cells that the server makes, and PartialObjectMetadata, an object without
- *  all but its metadata. Columns of priority 1 are those of `-o wide`. */
+/** Objects as `kubectl get` prints them: a Table of cells that the server makes, and PartialObjectMetadata, an
+ *  object without all but its metadata. Columns of priority 1 are those of `-o wide`. */
 
 import type { KubeObject, ObjectMeta } from "../format/object.ts"
 import { isRecord } from "../format/schema.ts"

@@ -1,5 +1,5 @@
-/** YAML as Kubernetes writes it: keys in natural order, lists not indented, and a string quoted only where a reader of YAML 1.1
- *  would take it for something else. */
+/** YAML as Kubernetes writes it: keys in natural order, lists not indented, and a string quoted only where a reader
+ *  of YAML 1.1 would take it for something else. */
 
 import { isRecord } from "../format/schema.ts"
 

@@ -29,7 +29,8 @@ const SCALARS: Readonly<Record<string, Schema>> = {
   Quantity:  { type: "string" },
 }
 
-/** A type that is one part of one kind (`NodeStatus`), or of all (`ObjectMeta`), as a strategic merge sees its place. */
+/** A type that is one part of one kind (`NodeStatus`), or of all (`ObjectMeta`), as a strategic merge sees its
+ *  place. */
 function mergeKey(where: string): string | undefined {
   const [type = "", field = ""] = where.split(".")
   if (type === "ObjectMeta") return mergeKeyOf({ kind: "", path: `metadata.${field}` })

@@ -1,5 +1,5 @@
-/** ObjectMeta, the same for every kind (k8s.io/apimachinery/pkg/api/validation/objectmeta.go). Maps are gone through in the
- *  order of their keys; Go goes through them in any. */
+/** ObjectMeta, the same for every kind (k8s.io/apimachinery/pkg/api/validation/objectmeta.go). Maps are gone through
+ *  in the order of their keys; Go goes through them in any. */
 
 import type { ManagedFieldsEntry, ObjectMeta, OwnerReference } from "../../format/object.ts"
 import { goQuote } from "../go-text.ts"
@@ -170,8 +170,14 @@ const managedFieldsErrors = (entries: readonly ManagedFieldsEntry[] = []): Field
     return errors
   })
 
-// biome-ignore format: a table
-const IMMUTABLE = ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] as const
+const IMMUTABLE = [
+  "name",
+  "namespace",
+  "uid",
+  "creationTimestamp",
+  "deletionTimestamp",
+  "deletionGracePeriodSeconds",
+] as const
 
 export const FIELD_IMMUTABLE = "field is immutable"
 

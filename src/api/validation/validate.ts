@@ -1,5 +1,5 @@
-/** Whether an object may be stored: the kind's own rules and those of every kind, in kube-apiserver's order, which runs some of
- *  them twice on an update; the causes of a 422 show it. */
+/** Whether an object may be stored: the kind's own rules and those of every kind, in kube-apiserver's order, which
+ *  runs some of them twice on an update; the causes of a 422 show it. */
 
 import { bug } from "../../errors.ts"
 import type { KubeObject } from "../../format/object.ts"
@@ -31,19 +31,24 @@ interface KindRules {
 
 const nothing = () => []
 
-// biome-ignore format: a table
-const RULES: Readonly<Record<string, KindRules>> = {
-  Secret:    { nameErrors: dnsSubdomainErrors, errors: secretErrors,    updateErrors: (object, old) => [...secretUpdateErrors(object, old), ...secretWhole(object)] },
-  Namespace: { nameErrors: dnsLabelErrors,     errors: namespaceErrors, updateErrors: nothing },
-  Node:      { nameErrors: dnsSubdomainErrors, errors: nodeErrors,      updateErrors: (object, old) => [...nodeErrors(object), ...nodeUpdateErrors(object, old)] },
-  Event:     { nameErrors: undefined,          errors: eventErrors,     updateErrors: eventErrors },
-}
-
 /** A Secret is checked whole on an update too. */
-const secretWhole = (object: KubeObject): FieldError[] => [
+const secretUpdate: KindRules["updateErrors"] = (object, old) => [
+  ...secretUpdateErrors(object, old),
   ...kindMetaErrors(object, { namespaced: true, nameErrors: dnsSubdomainErrors }),
   ...secretErrors(object),
 ]
+const nodeUpdate: KindRules["updateErrors"] = (object, old) => [
+  ...nodeErrors(object),
+  ...nodeUpdateErrors(object, old),
+]
+
+// biome-ignore format: a table
+const RULES: Readonly<Record<string, KindRules>> = {
+  Secret:    { nameErrors: dnsSubdomainErrors, errors: secretErrors,    updateErrors: secretUpdate },
+  Namespace: { nameErrors: dnsLabelErrors,     errors: namespaceErrors, updateErrors: nothing },
+  Node:      { nameErrors: dnsSubdomainErrors, errors: nodeErrors,      updateErrors: nodeUpdate },
+  Event:     { nameErrors: undefined,          errors: eventErrors,     updateErrors: eventErrors },
+}
 
 const kindMetaErrors = (
   { metadata }: KubeObject,
