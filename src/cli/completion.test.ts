@@ -40,7 +40,7 @@ describe.each(Object.entries(SHELLS))("%s", (shell, asks) => {
     const program = `${await script(shell)}\n${asks(line)}`
     const said = execFileSync(shell, ["-c", program], { cwd: folder, encoding: "utf8" })
     const words = said.split("\n").filter((word) => word !== "")
-    expect(words.sort()).toEqual([...offered].sort())
+    expect(words.toSorted()).toEqual(offered.toSorted())
   })
 })
 

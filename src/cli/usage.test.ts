@@ -11,7 +11,7 @@ const pathsOf = (at: Command, path: readonly string[] = []): (readonly string[])
 const paths = pathsOf(buildProgram({ version: "", run: async () => {} }))
 
 test("the tree holds every command", () => {
-  expect(paths.map((path) => path.join(" ")).sort()).toEqual([
+  expect(paths.map((path) => path.join(" ")).toSorted()).toEqual([
     "",
     "completion",
     "recovery-key",

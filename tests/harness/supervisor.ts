@@ -48,13 +48,15 @@ export async function startSupervisor(options: FakeOptions = {}) {
   const ca = options.authority ?? (await authorities).server
   const pair = await issueServing(ca, { names: names ?? ["localhost", "127.0.0.1"], now })
   const received: Received[] = []
-  const server = createServer(pair, async (req, res) => {
-    if (req.url === "/cacerts")
+  const serve = async (req: IncomingMessage, res: ServerResponse) => {
+    if (req.url === "/cacerts") {
       return answer(res, cacerts === undefined ? { text: ca.cert } : cacerts)
+    }
     const seen = await read(req)
     received.push(seen)
     answer(res, await reply(seen))
-  })
+  }
+  const server = createServer(pair, (req, res) => void serve(req, res))
   server.listen(0, "127.0.0.1")
   await once(server, "listening")
   const { port } = server.address() as AddressInfo
