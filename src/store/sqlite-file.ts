@@ -58,7 +58,7 @@ export function openFile(path: string): DatabaseSync {
       PRAGMA journal_mode = WAL;
       PRAGMA synchronous = FULL;
       PRAGMA secure_delete = ON;
-      PRAGMA cache_size = -65536;
+      PRAGMA cache_size = -32768;
       BEGIN IMMEDIATE; ${SCHEMA} COMMIT`)
     return db
   } catch (error) {
