@@ -64,24 +64,26 @@ function judge(operation: Operation, context: Context): void {
   if (left !== null) throw new KnownError("KeyStillNeeded", left)
 }
 
-/** `rewrote 9000 stored values in 1.7 s; retired "aescbckey"`. */
+/** `rewrote 9000 stored values in 1.70 s; retired "aescbckey"`. */
 export function summary({ started, ended, rewritten, retired }: Operation): string {
   const seconds = ended === null ? 0 : (Date.parse(ended) - Date.parse(started)) / 1000
   const keys = retired.length === 0 ? "" : `; retired ${retired.map(quoted).join(", ")}`
-  return `rewrote ${rewritten} stored values in ${seconds.toFixed(1)} s${keys}`
+  return `rewrote ${counted(rewritten)} in ${seconds.toFixed(2)} s${keys}`
 }
 
 /** What an ended operation could not do, with the names of the values; null where it did all. */
 export function leftBehind({ kept, unreadable, unreadableNames }: Operation): string | null {
   const keys = Object.entries(kept).map(
-    ([name, values]) => `the key ${quoted(name)} is kept: ${values} stored values are under it`,
+    ([name, values]) => `the key ${quoted(name)} is kept for ${counted(values)}`,
   )
-  const named = unreadableNames.map(({ key, why }) => `${key} (${why})`)
+  const named = unreadableNames.map(({ key, why }) => (why.includes(key) ? why : `${key}: ${why}`))
   const more = unreadable - named.length
   const names = [...named, ...(more > 0 ? [`and ${more} more`] : [])].join(", ")
-  const values = unreadable > 0 ? [`${unreadable} stored values do not open: ${names}`] : []
+  const values = unreadable > 0 ? [`cannot open ${counted(unreadable)}: ${names}`] : []
   const all = [...keys, ...values]
   return all.length === 0 ? null : all.join("; ")
 }
+
+const counted = (values: number) => `${values} stored value${values === 1 ? "" : "s"}`
 
 const quoted = (name: string) => `"${name}"`

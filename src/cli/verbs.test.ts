@@ -76,7 +76,7 @@ test.each([
 ] as const)("%s waits for the end of its operation", async (words, kind, stdout) => {
   const looks = [running, running, finished].map((operation) => ({ ...operation, kind }))
   const { received, ...outcome } = await take(words.split(" "), script("op-1", looks))
-  const stderr = 'keyturn: rewrote 40 stored values in 1.7 s; retired "old"\n'
+  const stderr = 'keyturn: rewrote 40 stored values in 1.70 s; retired "old"\n'
   expect(outcome).toEqual({ code: 0, stdout, stderr })
   expect(received).toHaveLength(4)
 })
@@ -111,17 +111,17 @@ test.each<[string, Partial<Operation>, string]>([
   [
     "a key that is still needed",
     { retired: [], kept: { old: 3 } },
-    'the key "old" is kept: 3 stored values are under it',
+    'the key "old" is kept for 3 stored values',
   ],
   [
     "values that do not open",
     { unreadable: 2, unreadableNames: unreadable },
-    '2 stored values do not open: /registry/secrets/ns/s0 (no key "lost"), /registry/secrets/ns/s1 (no key "lost")',
+    'cannot open 2 stored values: /registry/secrets/ns/s0: no key "lost", /registry/secrets/ns/s1: no key "lost"',
   ],
   [
     "both, and more values than names",
     { kept: { old: 1, older: 2 }, unreadable: 102, unreadableNames: unreadable.slice(1) },
-    'the key "old" is kept: 1 stored values are under it; the key "older" is kept: 2 stored values are under it; 102 stored values do not open: /registry/secrets/ns/s1 (no key "lost"), and 101 more',
+    'the key "old" is kept for 1 stored value; the key "older" is kept for 2 stored values; cannot open 102 stored values: /registry/secrets/ns/s1: no key "lost", and 101 more',
   ],
 ])("an operation that ends with %s is a failure", async (_, left, message) => {
   const { code, stdout, stderr } = await take(
@@ -193,7 +193,7 @@ test("status tells of a running rewrite, and of values left behind, on standard 
   })
   expect(await statusBeside({ ...finished, kept: { old: 3 } })).toEqual({
     code: 0,
-    stderr: 'keyturn: the key "old" is kept: 3 stored values are under it\n',
+    stderr: 'keyturn: the key "old" is kept for 3 stored values\n',
   })
   expect(await statusBeside(finished)).toEqual({ code: 0, stderr: "" })
 })
