@@ -16,7 +16,7 @@ import { openSqlite } from "../../src/store/sqlite.ts"
 const SECRETS = { storagePrefix: "/registry/secrets/" }
 const cleanups: (() => Promise<void> | void)[] = []
 afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup()
 })
 
 async function cluster() {
