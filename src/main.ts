@@ -20,7 +20,7 @@ process.stderr.on("error", () => process.exit(1))
 const output = (stream: NodeJS.WriteStream): Output => ({
   isTerminal: stream.isTTY,
   get columns() {
-    return stream.columns ?? 80
+    return stream.columns || 80 // 0 on a terminal that has no size
   },
   write: (text) => {
     stream.write(text)

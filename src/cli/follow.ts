@@ -19,21 +19,32 @@ export interface Followed {
 
 /** Throws KeyStillNeeded where values stayed behind, RotationUnderWay where another verb took over. */
 export async function follow(client: Client, followed: Followed, context: Context): Promise<void> {
-  const { kind } = followed
+  const operation = await ended(client, followed, context)
+  if (operation === null) return
+  note(context, summary(operation))
+  const left = leftBehind(operation)
+  if (left !== null) throw new KnownError("KeyStillNeeded", left)
+}
+
+/** Returns null where there is no operation to wait for. */
+async function ended(
+  client: Client,
+  { id: started, kind }: Followed,
+  context: Context,
+): Promise<Operation | null> {
   const progress = startProgress(context)
   try {
-    let { id } = followed
+    let id = started
     for (let pauseMs = LOOK_MS_MIN; ; pauseMs = Math.min(LOOK_MS_MAX, pauseMs * 2)) {
       const operation = await look(client, context)
       if (id === null) {
-        if (operation?.kind !== kind) return
+        if (operation?.kind !== kind) return null
         id = operation.id
       }
-      if (operation?.id !== id || operation.state === "superseded") throw takenOver(kind)
-      if (operation.state === "finished") {
-        progress.end()
-        return judge(operation, context)
+      if (operation?.id !== id || operation.state === "superseded") {
+        throw new KnownError("RotationUnderWay", `${kind} did not end: another verb took it over`)
       }
+      if (operation.state === "finished") return operation
       progress.show(operation)
       await sleep(pauseMs, undefined, { signal: context.signal })
     }
@@ -55,15 +66,6 @@ async function look(client: Client, { monotonicMs, signal }: Context): Promise<O
   }
 }
 
-const takenOver = (kind: OperationKind) =>
-  new KnownError("RotationUnderWay", `${kind} did not end: another verb took it over`)
-
-function judge(operation: Operation, context: Context): void {
-  note(context, summary(operation))
-  const left = leftBehind(operation)
-  if (left !== null) throw new KnownError("KeyStillNeeded", left)
-}
-
 /** `rewrote 9000 stored values in 1.70 s; retired "aescbckey"`. */
 export function summary({ started, ended, rewritten, retired }: Operation): string {
   const seconds = ended === null ? 0 : (Date.parse(ended) - Date.parse(started)) / 1000
@@ -78,7 +80,8 @@ export function leftBehind({ kept, unreadable, unreadableNames }: Operation): st
   )
   const named = unreadableNames.map(({ key, why }) => (why.includes(key) ? why : `${key}: ${why}`))
   const more = unreadable - named.length
-  const names = [...named, ...(more > 0 ? [`and ${more} more`] : [])].join(", ")
+  // A value and its copy in the history are two of one name.
+  const names = [...new Set(named), ...(more > 0 ? [`and ${more} more`] : [])].join(", ")
   const values = unreadable > 0 ? [`cannot open ${counted(unreadable)}: ${names}`] : []
   const all = [...keys, ...values]
   return all.length === 0 ? null : all.join("; ")

@@ -26,7 +26,9 @@ export async function run(argv: readonly string[], context: Context): Promise<nu
 /** Prints a failure and returns the exit code for it. Only what this program foresees has words that are safe to show. */
 function tell(error: unknown, context: Context): number {
   const { signal } = context
-  if (signal.aborted) return 128 + constants.signals[signal.reason as NodeJS.Signals]
+  if (signal.aborted && !isKnown(error)) {
+    return 128 + constants.signals[signal.reason as NodeJS.Signals]
+  }
   if (isKnown(error)) {
     const { exit, hint } = ERRORS[error.code]
     note(context, `error: ${error.message}`)

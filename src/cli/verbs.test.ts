@@ -115,8 +115,8 @@ test.each<[string, Partial<Operation>, string]>([
   ],
   [
     "values that do not open",
-    { unreadable: 2, unreadableNames: unreadable },
-    'cannot open 2 stored values: /registry/secrets/ns/s0: no key "lost", /registry/secrets/ns/s1: no key "lost"',
+    { unreadable: 3, unreadableNames: [...unreadable, ...unreadable.slice(1)] },
+    'cannot open 3 stored values: /registry/secrets/ns/s0: no key "lost", /registry/secrets/ns/s1: no key "lost"',
   ],
   [
     "both, and more values than names",
