@@ -14,7 +14,7 @@ import { BODY_BYTES_MAX } from "./body.ts"
 import type { Answer, Call, Deps } from "./call.ts"
 import { remove, removeCollection } from "./delete.ts"
 import { statusErrorOf } from "./failures.ts"
-import { fixedRoutes } from "./fixed.ts"
+import { fixedRoutes, isFixed } from "./fixed.ts"
 import type { Checks } from "./health.ts"
 import { Metrics } from "./metrics.ts"
 import { negotiate, type Representation } from "./negotiate.ts"
@@ -134,7 +134,7 @@ class Api {
     const user = impersonated(this.#authenticate(request), request.headers)
     authorize(user, info)
     const { target } = info
-    if (target === undefined) return this.#fixed(request, response, info)
+    if (target === undefined || isFixed(info)) return this.#fixed(request, response, info)
     const { headers } = request
     const { query } = info
     seen.as = negotiate({ accept: headers.accept, userAgent: headers["user-agent"], query })
@@ -274,7 +274,8 @@ function readBody(request: ApiRequest): Promise<Buffer> {
   request.on("end", () =>
     resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)),
   )
-  request.on("error", reject)
-  request.on("close", () => reject(badRequest("the request ended in the middle of its body")))
+  const gone = () => reject(badRequest("the request ended in the middle of its body"))
+  request.on("error", gone)
+  request.on("close", gone)
   return promise
 }

@@ -80,6 +80,15 @@ export const apiGroupList: Document = json({
   groups: NAMED_GROUPS.map(groupEntry),
 })
 
+/** `GET /api/v1/pods`, which is no resource here: `kubectl describe node` and `kubectl drain` ask for a node's pods, and stop
+ *  where that is not found. */
+export const NO_PODS: Document = json({
+  kind: "PodList",
+  apiVersion: "v1",
+  metadata: {},
+  items: [],
+})
+
 /** `GET /apis/<group>`; undefined where the group is not served. */
 export const apiGroup = (group: string): Document | undefined =>
   NAMED_GROUPS.includes(group)

@@ -9,12 +9,13 @@ import {
   apiVersions,
   type Document,
   isUnchanged,
+  NO_PODS,
   versionDocument,
 } from "./discovery.ts"
 import { type Checks, sendHealth } from "./health.ts"
 import type { Metrics } from "./metrics.ts"
 import { negotiateDiscovery } from "./negotiate.ts"
-import { OPENAPI_DOCUMENTS, OPENAPI_INDEX } from "./openapi/document.ts"
+import { OPENAPI_DOCUMENTS, OPENAPI_INDEX, openApiV2 } from "./openapi/document.ts"
 import type { RequestInfo } from "./request.ts"
 import { type ApiResponse, send, sendDocument, sendNotModified, sendText } from "./respond.ts"
 import { methodNotAllowed } from "./status.ts"
@@ -82,6 +83,8 @@ function documentAt(path: string, { headers }: ApiRequest): Document | undefined
     return core ? apiVersions(String(headers.host ?? headers[":authority"] ?? "")) : apiGroupList
   }
   if (path === "/api/v1") return apiResourceList("v1")
+  if (path === PODS) return NO_PODS
+  if (path === "/openapi/v2") return openApiV2(accept)
   if (path === "/openapi/v3") return OPENAPI_INDEX
   if (path.startsWith(OPENAPI)) return OPENAPI_DOCUMENTS.get(path.slice(OPENAPI.length))
   const [, root, group = "", version, ...more] = path.split("/")
@@ -90,3 +93,7 @@ function documentAt(path: string, { headers }: ApiRequest): Document | undefined
 }
 
 const OPENAPI = "/openapi/v3/"
+const PODS = "/api/v1/pods"
+
+/** Whether the request is answered here although its path reads as a resource's. */
+export const isFixed = ({ verb, path }: RequestInfo): boolean => verb === "list" && path === PODS

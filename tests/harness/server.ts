@@ -84,9 +84,9 @@ export class TestServer implements AsyncDisposable {
     )
   }
 
-  /** SIGTERM, and the exit code. */
-  stop(): Promise<number> {
-    return this.#end("SIGTERM")
+  /** The exit code. */
+  stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
+    return this.#end(signal)
   }
 
   async kill9(): Promise<void> {
@@ -120,20 +120,25 @@ export class TestServer implements AsyncDisposable {
 
 interface CommandOptions {
   readonly stdin?: string | Uint8Array
+  /** Besides the server's own. */
+  readonly env?: Readonly<Record<string, string>>
   readonly timeoutMs?: number
 }
 
 /** The real kubectl, as the server's administrator. */
 export const kubectl = (
-  { env }: TestServer,
+  server: TestServer,
   argv: readonly string[],
-  options: CommandOptions = {},
-): Promise<Outcome> => run("kubectl", argv, { env, ...options })
+  { env, ...options }: CommandOptions = {},
+): Promise<Outcome> => run("kubectl", argv, { env: { ...server.env, ...env }, ...options })
 
 /** A command about this server, as its administrator on its machine gives it. */
 export const keyturn = (
-  { env, dataDir, url }: TestServer,
+  server: TestServer,
   argv: readonly string[],
-  options: CommandOptions = {},
+  { env, ...options }: CommandOptions = {},
 ): Promise<Outcome> =>
-  run(KEYTURN, [...argv, "--data-dir", dataDir, "--server", url], { env, ...options })
+  run(KEYTURN, [...argv, "--data-dir", server.dataDir, "--server", server.url], {
+    env: { ...server.env, ...env },
+    ...options,
+  })

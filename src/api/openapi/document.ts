@@ -1,5 +1,5 @@
 /** OpenAPI v3 of what is served: the index of documents and one document for each group version, with all that
- *  kubectl looks for: kinds of operations, and that writes take fieldValidation. */
+ *  kubectl looks for: kinds of operations, and that writes take fieldValidation. And an OpenAPI v2 without definitions. */
 
 import { type Document, makeDocument } from "../discovery.ts"
 import { PATCH_TYPES } from "../patch/patch.ts"
@@ -140,11 +140,13 @@ function pathsOf(resource: Resource): [string, Schema][] {
   return paths
 }
 
+const INFO = { title: "Kubernetes", version: "v1.36.2" } as const
+
 function makeOpenApi(groupVersion: string): Document {
   const resources = RESOURCES.filter((resource) => apiVersionOf(resource) === groupVersion)
   const document = {
     openapi: "3.0.0",
-    info: { title: "Kubernetes", version: "v1.36.2" },
+    info: INFO,
     paths: Object.fromEntries(resources.flatMap(pathsOf)),
     components: { schemas: componentSchemas(groupVersion) },
   }
@@ -171,3 +173,22 @@ export const OPENAPI_INDEX: Document = makeDocument(
     ),
   }),
 )
+
+const V2_JSON = makeDocument(
+  "application/json",
+  JSON.stringify({ swagger: "2.0", info: INFO, paths: {} }),
+)
+/** `swagger` (1) and `info` (2) with `title` (1) and `version` (2): lengths below 128, so bytes and text are the same. */
+const V2_PROTOBUF = makeDocument(
+  "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+  field(1, "2.0") + field(2, field(1, INFO.title) + field(2, INFO.version)),
+)
+
+function field(number: number, text: string): string {
+  return String.fromCharCode((number << 3) | 2, text.length) + text
+}
+
+/** `GET /openapi/v2`. kubectl asks for it before it sends a List, and checks the items of which it finds a definition: with none
+ *  the server's own check, of each item as it is written, is the only one. */
+export const openApiV2 = (accept = ""): Document =>
+  accept.includes("protobuf") ? V2_PROTOBUF : V2_JSON
