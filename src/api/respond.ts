@@ -1,20 +1,13 @@
 /** From an answer to bytes on the wire, in the form that the client asked for. */
 
-import { stringify } from "yaml"
-import { encodeObject } from "../format/codec.ts"
 import type { KubeObject } from "../format/object.ts"
 import type { Answer, ObjectList } from "./call.ts"
 import type { Document } from "./discovery.ts"
 import { warningHeader } from "./body.ts"
-import {
-  type Conversion,
-  JSON_TYPE,
-  PROTOBUF_TYPE,
-  type Representation,
-  YAML_TYPE,
-} from "./negotiate.ts"
+import { type Conversion, JSON_TYPE, type Representation } from "./negotiate.ts"
 import { includeObject } from "./options.ts"
 import { apiVersionOf, type Resource } from "./resources.ts"
+import { serialize } from "./serialize.ts"
 import type { StatusError } from "./status.ts"
 import { toPartial, toPartialList, toTable } from "./table.ts"
 
@@ -72,7 +65,7 @@ export function sendNotModified(response: ApiResponse, { etag }: Document): void
 export function sendAnswer(response: ApiResponse, answer: Answer, as: Representation): void {
   const { code, object, warnings = [] } = answer
   const headers = warnings.length > 0 ? { warning: warnings.map(warningHeader) } : {}
-  send(response, { code, contentType: as.mediaType, body: encode(object, as), headers })
+  send(response, { code, contentType: as.mediaType, body: serialize(object, as), headers })
 }
 
 /** In the client's media type too, but never as a Table. */
@@ -83,31 +76,9 @@ export function sendStatus(
 ): void {
   const seconds = error.details?.retryAfterSeconds
   const headers = seconds === undefined ? {} : { "retry-after": seconds }
-  const body = encode(error.toStatus(), { ...PLAIN_JSON, mediaType: as.mediaType })
+  const body = serialize(error.toStatus(), { ...PLAIN_JSON, mediaType: as.mediaType })
   send(response, { code: error.code, contentType: as.mediaType, body, headers })
 }
-
-/** Conversions are not made here: see {@link converted}. */
-export function encode(object: Answer["object"], as: Representation): string | Uint8Array {
-  switch (as.mediaType) {
-    case PROTOBUF_TYPE:
-      return encodeObject(object)
-    case YAML_TYPE:
-      return toYaml(object)
-    case JSON_TYPE:
-      return as.pretty ? JSON.stringify(object, null, 2) : `${JSON.stringify(object)}\n`
-  }
-}
-
-/** As Go's YAML: keys in order, lists not indented, one line a string. */
-const toYaml = (object: object): string =>
-  stringify(object, {
-    version: "1.1",
-    sortMapEntries: true,
-    indentSeq: false,
-    lineWidth: 0,
-    aliasDuplicateObjects: false,
-  })
 
 interface Converting {
   readonly resource: Resource

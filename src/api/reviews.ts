@@ -4,8 +4,7 @@ import type { KubeObject } from "../format/object.ts"
 import { isRecord } from "../format/schema.ts"
 import { isAdmin, type User } from "./auth.ts"
 import { decodeBody } from "./body.ts"
-import { type Answer, type Call, type Deps, mediaTypeOf, writerOf } from "./call.ts"
-import { trackCreate } from "./managed-fields/track.ts"
+import { type Answer, type Call, type Deps, mediaTypeOf } from "./call.ts"
 import { createOptions } from "./options.ts"
 import { toTime } from "./prepare.ts"
 import type { Resource } from "./resources.ts"
@@ -19,8 +18,7 @@ export async function review({ now }: Pick<Deps, "now">, call: Asked): Promise<A
   const { object, warnings } = decodeBody(call.resource, await call.body(), how)
   if (call.resource.kind === "SelfSubjectReview")
     return { code: 201, object: whoAmI(call.user, now()), warnings }
-  const tracked = trackCreate({ next: object, manager: writerOf(call, options), now: now() })
-  return { code: 201, object: mayI(call.user, tracked), warnings }
+  return { code: 201, object: mayI(call.user, object), warnings }
 }
 
 const whoAmI = ({ name, uid, groups }: User, now: Date): KubeObject => ({

@@ -4,18 +4,18 @@
 
 import { randomInt } from "node:crypto"
 import { isKnown } from "../errors.ts"
-import { encodeObject, encodeWatchEvent } from "../format/codec.ts"
 import type { KubeObject } from "../format/object.ts"
-import { atRevision, type ObjectEvent } from "../registry/registry.ts"
+import type { ObjectEvent } from "../registry/registry.ts"
 import type { Answer, Call, Deps } from "./call.ts"
 import { statusErrorOf } from "./failures.ts"
-import { JSON_TYPE, PROTOBUF_TYPE, type Representation, YAML_TYPE } from "./negotiate.ts"
-import { includeObject, type ListOptions, listOptions, revisionOf } from "./options.ts"
+import type { Representation } from "./negotiate.ts"
+import { type ListOptions, listOptions, revisionOf } from "./options.ts"
 import { listSelected, type Selection, selectionOf } from "./read.ts"
-import type { ApiResponse } from "./respond.ts"
 import { apiVersionOf } from "./resources.ts"
-import { expired, notAcceptable } from "./status.ts"
-import { toPartial, toTable } from "./table.ts"
+import type { ApiResponse } from "./respond.ts"
+import type { WatchEventType } from "./serialize.ts"
+import { expired } from "./status.ts"
+import { makeWriter, seenAs, type Writer } from "./watch-writer.ts"
 
 export interface WatchDeps extends Deps {
   /** Aborts when the server ends. */
@@ -26,8 +26,6 @@ export interface WatchDeps extends Deps {
 const TIMEOUT_SECONDS = { min: 1800, max: 3600 } as const
 const BOOKMARK_MS = 60_000
 const INITIAL_PAGE = 500
-
-type EventType = "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR"
 
 /** Resolves when the watch has ended. Throws StatusError as long as nothing has been sent. */
 export async function watch(
@@ -117,67 +115,6 @@ async function sendChanges(
   }
 }
 
-/** What an event is to somebody who sees only a selection. Undefined: nothing. */
-export function seenAs(
-  { type, object, previous, revision }: ObjectEvent,
-  selection: Selection,
-): { type: EventType; object: KubeObject } | undefined {
-  const isIn = type !== "delete" && selection.matches(object)
-  const wasIn = previous !== undefined && selection.matches(previous)
-  if (isIn) return { type: wasIn ? "MODIFIED" : "ADDED", object }
-  if (!wasIn) return undefined
-  return { type: "DELETED", object: type === "delete" ? object : atRevision(previous, revision) }
-}
-
-/** One event in one form. */
-type Writer = {
-  write(type: EventType, object: Answer["object"]): Buffer
-  /** Undefined where the bytes are not the same for every watcher. */
-  readonly form: string | undefined
-  readonly contentType: string
-}
-
-function makeWriter({ now }: Deps, { resource, query }: Call, as: Representation): Writer {
-  if (as.mediaType === YAML_TYPE)
-    throw notAcceptable([JSON_TYPE, PROTOBUF_TYPE].map((type) => `${type};stream=watch`))
-  const { conversion } = as
-  const frame = as.mediaType === PROTOBUF_TYPE ? protobufFrame : jsonFrame
-  const contentType = as.mediaType === PROTOBUF_TYPE ? `${PROTOBUF_TYPE};stream=watch` : JSON_TYPE
-  if (conversion === undefined) return { write: frame, form: as.mediaType, contentType }
-  const { version, kind } = conversion
-  const include = includeObject(query)
-  let withColumns = true
-  const asTable = (object: KubeObject) => {
-    const metadata = { resourceVersion: object.metadata.resourceVersion ?? "" }
-    const options = { version, includeObject: include, now: now(), withColumns }
-    withColumns = false
-    return toTable(resource, { items: [object], metadata }, options)
-  }
-  return {
-    form: kind === "Table" ? undefined : `${as.mediaType} ${version}`,
-    contentType,
-    write(type, object) {
-      if (type === "ERROR") return frame(type, object)
-      const whole = object as KubeObject
-      return frame(type, kind === "Table" ? asTable(whole) : toPartial(whole, version))
-    },
-  }
-}
-
-const jsonFrame: Writer["write"] = (type, object) =>
-  Buffer.from(`{"type":"${type}","object":${JSON.stringify(object)}}\n`)
-
-/** Length, 4 bytes big-endian, and a WatchEvent. */
-const protobufFrame: Writer["write"] = (type, object) => {
-  const event = encodeWatchEvent({ type, object: encodeObject(object) })
-  const length = Buffer.alloc(4)
-  length.writeUInt32BE(event.length)
-  return Buffer.concat([length, event])
-}
-
-/** Events as written, by form and type. */
-const written = new WeakMap<ObjectEvent, Map<string, Buffer>>()
-
 class Stream {
   readonly #response: ApiResponse
   readonly #writer: Writer
@@ -209,7 +146,7 @@ class Stream {
     response.flushHeaders?.()
   }
 
-  async send(type: EventType, object: Answer["object"]): Promise<void> {
+  async send(type: WatchEventType, object: Answer["object"]): Promise<void> {
     await this.#write(this.#writer.write(type, object))
   }
 
@@ -217,7 +154,7 @@ class Stream {
     const frames: Buffer[] = []
     for (const event of events) {
       const seen = seenAs(event, selection)
-      if (seen !== undefined) frames.push(this.#frame(event, seen))
+      if (seen !== undefined) frames.push(this.#writer.writeShared(event, seen))
     }
     const [first, ...more] = frames
     if (first !== undefined) await this.#write(more.length === 0 ? first : Buffer.concat(frames))
@@ -240,17 +177,6 @@ class Stream {
     clearTimeout(this.#timer)
     this.#stop.abort()
     this.#response.end()
-  }
-
-  #frame(event: ObjectEvent, { type, object }: { type: EventType; object: KubeObject }): Buffer {
-    const { form } = this.#writer
-    if (form === undefined) return this.#writer.write(type, object)
-    const known = written.get(event) ?? new Map<string, Buffer>()
-    written.set(event, known)
-    const key = `${type} ${form}`
-    const frame = known.get(key) ?? this.#writer.write(type, object)
-    known.set(key, frame)
-    return frame
   }
 
   async #write(chunk: Buffer): Promise<void> {

@@ -36,7 +36,10 @@ export function http1(peer: Peer, certificate?: ClientCertificate): HttpClient {
     [Symbol.dispose]: () => agent.destroy(),
     send({ method, url, headers = {}, body }) {
       const { promise, resolve, reject } = Promise.withResolvers<Received>()
-      const options = { host: "127.0.0.1", port: peer.port, path: url, method, headers, agent }
+      // Of a DELETE node would send a body without its length.
+      const length = body === undefined ? {} : { "content-length": Buffer.byteLength(body) }
+      const target = { host: "127.0.0.1", port: peer.port, path: url, method, agent }
+      const options = { ...target, headers: { ...headers, ...length } }
       const sent = request(options, (response) => {
         const chunks: Buffer[] = []
         response.on("data", (chunk: Buffer) => chunks.push(chunk))

@@ -24,6 +24,8 @@ export interface Served extends AsyncDisposable {
   readonly store: Store
   readonly keys: Keys
   readonly registry: Registry
+  /** What the API takes for the time, where it is set. */
+  readonly clock: { now: Date | undefined }
   /** PEM: whom clients trust, and the administrator's client certificate. */
   readonly ca: string
   readonly admin: { readonly cert: string; readonly key: string }
@@ -54,19 +56,22 @@ export async function serveInProcess(): Promise<Served> {
     mismatch: async () => undefined,
     publish: async () => {},
   })
+  const clock: Served["clock"] = { now: undefined }
   const errors: unknown[] = []
   const log = {
     error: (of: object) => void errors.push(of),
     warn: (of: object) => void errors.push(of),
   }
+  const paths = dataDirPaths(dir)
+  const supervisor = makeSupervisor({ keys, control, registry, paths, token: SERVER_PASSWORD, now })
   const handle = createApi({
     registry,
-    supervisor: makeSupervisor({ keys, control, registry, paths: dataDirPaths(dir), now }),
+    supervisor,
     health: () => ({ published: true }),
     tokens: TOKENS,
-    serverPassword: () => SERVER_PASSWORD,
+    serverPassword: supervisor.password,
     version: "0.0.0",
-    now,
+    now: () => clock.now ?? now(),
     log,
     signal,
   })
@@ -91,6 +96,7 @@ export async function serveInProcess(): Promise<Served> {
     store,
     keys,
     registry,
+    clock,
     ca: authorities.server.cert,
     admin: await issueAdmin(authorities.client, { now: now() }),
     clientCa: authorities.client,
