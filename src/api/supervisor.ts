@@ -9,7 +9,14 @@ import type { Request } from "../rotation/verbs.ts"
 import { isAnonymous, isServer, type User } from "./auth.ts"
 import type { RequestInfo } from "./request.ts"
 import { type ApiResponse, send } from "./respond.ts"
-import { badRequest, forbidden, genericFailure, StatusError, unauthorized } from "./status.ts"
+import {
+  badRequest,
+  forbidden,
+  genericFailure,
+  serviceUnavailable,
+  StatusError,
+  unauthorized,
+} from "./status.ts"
 import { JSON_TYPE } from "./negotiate.ts"
 
 export interface Supervisor {
@@ -149,6 +156,8 @@ async function ended(
   for (;;) {
     const now = await supervisor.operation()
     if (now?.id !== id || now.state !== "running") return
-    await sleep(LOOK_MS, undefined, { signal })
+    await sleep(LOOK_MS, undefined, { signal }).catch(() => {
+      throw serviceUnavailable("the server is ending; the rotation goes on at its next start")
+    })
   }
 }

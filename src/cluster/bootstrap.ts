@@ -4,7 +4,7 @@ import { isKnown, KnownError } from "../errors.ts"
 import { isEncrypted } from "../format/value.ts"
 import { emptyKeyring, type Keyring, newKey, withKey } from "../keyring/keyring.ts"
 import { newClusterKey, newFence, readOutside } from "../keyring/record.ts"
-import { makeSlot, type Slot, unlock } from "../keyring/slots.ts"
+import { makeSlot, opensBy, type Slot, unlock } from "../keyring/slots.ts"
 import type { KeyProvider } from "../providers/make.ts"
 import { createKeyring, Keys } from "../registry/keys.ts"
 import { makeView } from "../registry/view.ts"
@@ -14,7 +14,7 @@ import { type DataDirPaths, readToken, writeToken } from "./data-dir.ts"
 import { type ConfigurationText, keyringFrom, readStage, withKeysOf } from "./encryption-files.ts"
 import { readIfPresent } from "./files.ts"
 import { caHash, formatToken, passwordOf, randomPassword } from "./token.ts"
-import { changeToken, keepToken } from "./unlock.ts"
+import { changeToken, keepToken, tokenFor } from "./unlock.ts"
 
 export interface Bootstrap {
   readonly store: Store
@@ -45,29 +45,28 @@ export async function openKeyring(boot: Bootstrap): Promise<OpenedKeyring> {
 
 async function join(boot: Bootstrap, slots: readonly Slot[]): Promise<OpenedKeyring> {
   try {
-    const { password, clusterKey } = await firstThatOpens(slots, ownTokens(boot))
+    const { password, clusterKey } = await firstThatOpens(slots, ownTokens(boot, slots))
     const keys = await Keys.open(boot.store, clusterKey)
-    return { keys, token: keepToken(boot.paths, { password, keys }) }
+    const token = tokenFor(keys, password)
+    keepToken(boot.paths, token)
+    return { keys, token }
   } catch (error) {
     if (boot.recoveryKey === null || !isKnown(error, "SlotDidNotOpen", "TokenInvalid")) throw error
     return recover(boot, boot.recoveryKey, slots)
   }
 }
 
-/** A crash while the token was rotated leaves the new one beside the old; the keyring knows which of them holds. */
-function ownTokens({ token, paths }: Bootstrap): string[] {
-  const own = token ?? readToken(paths)
-  if (own === null)
-    throw new KnownError(
-      "TokenInvalid",
-      `the datastore holds a keyring, and there is no ${paths.token} to open it`,
-    )
-  const next = readIfPresent(paths.nextToken)?.trim()
-  return next === undefined ? [own] : [own, next]
+/** A crash while the token was changed leaves the new one beside the old; the keyring knows which of them holds. */
+function ownTokens({ token, paths }: Bootstrap, slots: readonly Slot[]): string[] {
+  const next = readIfPresent(paths.nextToken)?.trim() ?? null
+  const own = [token ?? readToken(paths), next].filter((found) => found !== null)
+  if (own.length > 0) return own
+  const seen = `there is no ${paths.token}, and the datastore holds a keyring; ${opensBy(slots)}`
+  throw new KnownError("TokenInvalid", seen)
 }
 
-async function firstThatOpens(slots: readonly Slot[], [token, ...others]: readonly string[]) {
-  const password = passwordOf(token ?? "")
+async function firstThatOpens(slots: readonly Slot[], [token = "", ...others]: readonly string[]) {
+  const password = passwordOf(token)
   try {
     return { password, clusterKey: await unlock(slots, { kind: "token", secret: password }) }
   } catch (error) {
@@ -88,6 +87,7 @@ async function recover(
     password: wantedPassword(boot),
     now: boot.now(),
   })
+  keepToken(boot.paths, token)
   return { keys, token }
 }
 

@@ -4,7 +4,14 @@ import { join } from "node:path"
 import { pid } from "node:process"
 import { DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
-import { linkDurably, makeDir, makePrivateDir, readIfPresent, writeDurably } from "./files.ts"
+import {
+  linkDurably,
+  makeDir,
+  makePrivateDir,
+  readIfPresent,
+  writeDurably,
+  writeIfChanged,
+} from "./files.ts"
 
 /** Names other programs look for (K3s, its users' scripts): never change one. */
 export function dataDirPaths(dataDir: string) {
@@ -113,6 +120,6 @@ export const readToken = (paths: DataDirPaths): string | null =>
 
 /** `node-token` is the name that K3s' own manual tells people to read. */
 export function writeToken(paths: DataDirPaths, token: string) {
-  writeDurably(paths.token, `${token}\n`)
+  writeIfChanged(paths.token, `${token}\n`)
   linkDurably({ path: paths.nodeToken, target: "token" })
 }

@@ -26,9 +26,14 @@ const PREFIX = "K10"
 const HASH_LENGTH = 64
 const BOOTSTRAP = /^([a-z0-9]{6})\.([a-z0-9]{16})$/
 
+/** Such a token would come back another one from the file that it is written to. */
+const NOT_ONE_WORD = /^\s|\s$|[\r\n]/
+
 /** Throws KnownError TokenInvalid. A bare password has the user "". */
 export function parseToken(text: string): Token {
   if (text === "") throw invalid("token must not be empty")
+  if (NOT_ONE_WORD.test(text))
+    throw invalid("token must not have blanks at its ends, or line breaks")
   const { caHash, credentials } = split(text)
   const bootstrap = BOOTSTRAP.exec(credentials)
   if (bootstrap !== null) {

@@ -4,38 +4,36 @@ import { rmSync } from "node:fs"
 import { newClusterKey } from "../keyring/record.ts"
 import { makeSlot } from "../keyring/slots.ts"
 import type { Keys } from "../registry/keys.ts"
-import { type DataDirPaths, readToken, writeToken } from "./data-dir.ts"
+import { type DataDirPaths, writeToken } from "./data-dir.ts"
 import { writeDurably } from "./files.ts"
 import { caHash, formatToken } from "./token.ts"
 
 /** Makes `password` the token in place of the one before: under a new cluster key, sealed again for every other slot; archived
- *  keys too are sealed again, for the whole keyring is one box. A crash at any point leaves a token on disk that opens. */
+ *  keys too are sealed again, for the whole keyring is one box. From its start to the end of {@link keepToken}, which must
+ *  follow, two files hold the old token and the new one, so that a crash leaves one that opens; so only one may run at a time. */
 export async function changeToken(
   paths: DataDirPaths,
   keys: Keys,
   { password, now }: { readonly password: string; readonly now: Date },
 ): Promise<string> {
   const slot = await makeSlot({ kind: "token", secret: password, now })
-  writeDurably(paths.nextToken, `${tokenFor(keys, password)}\n`)
+  const token = tokenFor(keys, password)
+  writeDurably(paths.nextToken, `${token}\n`)
   await keys.change(({ record }) => ({
     clusterKey: newClusterKey(),
     slots: [slot, ...record.slots.filter(({ kind }) => kind !== "token")],
   }))
-  return keepToken(paths, { password, keys })
-}
-
-/** Writes the token that opens the keyring where people and the next start look for it. */
-export function keepToken(
-  paths: DataDirPaths,
-  { password, keys }: { readonly password: string; readonly keys: Keys },
-): string {
-  const token = tokenFor(keys, password)
-  if (readToken(paths) !== token) writeToken(paths, token)
-  rmSync(paths.nextToken, { force: true })
   return token
 }
 
-const tokenFor = (keys: Keys, password: string): string =>
+/** Writes the token that opens the keyring where people and the next start look for it. */
+export function keepToken(paths: DataDirPaths, token: string): void {
+  writeToken(paths, token)
+  rmSync(paths.nextToken, { force: true })
+}
+
+/** In K3s' long form. */
+export const tokenFor = (keys: Keys, password: string): string =>
   formatToken({
     caHash: caHash(keys.view.record.keyring.authorities.server.cert),
     user: "server",

@@ -94,11 +94,12 @@ export async function unlock(
     const opened = openBox(slotKey, Buffer.from(slot.sealed, "base64"), slotAad(slot))
     if (opened !== undefined) return createSecretKey(opened)
   }
-  const kinds = slots.map(({ kind, created }) => `${KIND_NAMES[kind]} of ${created}`).join(", ")
-  throw new KnownError(
-    "SlotDidNotOpen",
-    `the given ${KIND_NAMES[by.kind]} does not open this datastore's keyring; it opens by: ${kinds}`,
-  )
+  const seen = `the given ${KIND_NAMES[by.kind]} does not open this datastore's keyring`
+  throw new KnownError("SlotDidNotOpen", `${seen}; ${opensBy(slots)}`)
 }
+
+/** For messages: what slots there are. */
+export const opensBy = (slots: readonly Slot[]): string =>
+  `it opens by: ${slots.map(({ kind, created }) => `${KIND_NAMES[kind]} of ${created}`).join(", ")}`
 
 const KIND_NAMES: Record<SlotKind, string> = { token: "server token", recovery: "recovery key" }

@@ -1,7 +1,7 @@
 /** The keyring in use: read from the datastore, kept in memory as a view, changed only by compare-and-swap together with the
  *  fence and the operation. The cluster key is held here and nowhere else. */
 import type { KeyObject } from "node:crypto"
-import { bug, KnownError } from "../errors.ts"
+import { bug, isKnown, KnownError } from "../errors.ts"
 import type { Keyring } from "../keyring/keyring.ts"
 import { newFence, type OpenRecord, openRecord, sealRecord } from "../keyring/record.ts"
 import type { OpenSlot } from "../keyring/slots.ts"
@@ -38,6 +38,8 @@ const ATTEMPTS_MAX = 100
 export class Keys {
   readonly #store: Store
   #clusterKey: KeyObject
+  /** While the cluster key is changed either may be the one that opens; so too after a change whose outcome is not known. */
+  #nextClusterKey: KeyObject | undefined
   #view: View
 
   private constructor(store: Store, clusterKey: KeyObject, view: View) {
@@ -58,8 +60,22 @@ export class Keys {
   /** Reads the keyring again, linearizably. */
   async refresh(): Promise<View> {
     const stored = await readKeyring(this.#store)
-    if (stored.version !== this.#view.version) this.#view = viewOf(stored, this.#clusterKey)
+    if (stored.version !== this.#view.version) this.#view = this.#opened(stored)
     return this.#view
+  }
+
+  #opened(stored: StoredRecord): View {
+    const next = this.#nextClusterKey
+    if (next === undefined) return viewOf(stored, this.#clusterKey)
+    try {
+      const view = viewOf(stored, next)
+      this.#clusterKey = next
+      this.#nextClusterKey = undefined
+      return view
+    } catch (error) {
+      if (!isKnown(error, "RecordCorrupt")) throw error
+      return viewOf(stored, this.#clusterKey)
+    }
   }
 
   async operation(): Promise<Operation | undefined> {
@@ -91,6 +107,7 @@ export class Keys {
     const clusterKey = change.clusterKey ?? this.#clusterKey
     const next = nextRecord(record, change)
     const operation = change.operation && { ...change.operation, fence: next.fence }
+    this.#nextClusterKey = change.clusterKey ?? this.#nextClusterKey
     const keyringChanges = change.keyring || change.slots || change.clusterKey || change.movesFence
     const result = await this.#store.step({
       compare: [
@@ -109,7 +126,6 @@ export class Keys {
       },
     })
     if (result.outcome === "conflict") return this.#whyConflict(record)
-    this.#clusterKey = clusterKey
     return { view: await this.refresh(), operation, revision: result.revision }
   }
 

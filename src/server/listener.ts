@@ -8,6 +8,7 @@ import {
   type ServerHttp2Session,
 } from "node:http2"
 import type { Socket } from "node:net"
+import { getSystemErrorMessage } from "node:util"
 import { bug, KnownError } from "../errors.ts"
 
 /** PEM. */
@@ -37,7 +38,8 @@ export interface Listener {
   close(): Promise<void>
 }
 
-export const CLOSE_MS_MAX = 5_000
+/** With what else there is to end, a server is gone within 5 s. */
+export const CLOSE_MS_MAX = 4_000
 const HANDSHAKE_MS_MAX = 10_000
 const HEADERS_MS_MAX = 10_000
 const REQUEST_MS_MAX = 60_000
@@ -51,7 +53,7 @@ const HTTP1_TIMEOUTS: object = {
   keepAliveTimeout: IDLE_MS_MAX,
 }
 
-/** Throws PortInUse. */
+/** Throws PortInUse, UsageInvalid. */
 export async function listen(options: ListenerOptions): Promise<Listener> {
   const { serving, clientCa, handle, bindAddress, port } = options
   const context = ({ cert, key }: ServingPair) =>
@@ -108,9 +110,12 @@ function startListening(
   { bindAddress, port }: { bindAddress: string; port: number },
 ): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const at = `${bindAddress}:${port}`
   server.once("error", (cause: NodeJS.ErrnoException) => {
-    const taken = `${bindAddress}:${port} is in use by another program`
-    reject(cause.code === "EADDRINUSE" ? new KnownError("PortInUse", taken, { cause }) : cause)
+    if (cause.code === "EADDRINUSE")
+      return reject(new KnownError("PortInUse", `${at} is in use by another program`, { cause }))
+    const why = getSystemErrorMessage(cause.errno ?? 0)
+    reject(new KnownError("UsageInvalid", `cannot listen on ${at}: ${why}`, { cause }))
   })
   server.listen({ host: bindAddress, port }, resolve)
   return promise

@@ -11,6 +11,7 @@ import { ensureNamespaces } from "../api/namespaces.ts"
 import { openKeyring } from "../cluster/bootstrap.ts"
 import { ensureCertificates, servingNames } from "../cluster/certificates.ts"
 import { type DataDirPaths, openDataDir } from "../cluster/data-dir.ts"
+import { named } from "../cluster/files.ts"
 import { localUrl, writeKubeconfig } from "../cluster/kubeconfig.ts"
 import { hashMismatch, type NodeFacts, shownHashes } from "../cluster/node.ts"
 import type { Keyring } from "../keyring/keyring.ts"
@@ -50,6 +51,11 @@ const RETRY_MS = 5_000
 
 /** Resolves when the server has ended. Throws KnownError where it cannot start. */
 export async function runServer(context: ServerContext): Promise<void> {
+  await startAndServe(context)
+  context.log.info("ended")
+}
+
+async function startAndServe(context: ServerContext): Promise<void> {
   const { options, now, log } = context
   await using stack = new AsyncDisposableStack()
   const { paths, release } = openDataDir(options.dataDir, { now: now() })
@@ -64,13 +70,12 @@ export async function runServer(context: ServerContext): Promise<void> {
     paths,
     now,
     token: options.token,
-    recoveryKey: textOf(options.recoveryKeyFile),
+    recoveryKey: textIfNamed(options.recoveryKeyFile),
     configuration: configurationOf(options.encryptionProviderConfig),
     firstKey: options.secretsEncryption ? options.secretsEncryptionProvider : null,
   })
   sayWhatDecides(keys.view.record.keyring, context)
   await serve({ context, store, keys, token, paths, stack })
-  log.info("ended")
 }
 
 interface Parts {
@@ -111,7 +116,7 @@ async function serve({ context, store, keys, token, paths, stack }: Parts): Prom
     supervisor,
     serverPassword: supervisor.password,
     health: () => ({ published: publisher.published }),
-    tokens: textOf(options.tokenAuthFile),
+    tokens: textIfNamed(options.tokenAuthFile),
     version: context.version,
     now,
     log,
@@ -125,9 +130,8 @@ async function serve({ context, store, keys, token, paths, stack }: Parts): Prom
     clientCa: clientCa.cert,
     handle: api,
   })
-  stack.defer(() => listener.close())
-  // Ends the watches first, which the listener would wait for.
-  stack.defer(() => background.stop())
+  // At once: the background's signal ends the watches, which the listener waits for.
+  stack.defer(async () => void (await Promise.all([background.stop(), listener.close()])))
   const url = localUrl({ bindAddress: options.bindAddress, port: listener.port })
   const kubeconfig = { path: options.writeKubeconfig, mode: options.writeKubeconfigMode }
   const writeConfig = (pair: typeof admin) =>
@@ -179,10 +183,13 @@ function compaction(store: Store): () => Promise<void> {
 }
 
 const configurationOf = (file: string | null) =>
-  file === null ? null : { file, text: readFileSync(file, "utf8") }
+  file === null ? null : { file, text: textOf(file) }
 
-const textOf = (path: string | null): string | null =>
-  path === null ? null : readFileSync(path, "utf8").trim()
+/** Throws FilesUnreadable: a file that is named must be there. */
+const textOf = (path: string): string =>
+  named(`cannot read ${path}`, () => readFileSync(path, "utf8"))
+
+const textIfNamed = (path: string | null) => (path === null ? null : textOf(path).trim())
 
 /** The keyring decides whether values are encrypted; where the flag says otherwise, one line tells. */
 function sayWhatDecides({ intent }: Keyring, { options, log }: ServerContext): void {

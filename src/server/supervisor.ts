@@ -2,7 +2,7 @@
 import type { Supervisor } from "../api/supervisor.ts"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import { passwordOf, randomPassword } from "../cluster/token.ts"
-import { changeToken, createRecoveryKey } from "../cluster/unlock.ts"
+import { changeToken, createRecoveryKey, keepToken } from "../cluster/unlock.ts"
 import type { Keys } from "../registry/keys.ts"
 import type { Registry } from "../registry/registry.ts"
 import type { Control } from "../rewriter/control.ts"
@@ -27,16 +27,25 @@ export function makeSupervisor({
   now,
 }: SupervisorParts): Supervisor & { password: () => string } {
   let token = first
+  let lastChange: Promise<unknown> = Promise.resolve()
+  const change = async (newToken: string | undefined) => {
+    const password = newToken === undefined ? randomPassword() : passwordOf(newToken)
+    // An earlier change may have failed to write the file; the next one may not take its second copy away.
+    keepToken(paths, token)
+    token = await changeToken(paths, keys, { password, now: now() })
+    keepToken(paths, token)
+    return token
+  }
   return {
     cacerts: keys.view.record.keyring.authorities.server.cert,
     password: () => passwordOf(token),
     status: () => statusOf(keys.view.record.keyring, registry),
     take: (request) => control.take(request),
     operation: () => keys.operation(),
-    async rotateToken(newToken) {
-      const password = newToken === undefined ? randomPassword() : passwordOf(newToken)
-      token = await changeToken(paths, keys, { password, now: now() })
-      return token
+    rotateToken(newToken) {
+      const changed = lastChange.catch(() => {}).then(() => change(newToken))
+      lastChange = changed
+      return changed
     },
     createRecoveryKey: () => createRecoveryKey(keys, { now: now() }),
   }
