@@ -39,7 +39,7 @@ export const serverOptions = (argv: readonly string[], context: Context): Server
 function serverUrl(text: string): URL {
   const url = URL.parse(text)
   if (url?.protocol === "https:") return new URL(url.origin)
-  const seen = url === null ? text : `${url.protocol}//${url.host}`
+  const seen = url === null ? "none" : `${url.protocol}//${url.host}`
   throw new KnownError("UsageInvalid", `only https:// URLs are supported, invalid scheme: ${seen}`)
 }
 

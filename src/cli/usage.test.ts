@@ -71,6 +71,8 @@ test.each<[readonly string[], string]>([
   [["completion"], "keyturn completion needs <shell>"],
   [["completion", "bsh"], 'the shell is one of bash, zsh, fish; the nearest is "bash"'],
   [["server", "--data-dri=x"], "unknown flag --data-dri; the nearest is --data-dir"],
+  [[...STATUS, "-s", "h:p:1"], "only https:// URLs are supported, invalid scheme: h://"],
+  [[...STATUS, "-s", "p4ss"], "only https:// URLs are supported, invalid scheme: none"],
   [
     [...STATUS, "-s", "http://u:p@h:1/x"],
     "only https:// URLs are supported, invalid scheme: http://h:1",
