@@ -118,7 +118,7 @@ export class TestServer implements AsyncDisposable {
   }
 }
 
-interface CommandOptions {
+export interface CommandOptions {
   readonly stdin?: string | Uint8Array
   /** Besides the server's own. */
   readonly env?: Readonly<Record<string, string>>
@@ -131,6 +131,17 @@ export const kubectl = (
   argv: readonly string[],
   { env, ...options }: CommandOptions = {},
 ): Promise<Outcome> => run("kubectl", argv, { env: { ...server.env, ...env }, ...options })
+
+/** Standard output of a kubectl that succeeds without a warning; rejects where it does not. */
+export async function kubectlSaid(
+  server: TestServer,
+  argv: readonly string[],
+  options?: CommandOptions,
+): Promise<string> {
+  const { code, stdout, stderr } = await kubectl(server, argv, options)
+  if (code === 0 && stderr === "") return stdout
+  throw new Error(`kubectl ${argv.join(" ")} ended with ${code}:\n${stdout}${stderr}`)
+}
 
 /** A command about this server, as its administrator on its machine gives it. */
 export const keyturn = (

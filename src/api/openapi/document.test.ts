@@ -1,7 +1,7 @@
 import { expect, test } from "vitest"
 import { textOf, transcript } from "../../../tests/transcripts.ts"
 import { RESOURCES, rootPathOf, STORED_RESOURCES } from "../resources.ts"
-import { OPENAPI_DOCUMENTS, OPENAPI_INDEX } from "./document.ts"
+import { OPENAPI_DOCUMENTS, OPENAPI_INDEX, openApiV2 } from "./document.ts"
 
 type Json = Record<string, unknown>
 
@@ -72,4 +72,17 @@ test("lists that are merged say by what", () => {
   const status = core.components.schemas["io.k8s.api.core.v1.NodeStatus"].properties
   expect(status.conditions["x-kubernetes-patch-merge-key"]).toBe("type")
   expect(status.images["x-kubernetes-list-type"]).toBe("atomic")
+})
+
+test("OpenAPI v2 is whole and defines nothing, in JSON and in the bytes of gnostic's Document", () => {
+  const info = { title: "Kubernetes", version: "v1.36.2" }
+  expect(JSON.parse(openApiV2("application/json").body)).toEqual({
+    swagger: "2.0",
+    info,
+    paths: {},
+  })
+  const { body } = openApiV2("application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
+  expect(Buffer.from(body).toString("latin1")).toBe(
+    "\x0a\x032.0\x12\x15\x0a\x0aKubernetes\x12\x07v1.36.2",
+  )
 })
