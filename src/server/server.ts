@@ -57,6 +57,7 @@ export async function runServer(context: ServerContext): Promise<void> {
 
 async function startAndServe(context: ServerContext): Promise<void> {
   const { options, now, log } = context
+  const files = readNamedFiles(options)
   await using stack = new AsyncDisposableStack()
   const { paths, release } = openDataDir(options.dataDir, { now: now() })
   stack.defer(release)
@@ -70,16 +71,17 @@ async function startAndServe(context: ServerContext): Promise<void> {
     paths,
     now,
     token: options.token,
-    recoveryKey: textIfNamed(options.recoveryKeyFile),
-    configuration: configurationOf(options.encryptionProviderConfig),
+    recoveryKey: files.recoveryKey,
+    configuration: files.configuration,
     firstKey: options.secretsEncryption ? options.secretsEncryptionProvider : null,
   })
   sayWhatDecides(keys.view.record.keyring, context)
-  await serve({ context, store, keys, token, paths, stack })
+  await serve({ context, files, store, keys, token, paths, stack })
 }
 
 interface Parts {
   readonly context: ServerContext
+  readonly files: NamedFiles
   readonly store: Store
   readonly keys: Keys
   /** As it stands in the data directory at the start. */
@@ -88,7 +90,7 @@ interface Parts {
   readonly stack: AsyncDisposableStack
 }
 
-async function serve({ context, store, keys, token, paths, stack }: Parts): Promise<void> {
+async function serve({ context, files, store, keys, token, paths, stack }: Parts): Promise<void> {
   const { options, now, monotonicMs, log, signal } = context
   const registry = new Registry(store, keys)
   const publisher = new Publisher({ keys, registry, paths, now, node: nodeFacts(context) })
@@ -116,7 +118,7 @@ async function serve({ context, store, keys, token, paths, stack }: Parts): Prom
     supervisor,
     serverPassword: supervisor.password,
     health: () => ({ published: publisher.published }),
-    tokens: textIfNamed(options.tokenAuthFile),
+    tokens: files.tokens,
     version: context.version,
     now,
     log,
@@ -182,14 +184,18 @@ function compaction(store: Store): () => Promise<void> {
   }
 }
 
-const configurationOf = (file: string | null) =>
-  file === null ? null : { file, text: textOf(file) }
+type NamedFiles = ReturnType<typeof readNamedFiles>
 
-/** Throws FilesUnreadable: a file that is named must be there. */
-const textOf = (path: string): string =>
-  named(`cannot read ${path}`, () => readFileSync(path, "utf8"))
-
-const textIfNamed = (path: string | null) => (path === null ? null : textOf(path).trim())
+/** Read before anything is made. Throws FilesUnreadable: a file that is named must be there. */
+function readNamedFiles(options: ServerOptions) {
+  const textOf = (path: string) => named(`cannot read ${path}`, () => readFileSync(path, "utf8"))
+  const { recoveryKeyFile, tokenAuthFile, encryptionProviderConfig: file } = options
+  return {
+    recoveryKey: recoveryKeyFile === null ? null : textOf(recoveryKeyFile).trim(),
+    tokens: tokenAuthFile === null ? null : textOf(tokenAuthFile),
+    configuration: file === null ? null : { file, text: textOf(file) },
+  }
+}
 
 /** The keyring decides whether values are encrypted; where the flag says otherwise, one line tells. */
 function sayWhatDecides({ intent }: Keyring, { options, log }: ServerContext): void {
