@@ -43,7 +43,7 @@ export const ERRORS = {
   HashMismatch:        row(409, 16, "retry", "run: keyturn secrets-encrypt status"),
   EncryptionDisabled:  row(409, 16, "final", "run: keyturn secrets-encrypt enable"),
   KeyNameTaken:        row(409, 17, "final", "give the key another name"),
-  KeyStillNeeded:      row(409, 18, "final", "see the named objects; delete or restore them, then run: keyturn secrets-encrypt reencrypt --force"),
+  KeyStillNeeded:      row(409, 18, "final", "see docs/operate/rotation.md, \"When a key is kept\": delete or restore the named objects, then run: keyturn secrets-encrypt reencrypt --force"),
   // files, flags, start
   ConfigInvalid:       row(400, 2,  "final", ""),
   UsageInvalid:        row(400, 2,  "final", ""),

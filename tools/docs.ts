@@ -1,8 +1,10 @@
 /** The pages that are printed from the program's own tables. `npm run docs` writes them, docs.test.ts compares. */
 
+import type { Command } from "commander"
 import { readFileSync, writeFileSync } from "node:fs"
 import { ERRORS, type ErrorRow } from "../src/errors.ts"
 import { VERB_TABLE, type VerbRow } from "../src/rotation/verbs.ts"
+import { buildProgram } from "../src/cli/program.ts"
 import { environmentName, SERVER_FLAGS, type ServerFlag } from "../src/server/flags.ts"
 
 /** Path below the project's root → text. */
@@ -36,13 +38,41 @@ function cliPage(): string {
     defaultOf(flag),
     prose(flag.help),
   ])
-  return page("Command line", "src/server/flags.ts", [
+  return page("Command line", "src/server/flags.ts and src/cli/program.ts", [
     "## keyturn server",
     "",
     "A flag beats its environment variable, and that beats the configuration file, whose keys are the flags without `--`.",
     "",
     ...table(["flag", "environment", "value", "default", "meaning"], rows),
+    ...commands().flatMap((command) => [
+      "",
+      `## ${pathOf(command)}`,
+      "",
+      "```",
+      helpOf(command),
+      "```",
+    ]),
   ])
+}
+
+/** What can be typed, but for the server, whose flags are a table. */
+function commands(): Command[] {
+  const leaves = (command: Command): Command[] =>
+    command.commands.length === 0 ? [command] : command.commands.flatMap(leaves)
+  return leaves(buildProgram({ version: "", run: async () => {} })).filter(
+    (command) => command.name() !== "server",
+  )
+}
+
+const pathOf = (command: Command): string =>
+  command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`
+
+/** As --help prints it, on a page of this width whatever the terminal. */
+function helpOf(command: Command): string {
+  const lines: string[] = []
+  command.configureOutput({ getOutHelpWidth: () => 100, writeOut: (text) => lines.push(text) })
+  command.outputHelp()
+  return lines.join("").trim()
 }
 
 function stagesPage(): string {

@@ -1,10 +1,10 @@
 /** `secrets-encrypt status` as K3s prints it, byte for byte: scripts match on it. */
 import type { Status } from "../server/status.ts"
 
-/** K3s' field order; the first two are always there. */
+/** K3s' field order. */
 export const statusJson = (status: Status): string =>
   `${JSON.stringify(
-    { stage: "", activekey: "", ...status },
+    status,
     ["stage", "activekey", "enable", "hashmatch", "hasherror", "inactivekeys"],
     "\t",
   )}\n`
@@ -13,7 +13,7 @@ export function statusText(status: Status): string {
   if (status.enable === undefined) {
     return "Encryption Status: Disabled, no configuration file found\n"
   }
-  const { stage, activekey = "", hashmatch, hasherror, inactivekeys = [] } = status
+  const { stage, activekey, hashmatch, hasherror, inactivekeys = [] } = status
   const rows = [
     ["Active", "Key Type", "Name"],
     ["------", "--------", "----"],

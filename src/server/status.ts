@@ -5,8 +5,8 @@ import type { KeyProvider } from "../providers/make.ts"
 import type { Registry } from "../registry/registry.ts"
 
 export interface Status {
-  readonly stage?: string
-  readonly activekey?: string
+  readonly stage: string
+  readonly activekey: string
   /** Absent: encryption was never configured. */
   readonly enable?: boolean
   /** Absent: it does not match. */
@@ -25,7 +25,7 @@ export const KEY_TYPES: Record<KeyProvider, string> = {
 const shown = ({ provider, name }: Key) => `${KEY_TYPES[provider]} ${name}`
 
 export async function statusOf(keyring: Keyring, registry: Registry): Promise<Status> {
-  if (keyring.intent === "none") return {}
+  if (keyring.intent === "none") return { stage: "", activekey: "" }
   const writer = writingKey(keyring)
   const mismatch = hashMismatch(await shownHashes(registry))
   const inactive = keysOutOfUse(keyring)
