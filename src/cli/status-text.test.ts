@@ -71,7 +71,7 @@ Active  Key Type  Name
 
 `,
   ],
-  "never configured": [{}, "Encryption Status: Disabled, no configuration file found\n"],
+  "never configured": [{ stage: "", activekey: "" }, "Encryption Status: Disabled, no configuration file found\n"],
 }
 
 test.each(Object.entries(TEXTS))("text: %s", (_, [status, text]) => {
