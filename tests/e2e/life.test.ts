@@ -12,7 +12,7 @@ import { connect as connectTcp, type Socket } from "node:net"
 import { join } from "node:path"
 import { connect as connectTls } from "node:tls"
 import { expect, onTestFinished, test } from "vitest"
-import { run, until } from "../harness/process.ts"
+import { Program, run, until } from "../harness/process.ts"
 import { expectQuiet } from "../harness/quiet.ts"
 import { KEYTURN, startServer, type TestServer } from "../harness/server.ts"
 
@@ -73,8 +73,8 @@ interface HalfSent {
 }
 
 async function half(start: string, sent: NodeJS.WritableStream, status: Promise<number>) {
-  sent.write(start)
-  await new Promise((resolve) => setTimeout(resolve, 50))
+  if (start !== "") sent.write(start)
+  if (start !== "") await new Promise((resolve) => setTimeout(resolve, 50))
   const finish = (rest: string) => {
     sent.end(rest)
     return status
@@ -242,3 +242,44 @@ test("a rotation that runs as SIGTERM comes is gone on with at the next start", 
 /** Its new key stands in the file as soon as it is taken. */
 const existsRotation = ({ dataDir }: TestServer) =>
   readFileSync(join(dataDir, "server/cred/encryption-config.json"), "utf8").includes("aescbckey-")
+
+test("of clients that never rest each write is answered or was not done", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  const agent = keptAgent()
+  const session = http2(server)
+  const answered = new Set<string>()
+  const writing = Array.from({ length: 16 }, async (_, writer) => {
+    for (let n = 0; ; n++) {
+      const name = `w${writer}-${n}`
+      const sent = writer % 2 ? halfHttp1(server, agent, "") : halfHttp2(session, "")
+      const status = await (await sent).finish(secret(name)).catch(() => undefined)
+      if (status === undefined) return
+      if (status === 201) answered.add(name)
+    }
+  })
+  await until(() => answered.size > 200)
+  const began = performance.now()
+  expect(await server.stop()).toBe(0)
+  expect(performance.now() - began).toBeLessThan(1_500)
+  await Promise.all(writing)
+  expectQuiet(server)
+
+  await server.start()
+  const { stdout } = await run("kubectl", ["get", "secrets", "-o", "name"], { env: server.env })
+  const stored = stdout.trim().split("\n")
+  expect(stored.toSorted()).toEqual([...answered].map((name) => `secret/${name}`).toSorted())
+})
+
+test("SIGTERM in the middle of a start ends it, and hurts nothing", async () => {
+  await using server = await startServer()
+  await server.stop()
+  const own = ["--config", "/dev/null", "--data-dir", server.dataDir, "--https-listen-port", "0"]
+  for (const afterMs of [150, 250, 350, 450, 550]) {
+    await using program = new Program(KEYTURN, ["server", ...own], { env: server.env })
+    await new Promise((resolve) => setTimeout(resolve, afterMs))
+    const code = await program.end("SIGTERM")
+    expect([0, 143], program.stderr).toContain(code)
+    expect(program.stderr).not.toMatch(/error/)
+  }
+  await server.start()
+})

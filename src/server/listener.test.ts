@@ -1,0 +1,64 @@
+import { X509Certificate } from "node:crypto"
+import { once } from "node:events"
+import { connect, type ConnectionOptions, type TLSSocket } from "node:tls"
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest"
+import { issueServing, makeAuthorities } from "../cluster/certificates.ts"
+import { type Listener, listen } from "./listener.ts"
+
+const now = new Date()
+const { server: ca, client } = await makeAuthorities(now)
+const serving = () => issueServing(ca, { names: ["127.0.0.1"], now })
+const [first, second] = [await serving(), await serving()]
+
+let listener: Listener
+beforeAll(async () => {
+  const handle: Parameters<typeof listen>[0]["handle"] = (_, res) => void res.end("ok")
+  const at = { bindAddress: "127.0.0.1", port: 0 }
+  listener = await listen({ ...at, serving: first, clientCa: client.cert, handle })
+})
+afterAll(() => listener.close())
+
+async function connected(options: ConnectionOptions = {}): Promise<TLSSocket> {
+  const { address: host, port } = listener
+  const socket = connect({ host, port, ca: ca.cert, ...options })
+  onTestFinished(() => void socket.destroy())
+  await once(socket, "secureConnect")
+  return socket
+}
+
+const shown = (socket: TLSSocket) => socket.getPeerX509Certificate()?.fingerprint256
+const fingerprint = ({ cert }: typeof first) => new X509Certificate(cert).fingerprint256
+
+test("a renewed certificate is shown from the next connection on, and open ones go on", async () => {
+  const open = await connected()
+  expect(shown(open)).toBe(fingerprint(first))
+  listener.setServing(second)
+  expect(shown(await connected())).toBe(fingerprint(second))
+  open.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+  const [answer] = await once(open, "data")
+  expect(String(answer)).toMatch(/^HTTP\/1\.1 200 /)
+})
+
+test("TLS 1.2 and 1.3 are spoken, older versions are refused", async () => {
+  const upTo = (maxVersion: "TLSv1.1" | "TLSv1.2" | "TLSv1.3") =>
+    connected({ minVersion: "TLSv1", maxVersion, ciphers: "DEFAULT@SECLEVEL=0" })
+  expect((await upTo("TLSv1.2")).getProtocol()).toBe("TLSv1.2")
+  expect((await upTo("TLSv1.3")).getProtocol()).toBe("TLSv1.3")
+  await expect(upTo("TLSv1.1")).rejects.toMatchObject({
+    code: "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION",
+  })
+})
+
+test("an address that is taken, and one that is not ours", async () => {
+  const handle = () => {}
+  const at = (bindAddress: string, port: number) =>
+    listen({ bindAddress, port, serving: first, clientCa: client.cert, handle })
+  await expect(at("127.0.0.1", listener.port)).rejects.toMatchObject({
+    code: "PortInUse",
+    message: `127.0.0.1:${listener.port} is in use by another program`,
+  })
+  await expect(at("192.0.2.1", 0)).rejects.toMatchObject({
+    code: "UsageInvalid",
+    message: "cannot listen on 192.0.2.1:0: address not available",
+  })
+})
