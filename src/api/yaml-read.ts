@@ -1,6 +1,7 @@
 /** YAML as Kubernetes reads it: YAML 1.1, turned into what the same document in JSON would be. */
 
-import { isScalar, LineCounter, parseDocument, visit, type Pair, type YAMLMap } from "yaml"
+import { isScalar, LineCounter, parseDocument, visit } from "yaml"
+import type { Pair, ScalarTag, Tags, YAMLMap } from "yaml"
 import { GoJsonError, type ParsedJson } from "./go-json.ts"
 import { goQuote } from "./go-text.ts"
 
@@ -12,13 +13,20 @@ export interface ParsedYaml extends ParsedJson {
 /** Timestamps and binary stay the text that they are. */
 const NOT_IN_JSON = ["tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:binary"]
 
+/** The library takes a lone "." for a number. */
+const isLoneDotFloat = (tag: Tags[number]): tag is ScalarTag =>
+  typeof tag !== "string" && "test" in tag && tag.test?.test(".") === true
+const FLOAT = /^[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)$/
+
 /** Throws {@link GoJsonError}. */
 export function parseYaml(text: string): ParsedYaml {
   const lines = new LineCounter()
   const document = parseDocument(text, {
     version: "1.1",
     customTags: (tags) =>
-      tags.filter((tag) => typeof tag === "string" || !NOT_IN_JSON.includes(tag.tag)),
+      tags
+        .filter((tag) => typeof tag === "string" || !NOT_IN_JSON.includes(tag.tag))
+        .map((tag) => (isLoneDotFloat(tag) ? { ...tag, test: FLOAT } : tag)),
     lineCounter: lines,
     prettyErrors: false,
     uniqueKeys: false,

@@ -58,3 +58,7 @@ test.each([
 ])("%j is written as %s", (text, written) => {
   expect(toYaml({ k: text })).toBe(`k: ${written}\n`)
 })
+
+test("a lone dot is a string", () => {
+  expect(parseYaml(".: .").value).toEqual({ ".": "." })
+})
