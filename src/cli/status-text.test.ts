@@ -71,7 +71,10 @@ Active  Key Type  Name
 
 `,
   ],
-  "never configured": [{ stage: "", activekey: "" }, "Encryption Status: Disabled, no configuration file found\n"],
+  "never configured": [
+    { stage: "", activekey: "" },
+    "Encryption Status: Disabled, no configuration file found\n",
+  ],
 }
 
 test.each(Object.entries(TEXTS))("text: %s", (_, [status, text]) => {
