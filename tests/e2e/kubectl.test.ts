@@ -111,6 +111,7 @@ test.each(["client", "server"])("diff, from the %s's side: 0, or 1 and no value"
   const { code, stdout } = await kubectl(server, ["diff", ...argv], withValue("djI="))
   expect(code).toBe(1)
   expect(stdout).toMatch(/^- {2}k: '\*\*\* \(before\)'\n\+ {2}k: '\*\*\* \(after\)'$/m)
+  expect(String(await valueOf(`diff-${side}`, "k"))).toBe("v1") // nothing was written
 })
 
 test("create secret generic: files of any bytes come back as they were", async () => {
