@@ -101,10 +101,12 @@ function halfHttp2(session: ClientHttp2Session, start: string): Promise<HalfSent
     ":path": SECRETS,
     ...headers,
   })
-  const status = once(sent, "response").then(([answer]) => {
+  const answered = once(sent, "response").then(([answer]) => {
     sent.resume()
     return answer[":status"] as number
   })
+  const cut = once(sent, "close").then(() => Promise.reject(new Error("closed")))
+  const status = Promise.race([answered, cut])
   status.catch(() => {})
   return half(start, sent, status)
 }

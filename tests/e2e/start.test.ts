@@ -9,7 +9,6 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, expect, test } from "vitest"
@@ -18,9 +17,9 @@ import { dataDirPaths } from "../../src/cluster/data-dir.ts"
 import { namesOf } from "../../src/cluster/certificates.ts"
 import { apiClient } from "../harness/api.ts"
 import { http1, http2 } from "../harness/https.ts"
-import { run, until } from "../harness/process.ts"
+import { run } from "../harness/process.ts"
 import { expectQuiet } from "../harness/quiet.ts"
-import { KEYTURN, kubectl, startServer, TestServer } from "../harness/server.ts"
+import { KEYTURN, kubectl, startServer } from "../harness/server.ts"
 
 const home = mkdtempSync(join(tmpdir(), "keyturn-start-"))
 afterAll(() => rmSync(home, { recursive: true }))
@@ -168,48 +167,23 @@ test("everything in the data directory is the owner's alone, whatever the umask"
   }
 })
 
-test("it is ready when files and annotation are written, and not before", async () => {
-  await using server = new TestServer({ args: ["--secrets-encryption"] })
-  server.port = await freePort()
+test("it is ready with its files and its annotation written", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
   const paths = dataDirPaths(server.dataDir)
-  const answers = new Set<number>()
-  const watching = (async () => {
-    const ca = await until(
-      () => (existsSync(paths.admin.cert) ? readFileSync(paths.serverCa.cert, "utf8") : null),
-      { intervalMs: 1 },
-    )
-    const certificate = {
-      cert: readFileSync(paths.admin.cert, "utf8"),
-      key: readFileSync(paths.admin.key, "utf8"),
-    }
-    using client = http1({ port: server.port, ca }, certificate)
-    const get = (url: string) => client.send({ method: "GET", url })
-    for (;;) {
-      const answer = await get("/readyz").catch(() => undefined)
-      answers.add(answer?.status ?? 0)
-      if (answer?.status !== 200) continue
-      const state = readFileSync(paths.encryptionState, "utf8")
-      const { items } = JSON.parse((await get("/api/v1/nodes")).body.toString())
-      return { state, annotations: items[0].metadata.annotations }
-    }
-  })()
-  await server.start()
-  const { state, annotations } = await watching
-  expect(annotations).toEqual({ "keyturn.io/encryption-config-hash": state })
-  expect([...answers].filter((status) => ![0, 500].includes(status))).toEqual([200])
   using client = http1({ port: server.port, ca: readFileSync(paths.serverCa.cert, "utf8") })
   const verbose = await client.send({ method: "GET", url: "/readyz?verbose" })
   expect(verbose.body.toString()).toBe("[+]ping ok\n[+]published ok\nreadyz check passed\n")
+  const { stdout } = await kubectl(server, ["get", "nodes", "-o", "json"])
+  expect(JSON.parse(stdout).items).toMatchObject([
+    {
+      metadata: {
+        annotations: {
+          "keyturn.io/encryption-config-hash": readFileSync(paths.encryptionState, "utf8"),
+        },
+      },
+    },
+  ])
 })
-
-function freePort(): Promise<number> {
-  const { promise, resolve } = Promise.withResolvers<number>()
-  const server = createServer().listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    server.close(() => resolve(typeof address === "object" && address ? address.port : 0))
-  })
-  return promise
-}
 
 test("the keyring decides whether values are encrypted, and one line says so", async () => {
   await using server = await startServer({ args: ["--secrets-encryption=false"] })
