@@ -1,6 +1,6 @@
 /** Where a server's files lie, named as K3s names them, and the lock that lets one server at a time have them. */
 import { chmodSync } from "node:fs"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import { pid } from "node:process"
 import { DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
@@ -60,39 +60,55 @@ const held = new Set<DatabaseSync>()
 /** How long to wait for a server that is just ending, or just writing down who it is. */
 const WAIT_MS = 500
 
-/** Makes the directories and takes the lock. Throws KnownError DataDirInUse while another server has it.
- *
- *  The lock is SQLite's own exclusive lock on an empty database: the kernel drops it with the process, so none is ever
- *  stale. On POSIX *any* close of a file drops the locks of its process: nothing else here may open `lock.db`. */
+/** Makes the directories and takes the lock. Throws KnownError DataDirInUse while another server has it. */
 export function openDataDir(dataDir: string, { now }: { readonly now: Date }): DataDir {
   const paths = dataDirPaths(dataDir)
   makeDir(dataDir)
   for (const own of [paths.server, paths.cred, paths.tls, paths.db]) makePrivateDir(own)
-  const lock = takeLock(paths)
+  const { lock, holder } = paths
+  return { paths, release: claim({ what: dataDir, lock, holder, now }) }
+}
+
+/** A database file, wherever it lies, is one server's too: another one's writes would be events that its watchers never see.
+ *  Returns what releases it. Throws DataDirInUse. */
+export function claimDatabase(path: string, { now }: { readonly now: Date }): () => void {
+  makeDir(dirname(path))
+  return claim({ what: path, lock: `${path}.lock`, holder: `${path}.lock.pid`, now })
+}
+
+interface Claim {
+  /** For messages. */
+  readonly what: string
+  readonly lock: string
+  /** The file that says whose the lock is. */
+  readonly holder: string
+}
+
+/** The lock is SQLite's own exclusive lock on an empty database: the kernel drops it with the process, so none is ever
+ *  stale. On POSIX *any* close of a file drops the locks of its process: nothing else here may open that file. */
+function claim({ now, ...of }: Claim & { readonly now: Date }): () => void {
+  const lock = takeLock(of)
   held.add(lock)
-  writeDurably(paths.holder, `${pid} ${now.toISOString()}\n`)
-  return {
-    paths,
-    release() {
-      if (held.delete(lock)) lock.close()
-    },
+  writeDurably(of.holder, `${pid} ${now.toISOString()}\n`)
+  return () => {
+    if (held.delete(lock)) lock.close()
   }
 }
 
-function takeLock(paths: DataDirPaths): DatabaseSync {
+function takeLock(of: Claim): DatabaseSync {
   let lock: DatabaseSync | undefined
   try {
-    lock = new DatabaseSync(paths.lock, { timeout: WAIT_MS })
-    chmodSync(paths.lock, 0o600)
+    lock = new DatabaseSync(of.lock, { timeout: WAIT_MS })
+    chmodSync(of.lock, 0o600)
     lock.exec("BEGIN EXCLUSIVE")
     return lock
   } catch (error) {
     lock?.close()
     if (!(error instanceof Error)) throw error
     if ("errcode" in error && error.errcode === SQLITE_BUSY) {
-      throw new KnownError("DataDirInUse", `${paths.dataDir} is in use by ${holder(paths)}`)
+      throw new KnownError("DataDirInUse", `${of.what} is in use by ${nameOf(of.holder)}`)
     }
-    const message = `cannot lock ${paths.lock}: ${error.message}`
+    const message = `cannot lock ${of.lock}: ${error.message}`
     throw new KnownError("FilesUnreadable", message, { cause: error })
   }
 }
@@ -100,8 +116,8 @@ function takeLock(paths: DataDirPaths): DatabaseSync {
 const SQLITE_BUSY = 5
 
 /** The note beside the lock may be missing or older than the lock (kill -9): it is only believed about a living process. */
-function holder(paths: DataDirPaths): string {
-  const note = /^(\d+) (\S+)\n$/.exec(readIfPresent(paths.holder) ?? "")
+function nameOf(holder: string): string {
+  const note = /^(\d+) (\S+)\n$/.exec(readIfPresent(holder) ?? "")
   if (note === null || !alive(Number(note[1]))) return "another process"
   return `the server with pid ${note[1]}, started ${note[2]}`
 }

@@ -10,7 +10,7 @@ import { runNamespaces } from "../api/namespace-controller.ts"
 import { ensureNamespaces } from "../api/namespaces.ts"
 import { openKeyring } from "../cluster/bootstrap.ts"
 import { ensureCertificates, servingNames } from "../cluster/certificates.ts"
-import { type DataDirPaths, openDataDir } from "../cluster/data-dir.ts"
+import { claimDatabase, type DataDirPaths, openDataDir } from "../cluster/data-dir.ts"
 import { named } from "../cluster/files.ts"
 import { localUrl, writeKubeconfig } from "../cluster/kubeconfig.ts"
 import { hashMismatch, type NodeFacts, shownHashes } from "../cluster/node.ts"
@@ -61,6 +61,7 @@ async function startAndServe(context: ServerContext): Promise<void> {
   await using stack = new AsyncDisposableStack()
   const { paths, release } = openDataDir(options.dataDir, { now: now() })
   stack.defer(release)
+  stack.defer(claimDatabase(options.database, { now: now() }))
   const store = openSqlite({
     path: options.database,
     warn: (message, error) => log.warn({ err: error }, message),

@@ -210,7 +210,7 @@ test("a key that only a file has is taken in, for reading; another one of the sa
   expect(await read(server, "two")).toBe(Buffer.from("two").toString("base64"))
 })
 
-test("the database may lie elsewhere, as private as at home", async () => {
+test("the database may lie elsewhere, as private as at home, and for one server at a time", async () => {
   const path = join(home, "elsewhere", "data.db")
   const endpoint = ["--datastore-endpoint", `sqlite://${path}`]
   await using server = await startServer({ args: ["--secrets-encryption", ...endpoint] })
@@ -222,13 +222,27 @@ test("the database may lie elsewhere, as private as at home", async () => {
   expect(await read(server, "one")).toBe(Buffer.from("one").toString("base64"))
   await server.stop()
 
+  // Watchers of one server would not see what another one writes to the same file.
+  const { token } = dataDirPaths(server.dataDir)
+  await server.start()
+  const beside = await startOn(endpoint, "--token-file", token)
+  expect(beside).toMatchObject({ code: 19, stdout: "" })
+  expect(beside.stderr).toContain(`${path} is in use by the server with pid ${server.pid}`)
+  await server.stop()
+
   // Without the token of that datastore nobody begins a keyring of his own in it.
-  const dataDir = join(home, "second")
-  const second = ["--config", "/dev/null", "--data-dir", dataDir, "--https-listen-port", "0"]
-  const refused = await run(KEYTURN, ["server", "--secrets-encryption", ...second, ...endpoint])
+  const refused = await startOn(endpoint)
   expect(refused).toMatchObject({
     code: 22,
     stderr: expect.stringMatching("it opens by: server token of"),
   })
-  expect(statSync(dataDirPaths(dataDir).token, { throwIfNoEntry: false })).toBeUndefined()
+  expect(statSync(dataDirPaths(SECOND).token, { throwIfNoEntry: false })).toBeUndefined()
 })
+
+const SECOND = join(home, "second")
+
+/** A start of a second server, which is to fail. */
+function startOn(endpoint: readonly string[], ...more: readonly string[]) {
+  const own = ["--config", "/dev/null", "--data-dir", SECOND, "--https-listen-port", "0"]
+  return run(KEYTURN, ["server", "--secrets-encryption", ...own, ...endpoint, ...more])
+}
