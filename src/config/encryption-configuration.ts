@@ -3,8 +3,9 @@
 import { createHash, createSecretKey } from "node:crypto"
 import { bug, KnownError } from "../errors.ts"
 import { isRecord } from "../format/schema.ts"
-import { type KeyProvider, makeProvider } from "../providers/make.ts"
-import type { Key, Provider } from "../providers/provider.ts"
+import { identity } from "../providers/identity.ts"
+import { makeProvider } from "../providers/make.ts"
+import type { Key, KeyProvider, Provider } from "../providers/provider.ts"
 import { configuration, type RawKey, type RawProvider } from "./raw.ts"
 import { canonicalName, maskedMistakes, rulesFor } from "./resources.ts"
 import { type Mistakes, parseTree } from "./strict.ts"
@@ -140,12 +141,12 @@ export function providersFor(config: EncryptionConfiguration, resource: string):
     )
     if (entries.length > 0) return entries.flatMap(({ providers }) => providers.flatMap(instances))
   }
-  return [makeProvider({ provider: "identity" })]
+  return [identity]
 }
 
 function instances(entry: ProviderConfiguration): Provider[] {
   if (entry.provider === "kms") throw unsupportedKms(entry.name)
-  if (entry.provider === "identity") return [makeProvider({ provider: "identity" })]
+  if (entry.provider === "identity") return [identity]
   return entry.keys.map((key) => makeProvider({ provider: entry.provider, ...key }))
 }
 

@@ -2,7 +2,7 @@
  *  a new keyring. How E is sealed is record.ts'; what may follow what is rotation/'s. */
 import { createSecretKey, type KeyObject, randomBytes } from "node:crypto"
 import { KnownError } from "../errors.ts"
-import type { KeyProvider } from "../providers/make.ts"
+import type { KeyProvider } from "../providers/provider.ts"
 
 /** K3s' names; stored and shown, never rename one. `reencrypt_request` is K3s' older controller's, only ever read. */
 export const STAGES = [

@@ -3,7 +3,9 @@
 
 import type { KeyObject } from "node:crypto"
 
-export type ProviderName = "identity" | "aescbc" | "aesgcm" | "secretbox"
+/** The providers that have a key; identity has none. */
+export const KEY_PROVIDERS = ["aescbc", "aesgcm", "secretbox"] as const
+export type KeyProvider = (typeof KEY_PROVIDERS)[number]
 
 /** A provider with one key. `aad` is the full storage key as UTF-8; aescbc and secretbox do not bind it. */
 export interface Provider {

@@ -1,7 +1,7 @@
 /** What one keyring means for values: which key seals, which open, and under which fence. A view never changes; a change of
  *  the keyring makes a new one. Transformer is Kubernetes' word for this. */
 import { bug, KnownError } from "../errors.ts"
-import { type Key, writingKey } from "../keyring/keyring.ts"
+import { writingKey } from "../keyring/keyring.ts"
 import type { OpenRecord } from "../keyring/record.ts"
 import { identity } from "../providers/identity.ts"
 import { makeProvider } from "../providers/make.ts"
@@ -26,7 +26,7 @@ export interface View {
 
 export function makeView(record: OpenRecord, version: string): View {
   const { keyring, fence } = record
-  const providers = new Map(keyring.keys.map((key) => [key.name, providerOf(key)]))
+  const providers = new Map(keyring.keys.map((key) => [key.name, makeProvider(key)]))
   const writer = writingKey(keyring)
   const writing = (writer && providers.get(writer.name)) ?? identity
   const others = [...providers.values()].filter((provider) => provider !== writing)
@@ -54,9 +54,6 @@ export function makeView(record: OpenRecord, version: string): View {
       name === null ? identity : (providers.get(name) ?? bug(`no key "${name}" in this keyring`)),
   }
 }
-
-const providerOf = ({ provider, name, secret }: Key): Provider =>
-  makeProvider({ provider, name, secret })
 
 /** One answer for each resource, for the question is asked at every read and write. */
 function memoized(resources: readonly string[]): (key: string) => boolean {

@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
 import { newKey } from "../keyring/keyring.ts"
-import type { KeyProvider } from "../providers/make.ts"
+import type { KeyProvider } from "../providers/provider.ts"
 import type { Change, Keys, Observed } from "../registry/keys.ts"
 import type { View } from "../registry/view.ts"
 import { type Operation, startOperation } from "../rotation/operation.ts"

@@ -1,6 +1,8 @@
 /** Every setting of `keyturn server`, once: the command line and its help, KEYTURN_<NAME>, the keys of the configuration file
  *  and docs/cli all come from this table. What a value means is read in options.ts. */
 
+import { KEY_PROVIDERS } from "../providers/provider.ts"
+
 export interface ServerFlag {
   readonly name: FlagName
   /** One letter, or "". */
@@ -14,7 +16,6 @@ export interface ServerFlag {
   readonly help: string
 }
 
-export const PROVIDERS = ["aescbc", "aesgcm", "secretbox"] as const
 export const RELOADS = ["watch", "restart"] as const
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const
 export const LOG_FORMATS = ["text", "json"] as const
@@ -24,26 +25,26 @@ const DATA_DIR = { root: "/var/lib/keyturn", user: "~/.keyturn" } as const
 
 // biome-ignore format: a table
 const ROWS = [
-  // name                         short type      value        default                      help
-  ["config",                      "c",  "text",   "FILE",      "/etc/keyturn/config.yaml",  "YAML file whose keys are these names; the default one may be absent"],
-  ["data-dir",                    "d",  "text",   "DIR",       DATA_DIR,                    "Folder that holds all state"],
-  ["bind-address",                "",   "text",   "IP",        "0.0.0.0",                   "Address to listen on"],
-  ["https-listen-port",           "",   "text",   "PORT",      "6443",                      "Port to listen on; 0 picks a free one"],
-  ["tls-san",                     "",   "list",   "NAME",      "",                          "One more host name or IP address for the serving certificate"],
-  ["token",                       "t",  "text",   "TOKEN",     "",                          "The servers' shared secret, made at the first start. The process list shows it: better --token-file"],
-  ["token-file",                  "",   "text",   "FILE",      "",                          "File that holds the token"],
-  ["node-name",                   "",   "text",   "NAME",      "<host name>",               "Name of this server's Node"],
-  ["secrets-encryption",          "",   "switch", SWITCH,      "false",                     "Encrypt Secrets at rest"],
-  ["secrets-encryption-provider", "",   "choice", PROVIDERS,   "aescbc",                    "Provider of new keys"],
-  ["encryption-reload",           "",   "choice", RELOADS,     "watch",                     "When the encryption files and the Node's annotation follow a change: at once, or at a restart as in K3s"],
-  ["encryption-provider-config",  "",   "text",   "FILE",      "",                          "EncryptionConfiguration whose keys are taken in at the start"],
-  ["token-auth-file",             "",   "text",   "FILE",      "",                          "Bearer tokens of API users as in Kubernetes, one a line: token,user,uid,\"group1,group2\""],
-  ["recovery-key-file",           "",   "text",   "FILE",      "",                          "File with a recovery key, to start without the right token"],
-  ["write-kubeconfig",            "o",  "text",   "FILE",      "<data-dir>/keyturn.yaml",   "Where to write the administrator's kubeconfig"],
-  ["write-kubeconfig-mode",       "",   "text",   "MODE",      "0600",                      "Its permissions, in octal"],
-  ["log-level",                   "",   "choice", LOG_LEVELS,  "info",                      "Least severity that is logged"],
-  ["log-format",                  "",   "choice", LOG_FORMATS, "text",                      "Form of the log lines on standard error"],
-  ["datastore-endpoint",          "",   "text",   "URL",       "",                          "sqlite:///path of the database; empty is <data-dir>/server/db/state.db"],
+  // name                         short type      value           default                      help
+  ["config",                      "c",  "text",   "FILE",         "/etc/keyturn/config.yaml",  "YAML file whose keys are these names; the default one may be absent"],
+  ["data-dir",                    "d",  "text",   "DIR",          DATA_DIR,                    "Folder that holds all state"],
+  ["bind-address",                "",   "text",   "IP",           "0.0.0.0",                   "Address to listen on"],
+  ["https-listen-port",           "",   "text",   "PORT",         "6443",                      "Port to listen on; 0 picks a free one"],
+  ["tls-san",                     "",   "list",   "NAME",         "",                          "One more host name or IP address for the serving certificate"],
+  ["token",                       "t",  "text",   "TOKEN",        "",                          "The servers' shared secret, made at the first start. The process list shows it: better --token-file"],
+  ["token-file",                  "",   "text",   "FILE",         "",                          "File that holds the token"],
+  ["node-name",                   "",   "text",   "NAME",         "<host name>",               "Name of this server's Node"],
+  ["secrets-encryption",          "",   "switch", SWITCH,         "false",                     "Encrypt Secrets at rest"],
+  ["secrets-encryption-provider", "",   "choice", KEY_PROVIDERS,  "aescbc",                    "Provider of new keys"],
+  ["encryption-reload",           "",   "choice", RELOADS,        "watch",                     "When the encryption files and the Node's annotation follow a change: at once, or at a restart as in K3s"],
+  ["encryption-provider-config",  "",   "text",   "FILE",         "",                          "EncryptionConfiguration whose keys are taken in at the start"],
+  ["token-auth-file",             "",   "text",   "FILE",         "",                          "Bearer tokens of API users as in Kubernetes, one a line: token,user,uid,\"group1,group2\""],
+  ["recovery-key-file",           "",   "text",   "FILE",         "",                          "File with a recovery key, to start without the right token"],
+  ["write-kubeconfig",            "o",  "text",   "FILE",         "<data-dir>/keyturn.yaml",   "Where to write the administrator's kubeconfig"],
+  ["write-kubeconfig-mode",       "",   "text",   "MODE",         "0600",                      "Its permissions, in octal"],
+  ["log-level",                   "",   "choice", LOG_LEVELS,     "info",                      "Least severity that is logged"],
+  ["log-format",                  "",   "choice", LOG_FORMATS,    "text",                      "Form of the log lines on standard error"],
+  ["datastore-endpoint",          "",   "text",   "URL",          "",                          "sqlite:///path of the database; empty is <data-dir>/server/db/state.db"],
 ] as const
 
 export type FlagName = (typeof ROWS)[number][0]

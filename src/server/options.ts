@@ -4,15 +4,8 @@ import { join } from "node:path"
 import { canonicalName } from "../cluster/certificates.ts"
 import { dataDirPaths } from "../cluster/data-dir.ts"
 import { bug } from "../errors.ts"
-import {
-  type FlagName,
-  LOG_FORMATS,
-  LOG_LEVELS,
-  PROVIDERS,
-  RELOADS,
-  SERVER_FLAGS,
-  SWITCH,
-} from "./flags.ts"
+import { KEY_PROVIDERS, type KeyProvider } from "../providers/provider.ts"
+import { type FlagName, LOG_FORMATS, LOG_LEVELS, RELOADS, SERVER_FLAGS, SWITCH } from "./flags.ts"
 import { nearest } from "./nearest.ts"
 import {
   fromArguments,
@@ -34,7 +27,7 @@ export interface ServerOptions {
   readonly token: string | null
   readonly nodeName: string
   readonly secretsEncryption: boolean
-  readonly secretsEncryptionProvider: (typeof PROVIDERS)[number]
+  readonly secretsEncryptionProvider: KeyProvider
   readonly encryptionReload: (typeof RELOADS)[number]
   readonly encryptionProviderConfig: string | null
   readonly tokenAuthFile: string | null
@@ -75,7 +68,7 @@ export function parseServerOptions(sources: OptionSources): ServerOptions {
     token: tokenOf(given, sources),
     nodeName: nodeNameOf(setting("node-name")),
     secretsEncryption: oneOf(SWITCH, setting("secrets-encryption")) === "true",
-    secretsEncryptionProvider: oneOf(PROVIDERS, setting("secrets-encryption-provider")),
+    secretsEncryptionProvider: oneOf(KEY_PROVIDERS, setting("secrets-encryption-provider")),
     encryptionReload: oneOf(RELOADS, setting("encryption-reload")),
     encryptionProviderConfig: ifGiven("encryption-provider-config"),
     tokenAuthFile: ifGiven("token-auth-file"),

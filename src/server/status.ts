@@ -1,7 +1,7 @@
 /** `secrets-encrypt status` in K3s' JSON: the fields, their order and what is left out. */
 import { hashMismatch, shownHashes } from "../cluster/node.ts"
 import { type Key, inactiveKeys, type Keyring, writingKey } from "../keyring/keyring.ts"
-import type { KeyProvider } from "../providers/make.ts"
+import type { KeyProvider } from "../providers/provider.ts"
 import type { Registry } from "../registry/registry.ts"
 
 export interface Status {
