@@ -1,6 +1,6 @@
 /** From a data directory and a datastore to an opened keyring. Where the datastore has none yet it is made, from K3s' files or
  *  anew; a key that only a local file knows is taken in before any file is written. */
-import { isKnown, KnownError } from "../errors.ts"
+import { bug, isKnown, KnownError } from "../errors.ts"
 import { isEncrypted } from "../format/value.ts"
 import { emptyKeyring, type Keyring, newKey, withKey } from "../keyring/keyring.ts"
 import { newClusterKey, newFence, readOutside } from "../keyring/record.ts"
@@ -119,8 +119,9 @@ async function firstKeyring(boot: Bootstrap, empty: Keyring): Promise<Keyring> {
   if (configuration !== null)
     return { ...keyringFrom(empty, configuration, created), stage: readStage(boot.paths) }
   if (boot.firstKey === null || (await holdsObjects(boot.store))) return empty
-  const key = newKey(empty, { provider: boot.firstKey, now: boot.now() })
-  if (key === undefined) throw new Error("bug: an empty keyring has no names that could be taken")
+  const key =
+    newKey(empty, { provider: boot.firstKey, now: boot.now() }) ??
+    bug("an empty keyring has no names that could be taken")
   return { ...withKey(empty, key), writer: key.name, intent: "encrypted" }
 }
 

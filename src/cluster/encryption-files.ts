@@ -11,7 +11,7 @@ import {
 import { includesResource } from "../config/resources.ts"
 import { KnownError } from "../errors.ts"
 import {
-  activeKeys,
+  inactiveKeys,
   type Key,
   type Keyring,
   STAGES,
@@ -38,8 +38,7 @@ export function encryptionFiles(keyring: Keyring): EncryptionFiles | undefined {
  *  oldest key; identity last, or first where it writes. */
 function configurationOf(keyring: Keyring): EncryptionConfiguration {
   const writer = keyring.keys.filter(({ name }) => name === keyring.writer)
-  const others = activeKeys(keyring).filter(({ name }) => name !== keyring.writer)
-  const byProvider = Map.groupBy([...writer, ...others], ({ provider }) => provider)
+  const byProvider = Map.groupBy([...writer, ...inactiveKeys(keyring)], ({ provider }) => provider)
   const sealing = [...byProvider].map(([provider, keys]) => ({ provider, keys }))
   const identity = { provider: "identity" } as const
   const providers = keyring.intent === "encrypted" ? [...sealing, identity] : [identity, ...sealing]

@@ -3,8 +3,9 @@
  *    K10<CA hash>::<6 letters>.<16 letters>      kubeadm's bootstrap token, for joining nodes
  *    <password>                                  without a CA hash a client cannot tell the true server
  *  No message here holds any part of a token but the CA hash, which is public. */
-import { createHash, randomBytes, timingSafeEqual, type X509Certificate } from "node:crypto"
+import { randomBytes, type X509Certificate } from "node:crypto"
 import { KnownError } from "../errors.ts"
+import { digestOf } from "../keyring/same-secret.ts"
 import { certificatesOf } from "./certificates.ts"
 
 /** `caHash` is empty where the token names none. */
@@ -81,7 +82,7 @@ export const randomPassword = (): string => randomBytes(16).toString("hex")
 export function caHash(bundle: string): string {
   const [first, ...others] = certificatesOf(bundle)
   if (first === undefined) throw invalid("the CA bundle holds no certificate")
-  return sha256(rootOf(first, others)?.raw ?? bundle).toString("hex")
+  return digestOf(rootOf(first, others)?.raw ?? bundle).toString("hex")
 }
 
 function rootOf(first: X509Certificate, others: X509Certificate[]): X509Certificate | null {
@@ -113,11 +114,5 @@ export function checkClusterCa(token: Token, cacerts: string | null): string | n
     `token CA hash does not match the Cluster CA certificate hash: ${token.caHash} != ${found}`,
   )
 }
-
-/** In a time that tells nothing about either secret, their lengths included. */
-export const sameSecret = (one: string, other: string): boolean =>
-  timingSafeEqual(sha256(one), sha256(other))
-
-const sha256 = (data: string | Uint8Array): Buffer => createHash("sha256").update(data).digest()
 
 const invalid = (message: string) => new KnownError("TokenInvalid", message)

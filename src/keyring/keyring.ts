@@ -1,7 +1,7 @@
 /** The keyring E: which keys there are, which one writes, and how far a rotation has come. Pure: every function returns
  *  a new keyring. How E is sealed is record.ts'; what may follow what is rotation/'s. */
 import { createSecretKey, type KeyObject, randomBytes } from "node:crypto"
-import { KnownError } from "../errors.ts"
+import { bug, KnownError } from "../errors.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 
 /** K3s' names; stored and shown, never rename one. `reencrypt_request` is K3s' older controller's, only ever read. */
@@ -57,7 +57,7 @@ export const emptyKeyring = (authorities: Keyring["authorities"]): Keyring => ({
   authorities,
 })
 
-export const keyNamed = (keyring: Keyring, name: string): Key | undefined =>
+const keyNamed = (keyring: Keyring, name: string): Key | undefined =>
   keyring.keys.find((key) => key.name === name)
 
 /** The key that new values are sealed with; undefined where identity writes. */
@@ -66,12 +66,9 @@ export const writingKey = (keyring: Keyring): Key | undefined =>
     ? keyNamed(keyring, keyring.writer)
     : undefined
 
-export const activeKeys = (keyring: Keyring): Key[] =>
-  keyring.keys.filter(({ state }) => state === "active")
-
 /** Active keys that do not lead: prepared, imported or left over by an unfinished rotation; oldest first. */
 export const inactiveKeys = (keyring: Keyring): Key[] =>
-  activeKeys(keyring).filter(({ name }) => name !== keyring.writer)
+  keyring.keys.filter(({ name, state }) => state === "active" && name !== keyring.writer)
 
 /** A new random key. K3s' names: the first of a record is `<provider>key`, later ones carry the local time.
  *  Returns undefined where that name is taken: ask again in the next second. */
@@ -104,8 +101,7 @@ export function withKey(keyring: Keyring, key: Key): Keyring {
 }
 
 export function archive(keyring: Keyring, names: readonly string[]): Keyring {
-  if (names.includes(keyring.writer ?? ""))
-    throw new Error("bug: the writing key cannot be retired")
+  if (names.includes(keyring.writer ?? "")) bug("the writing key cannot be retired")
   return {
     ...keyring,
     keys: keyring.keys.map((key) =>

@@ -1,5 +1,5 @@
 /** The end of an operation: what the proof allows. */
-import { activeKeys, archive, type Keyring } from "../keyring/keyring.ts"
+import { archive, inactiveKeys, type Keyring } from "../keyring/keyring.ts"
 import type { Operation } from "./operation.ts"
 
 /** Stored byte strings under each key, counted under every key whose prefix fits. */
@@ -17,7 +17,7 @@ export function afterProof(
   counts: Counts,
 ): { keyring: Keyring; retired: string[]; kept: Record<string, number> } {
   if (!operation.retires) return { keyring, retired: [], kept: {} }
-  const others = activeKeys(keyring).filter(({ name }) => name !== keyring.writer)
+  const others = inactiveKeys(keyring)
   const retired = others.filter(({ name }) => !keyStillNeeded(keyring, counts, name))
   const kept = others.filter((key) => !retired.includes(key))
   return {
