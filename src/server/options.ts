@@ -28,6 +28,7 @@ export interface ServerOptions {
   readonly nodeName: string
   readonly secretsEncryption: boolean
   readonly secretsEncryptionProvider: KeyProvider
+  /** Of no effect while one server takes every verb itself: what it shows then follows at once in both modes. */
   readonly encryptionReload: (typeof RELOADS)[number]
   readonly encryptionProviderConfig: string | null
   readonly tokenAuthFile: string | null
