@@ -2,6 +2,7 @@
  *  comes after them, is run.ts'. */
 import { isKnown } from "../errors.ts"
 import { hasPrefix, isEncrypted } from "../format/value.ts"
+import { writingKey } from "../keyring/keyring.ts"
 import type { View } from "../registry/view.ts"
 import type { Unreadable } from "../rotation/operation.ts"
 import type { Replacement, Row } from "../store/store.ts"
@@ -14,7 +15,10 @@ export interface Target {
   readonly rivals: readonly Buffer[]
 }
 
-export function makeTarget(view: View, name: string | null): Target {
+/** The target is the keyring's to say: the operation record is not sealed, and who can write to the datastore must not be
+ *  able to have everything rewritten to plain text, or under a key of his choice. */
+export function makeTarget(view: View): Target {
+  const name = writingKey(view.record.keyring)?.name ?? null
   const { prefix } = view.provider(name)
   const rivals = view.record.keyring.keys
     .filter((key) => key.name !== name)

@@ -60,7 +60,7 @@ async function takeBarrier(run: Run, operation: Operation): Promise<void> {
 
 /** True at the end of the pass; false where the fence moved or another runner went ahead. */
 async function pass(run: Run, operation: Operation, upTo: number): Promise<boolean> {
-  const target = makeTarget(run.keys.view, operation.target)
+  const target = makeTarget(run.keys.view)
   if (target.view.record.fence !== operation.fence) return false
   let progress: Progress = operation
   let savedAtMs = run.monotonicMs()

@@ -24,7 +24,7 @@ export interface Operation {
   readonly state: "running" | "finished" | "superseded"
   /** The fence it runs under; it is over when the fence is another. */
   readonly fence: string
-  /** The key that values are rewritten to, fixed at the start; null: identity. */
+  /** The keyring's writing key under that fence, for people to read; null: identity. */
   readonly target: string | null
   /** Whether it ends in retiring the keys that nothing needs any more. */
   readonly retires: boolean

@@ -125,3 +125,24 @@ test("prepare, rotate, reencrypt walk the stages and repeat without effect", asy
   await run()
   expect(stage()).toBe("reencrypt_finished")
 })
+
+test("a forged operation record turns nothing into plain text and brings no old key back", async () => {
+  const { store, keys, registry, take, run } = await cluster()
+  await take("enable")
+  await run()
+  await registry.create(SECRETS, { namespace: "default", name: "s" }, secret("s", "x"))
+  await take("rotate-keys")
+  await run()
+  const ended = await keys.operation()
+  for (const target of [null, "aescbckey"]) {
+    const forged = { ...ended, id: "forged", state: "running", target, upTo: null, cursor: 0 }
+    const put = [{ name: "operation" as const, value: Buffer.from(JSON.stringify(forged)) }]
+    await store.step({ compare: [], put })
+    await run()
+    const { writer } = keys.view.record.keyring
+    expect([...(await census(store, keys.view))]).toEqual([
+      ["aescbckey", 0],
+      [writer, 1],
+    ])
+  }
+})
