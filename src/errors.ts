@@ -23,7 +23,6 @@ export const ERRORS = {
   // stored values
   ValueCorrupt:        row(500, 10, "final", "restore this object from a backup"),
   KeyDidNotOpen:       row(500, 11, "final", "put the key that wrote it back: start the server with --encryption-provider-config and a file that holds it"),
-  PlaintextRefused:    row(500, 10, "final", "write the object again, or run: keyturn secrets-encrypt disable"),
   ObjectInvalid:       row(400, 1,  "final", ""),
   // the store
   AlreadyExists:       row(409, 1,  "final", ""),

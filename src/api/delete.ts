@@ -74,7 +74,7 @@ async function removeUnread(
   try {
     if ((await registry.get(resource, ref)) === undefined) return undefined
   } catch (error) {
-    if (!isKnown(error, "KeyDidNotOpen", "ValueCorrupt", "PlaintextRefused")) throw error
+    if (!isKnown(error, "KeyDidNotOpen", "ValueCorrupt")) throw error
     const revision = await registry.revisionOf(resource, ref)
     if (revision === undefined) return undefined
     if (!dryRun) await registry.remove({ key: storageKey(resource, ref), revision })

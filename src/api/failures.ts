@@ -28,7 +28,6 @@ function ofKnown(error: KnownError): StatusError {
       return timeout(error.message)
     case "ValueCorrupt":
     case "KeyDidNotOpen":
-    case "PlaintextRefused":
     case "RecordCorrupt":
       return internalError(error.message, error)
     default:

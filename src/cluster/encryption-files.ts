@@ -7,9 +7,9 @@ import {
   printEncryptionConfiguration,
   type ProviderConfiguration,
   type ResourceConfiguration,
+  unsupportedKms,
 } from "../config/encryption-configuration.ts"
 import { includesResource } from "../config/resources.ts"
-import { KnownError } from "../errors.ts"
 import {
   inactiveKeys,
   type Key,
@@ -84,8 +84,7 @@ const isSealing = ({ providers }: ResourceConfiguration) => providers[0]?.provid
 
 function keysOf(from: ProviderConfiguration, created: string): Key[] {
   if (from.provider === "identity") return []
-  if (from.provider === "kms")
-    throw new KnownError("ConfigInvalid", `kms is not supported: the provider "${from.name}"`)
+  if (from.provider === "kms") throw unsupportedKms(from.name)
   const { provider, keys } = from
   return keys.map((key) => ({ ...key, provider, state: "active" as const, created }))
 }

@@ -3,11 +3,9 @@
 import { createHash, createSecretKey } from "node:crypto"
 import { bug, KnownError } from "../errors.ts"
 import { isRecord } from "../format/schema.ts"
-import { identity } from "../providers/identity.ts"
-import { makeProvider } from "../providers/make.ts"
-import type { Key, KeyProvider, Provider } from "../providers/provider.ts"
+import type { Key, KeyProvider } from "../providers/provider.ts"
 import { configuration, type RawKey, type RawProvider } from "./raw.ts"
-import { canonicalName, maskedMistakes, rulesFor } from "./resources.ts"
+import { maskedMistakes } from "./resources.ts"
 import { type Mistakes, parseTree } from "./strict.ts"
 import { configurationMistakes, secretBytes } from "./validate.ts"
 
@@ -132,23 +130,6 @@ const goEscape = (character: string): string =>
 export const hashConfig = (source: string): string =>
   createHash("sha256").update(source).digest("hex")
 
-/** The providers of a resource such as `secrets` or `deployments.apps`, one a key, the writing one first; identity
- *  alone where the configuration does not name it. Throws ConfigInvalid where one of them is a KMS. */
-export function providersFor(config: EncryptionConfiguration, resource: string): Provider[] {
-  for (const rule of rulesFor(resource)) {
-    const entries = config.resources.filter(({ resources }) =>
-      resources.map(canonicalName).includes(rule),
-    )
-    if (entries.length > 0) return entries.flatMap(({ providers }) => providers.flatMap(instances))
-  }
-  return [identity]
-}
-
-function instances(entry: ProviderConfiguration): Provider[] {
-  if (entry.provider === "kms") throw unsupportedKms(entry.name)
-  if (entry.provider === "identity") return [identity]
-  return entry.keys.map((key) => makeProvider({ provider: entry.provider, ...key }))
-}
-
-const unsupportedKms = (name: string): KnownError =>
+/** For whoever comes upon a `kms` provider that is to seal or open. */
+export const unsupportedKms = (name: string): KnownError =>
   new KnownError("ConfigInvalid", `kms is not supported: provider ${JSON.stringify(name)}`)

@@ -19,7 +19,7 @@ const nameOf = ({ group, resource }: GroupResource): string =>
 export const canonicalName = (name: string): string => nameOf(parseGroupResource(name))
 
 /** The rules that can decide about a resource; the first of them that a configuration has does. */
-export function rulesFor(name: string): string[] {
+function rulesFor(name: string): string[] {
   const { group } = parseGroupResource(name)
   return [canonicalName(name), nameOf({ group, resource: "*" }), "*.*"]
 }

@@ -2,24 +2,23 @@
  *  that fits the value's prefix *and* opens it wins; what any but the first opened is stale. The first one writes. */
 
 import { isKnown, KnownError } from "../errors.ts"
-import { describeValue, hasPrefix, isEncrypted } from "../format/value.ts"
+import { describeValue, hasPrefix } from "../format/value.ts"
 import type { Provider } from "./provider.ts"
 
 export interface Opened {
   readonly plaintext: Buffer
   /** The value is to be written again, under the first provider. */
   readonly stale: boolean
-  readonly provider: Provider
 }
 
-/** Throws KeyDidNotOpen, ValueCorrupt, or PlaintextRefused where no provider of the list takes plaintext. */
+/** Throws KeyDidNotOpen, ValueCorrupt. */
 export function openStored(providers: readonly Provider[], stored: Buffer, aad: string): Opened {
   const failures: KnownError[] = []
   for (const provider of providers) {
     if (!hasPrefix(stored, provider.prefix)) continue
     try {
       const plaintext = provider.open(stored, aad)
-      return { plaintext, stale: provider !== providers[0], provider }
+      return { plaintext, stale: provider !== providers[0] }
     } catch (error) {
       if (!isKnown(error)) throw error
       failures.push(error)
@@ -41,7 +40,7 @@ function reduced(failures: readonly KnownError[]): KnownError {
 function noMatch(providers: readonly Provider[], stored: Buffer): KnownError {
   const tried = providers.map(({ prefix }) => JSON.stringify(prefix.toString())).join(", ")
   const message = `${missing(providers, stored)}: ${describeValue(stored)}, readable are ${tried}`
-  return new KnownError(isEncrypted(stored) ? "KeyDidNotOpen" : "PlaintextRefused", message)
+  return new KnownError("KeyDidNotOpen", message)
 }
 
 /** Kubernetes' words. */
