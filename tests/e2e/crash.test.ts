@@ -6,6 +6,7 @@ import { DatabaseSync } from "node:sqlite"
 import { expect, test } from "vitest"
 import { apiClient } from "../harness/api.ts"
 import { until } from "../harness/process.ts"
+import { random } from "../harness/random.ts"
 import { keyturn, startServer, type TestServer } from "../harness/server.ts"
 
 const SECRETS = 400
@@ -22,15 +23,11 @@ const secret = (name: string, value: string) => ({
   data: { value: Buffer.from(value.padEnd(1024, ".")).toString("base64") },
 })
 
-/** A repeatable sequence from one seed (mulberry32). */
-function random(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
+/** Of a list; anything else is shown. */
+function items(body: string) {
+  const list = JSON.parse(body)
+  expect(list, body.slice(0, 1000)).toHaveProperty("items")
+  return list.items
 }
 
 const ABSENT = ""
@@ -96,13 +93,13 @@ test("kill -9 at any moment of a rotation", { timeout: ROUNDS * ROUND_MS_MAX }, 
     await Promise.all(writers)
     await server.start()
     using client = apiClient(server.kubeconfig)
-    ledger.check(JSON.parse((await client.call("GET", PATH)).body).items)
+    ledger.check(items((await client.call("GET", PATH)).body))
   }
   const finished = async () =>
     (await keyturn(server, ["secrets-encrypt", "status"])).stdout.includes("reencrypt_finished")
   await until(finished, { timeoutMs: 20_000 })
   using client = apiClient(server.kubeconfig)
-  ledger.check(JSON.parse((await client.call("GET", PATH)).body).items)
+  ledger.check(items((await client.call("GET", PATH)).body))
   await server.stop()
   expect(keysInUse(server.dataDir), `seed ${seed}`).toEqual(
     configuredKeys(server.dataDir).slice(0, 1),

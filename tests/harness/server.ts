@@ -103,6 +103,8 @@ export class TestServer implements AsyncDisposable {
     if (this.#program !== undefined) await this.kill9()
     rmSync(this.home, { recursive: true, force: true })
     homes.delete(this.home)
+    const [warning] = /^\(node:\d+\) .*$/m.exec(this.logs()) ?? []
+    if (warning !== undefined) throw new Error(`the server's runtime warned: ${warning}`)
   }
 
   get #running(): Program {
