@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { ERRORS, type ErrorRow } from "../src/errors.ts"
 import { VERB_TABLE, type VerbRow } from "../src/rotation/verbs.ts"
 import { buildProgram } from "../src/cli/program.ts"
+import { pathOf } from "../src/cli/usage.ts"
 import { environmentName, SERVER_FLAGS, type ServerFlag } from "../src/server/flags.ts"
 
 /** Path below the project's root → text. */
@@ -63,9 +64,6 @@ function commands(): Command[] {
     (command) => command.name() !== "server",
   )
 }
-
-const pathOf = (command: Command): string =>
-  command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`
 
 /** As --help prints it, on a page of this width whatever the terminal. */
 function helpOf(command: Command): string {

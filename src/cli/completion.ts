@@ -2,7 +2,7 @@
  *  command so far and the word before, so each script walks to the command and looks both up. */
 import type { Command, Option } from "commander"
 import { type Context, say } from "./context.ts"
-import { oneOf, optionsOf } from "./usage.ts"
+import { flagsOf, oneOf, optionsOf, pathOf } from "./usage.ts"
 
 export const SHELLS = ["bash", "zsh", "fish"] as const
 
@@ -14,7 +14,7 @@ interface Given {
 export async function completion(shell: string, { program, context }: Given): Promise<void> {
   const scripts = { bash, zsh, fish }
   const make = scripts[oneOf(SHELLS, { text: shell, what: "the shell" })]
-  say(context, make(placesOf(program, program.name())))
+  say(context, make(placesOf(program)))
 }
 
 /** A command as a place on the command line. */
@@ -26,27 +26,25 @@ interface Place {
   readonly options: readonly Option[]
 }
 
-function placesOf(command: Command, path: string): Place[] {
+function placesOf(command: Command): Place[] {
   const children = command.commands.map((child) => [child.name(), child.description()] as const)
   const choices = command.registeredArguments.flatMap(({ argChoices = [] }) => argChoices)
   return [
     {
-      path,
+      path: pathOf(command),
       words: [...children, ...choices.map((word) => [word, ""] as const)],
       options: optionsOf(command),
     },
-    ...command.commands.flatMap((child) => placesOf(child, `${path} ${child.name()}`)),
+    ...command.commands.flatMap(placesOf),
   ]
 }
 
-const flagsOf = ({ short, long }: Option): string[] =>
-  [short, long].filter((flag) => flag !== undefined)
-
 const wantsPath = ({ flags }: Option): boolean => /<(FILE|DIR)>$/.test(flags)
 
-/** The arms of three `case` statements, the same in bash and zsh: which words lead to a command, which flags want what
- *  as their value, which words stand after a command. `offer` and `files` are the shell's own commands. */
-function arms(places: readonly Place[], shell: { offer: string; files: string }) {
+/** The body of the function from its loop over the words before the cursor, the same in bash and zsh: which of them lead to
+ *  a command, which flags want what as their value, which words stand after a command. `offer` and `files` are the shell's
+ *  own commands. */
+function body(places: readonly Place[], shell: { offer: string; files: string }) {
   const values = places.flatMap(({ path, options }) =>
     options.flatMap((option) => {
       if (!option.required) return []
@@ -61,7 +59,15 @@ function arms(places: readonly Place[], shell: { offer: string; files: string })
     const all = [...words.map(([word]) => word), ...options.flatMap(flagsOf)]
     return `    ${quoted(path)}) ${shell.offer} ${quoted(all.join(" "))} ;;`
   })
-  return { commands: commandsOf(places, "|"), values: values.join("\n"), words: words.join("\n") }
+  return `    case "$at $word" in ${commandsOf(places, "|")}) at="$at $word" ;; esac
+  done
+  case "$at $before" in
+${values.join("\n")}
+  esac
+  case $at in
+${words.join("\n")}
+  esac
+}`
 }
 
 const commandsOf = (places: readonly Place[], between: string): string =>
@@ -73,45 +79,25 @@ const commandsOf = (places: readonly Place[], between: string): string =>
 const quoted = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
 
 function bash(places: readonly Place[]): string {
-  const { commands, values, words } = arms(places, {
-    offer: "_keyturn_offer",
-    files: 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$current"))',
-  })
+  const files = 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$current"))'
   return `# bash completion for keyturn; to use it: source <(keyturn completion bash)
 _keyturn_offer() { COMPREPLY=($(compgen -W "$1" -- "$current")); }
 _keyturn() {
   local word at=keyturn current=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]}
   COMPREPLY=()
   for word in "\${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case "$at $word" in ${commands}) at="$at $word" ;; esac
-  done
-  case "$at $before" in
-${values}
-  esac
-  case $at in
-${words}
-  esac
-}
+${body(places, { offer: "_keyturn_offer", files })}
 complete -F _keyturn keyturn`
 }
 
 function zsh(places: readonly Place[]): string {
-  const { commands, values, words } = arms(places, { offer: "_keyturn_offer", files: "_files" })
   return `#compdef keyturn
 # zsh completion for keyturn; to use it: source <(keyturn completion zsh)
 _keyturn_offer() { compadd -- \${=1} }
 _keyturn() {
   local word at=keyturn before=\${words[CURRENT-1]}
   for word in \${words[2,CURRENT-1]}; do
-    case "$at $word" in ${commands}) at="$at $word" ;; esac
-  done
-  case "$at $before" in
-${values}
-  esac
-  case $at in
-${words}
-  esac
-}
+${body(places, { offer: "_keyturn_offer", files: "_files" })}
 # Sourced it registers itself; as a file "_keyturn" in fpath it is the function that is being completed with.
 if [[ \${funcstack[1]} == _keyturn ]]; then _keyturn "$@"; else compdef _keyturn keyturn; fi`
 }

@@ -67,7 +67,7 @@ async function look(client: Client, { monotonicMs, signal }: Context): Promise<O
 }
 
 /** `rewrote 9000 stored values in 1.70 s; retired "aescbckey"`. */
-export function summary({ started, ended, rewritten, retired }: Operation): string {
+function summary({ started, ended, rewritten, retired }: Operation): string {
   const seconds = ended === null ? 0 : (Date.parse(ended) - Date.parse(started)) / 1000
   const keys = retired.length === 0 ? "" : `; retired ${retired.map(quoted).join(", ")}`
   return `rewrote ${counted(rewritten)} in ${seconds.toFixed(2)} s${keys}`

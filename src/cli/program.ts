@@ -137,14 +137,14 @@ function recoveryKeyCommand(run: Run): Command {
 }
 
 /** The shell is checked where it is used: commander's own message would repeat the word. */
-function completionCommand(act: (shell: string) => Promise<void>): Command {
+function completionCommand(print: (shell: string) => Promise<void>): Command {
   const shell = new Argument("<shell>").choices(SHELLS).argParser((text: string) => text)
   return command("completion", {
     summary: "Print the completion script of a shell",
     example: "source <(keyturn completion bash)",
   })
     .addArgument(shell)
-    .action(act)
+    .action(print)
 }
 
 interface Words {

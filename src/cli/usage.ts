@@ -45,7 +45,7 @@ function mistake(command: Command, { code, message }: CommanderError): KnownErro
       )
     case "commander.unknownOption":
       return usage(
-        `${path} has no flag ${nameOf(word)}; the nearest is ${nearest(nameOf(word), flagsOf(command))}`,
+        `${path} has no flag ${nameOf(word)}; the nearest is ${nearest(nameOf(word), flagsAt(command))}`,
       )
     case "commander.excessArguments":
       return usage(`${path} takes flags only, and there is a word that belongs to none`)
@@ -58,7 +58,8 @@ function mistake(command: Command, { code, message }: CommanderError): KnownErro
   }
 }
 
-const pathOf = (command: Command): string =>
+/** `keyturn secrets-encrypt status`. */
+export const pathOf = (command: Command): string =>
   command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`
 
 const namesOf = ({ commands }: Command): string[] => commands.map((child) => child.name())
@@ -67,10 +68,11 @@ const namesOf = ({ commands }: Command): string[] => commands.map((child) => chi
 const nameOf = (word: string): string =>
   word.startsWith("--") ? word.replace(/=.*$/, "") : word.slice(0, 2)
 
-const flagsOf = (command: Command): string[] =>
-  optionsOf(command).flatMap(({ short, long }) =>
-    [short, long].filter((flag) => flag !== undefined),
-  )
+const flagsAt = (command: Command): string[] => optionsOf(command).flatMap(flagsOf)
+
+/** `-o` and `--output`. */
+export const flagsOf = ({ short, long }: Option): string[] =>
+  [short, long].filter((flag) => flag !== undefined)
 
 /** What may stand after a command: its own flags, its group's and the program's. */
 export function optionsOf(command: Command): Option[] {
