@@ -1,14 +1,15 @@
 /** A server's Node object: how other servers and people see it, and where its hash is shown. */
+import { randomUUID } from "node:crypto"
 import { isKnown } from "../errors.ts"
 import type { KubeObject } from "../format/object.ts"
 import type { Registry, Stored } from "../registry/registry.ts"
 import type { Kind } from "../registry/resource.ts"
 
 /** K3s shows the same text in `k3s.io/encryption-config-hash`. */
-export const HASH_ANNOTATION = "keyturn.io/encryption-config-hash"
+const HASH_ANNOTATION = "keyturn.io/encryption-config-hash"
 const CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 
-export const NODES: Kind = { storagePrefix: "/registry/minions/" }
+const NODES: Kind = { storagePrefix: "/registry/minions/" }
 
 export interface NodeFacts {
   readonly name: string
@@ -18,6 +19,12 @@ export interface NodeFacts {
   }[]
   readonly version: string
   readonly os: { readonly platform: string; readonly arch: string; readonly release: string }
+}
+
+interface Shown {
+  /** Undefined: nothing is configured. */
+  readonly hash: string | undefined
+  readonly now: Date
 }
 
 interface Condition {
@@ -30,11 +37,11 @@ interface Condition {
 }
 
 /** The Node as it should be now. What somebody else wrote into it stays; ours are a label, an annotation and the Ready
- *  condition, and for a Node that we made its addresses and nodeInfo too. `hash` undefined: nothing is configured. */
-export function nodeAs(
+ *  condition, and for a Node that we made its addresses and nodeInfo too. */
+function nodeAs(
   before: KubeObject | undefined,
   facts: NodeFacts,
-  { hash, now }: { readonly hash: string | undefined; readonly now: Date },
+  { hash, now }: Shown,
 ): KubeObject {
   const base = before ?? newNode(facts, now)
   const { [HASH_ANNOTATION]: _, ...annotations } = base.metadata.annotations ?? {}
@@ -70,7 +77,7 @@ function newNode({ name, addresses, version, os }: NodeFacts, now: Date): KubeOb
   return {
     kind: "Node",
     apiVersion: "v1",
-    metadata: { name, uid: crypto.randomUUID(), creationTimestamp: seconds(now), labels },
+    metadata: { name, uid: randomUUID(), creationTimestamp: seconds(now), labels },
     spec: {},
     status: { addresses, nodeInfo },
   }
@@ -78,7 +85,9 @@ function newNode({ name, addresses, version, os }: NodeFacts, now: Date): KubeOb
 
 function withReady(status: object, now: Date): object {
   const conditions: Condition[] =
-    "conditions" in status && Array.isArray(status.conditions) ? status.conditions : []
+    "conditions" in status && Array.isArray(status.conditions)
+      ? (status.conditions as Condition[])
+      : []
   const before = conditions.find(({ type }) => type === "Ready")
   const ready: Condition = {
     type: "Ready",
@@ -102,11 +111,11 @@ const seconds = (time: Date) => `${time.toISOString().slice(0, 19)}Z`
 export async function writeNode(
   registry: Registry,
   facts: NodeFacts,
-  now: { readonly hash: string | undefined; readonly now: Date },
+  shown: Shown,
 ): Promise<void> {
   for (;;) {
     const stored = await registry.get(NODES, { name: facts.name })
-    const node = nodeAs(stored?.object, facts, now)
+    const node = nodeAs(stored?.object, facts, shown)
     try {
       await (stored ? registry.replace(stored, node) : registry.create(NODES, facts, node))
       return

@@ -2,7 +2,7 @@
  *  keyring under the cluster key (AES-256-GCM), bound to everything that stands outside of it, so that nobody who can write
  *  to the datastore can change a key, the writer or the fence. The layout is stored: never change it, add a format. */
 import { createSecretKey, type KeyObject, randomBytes } from "node:crypto"
-import { KnownError } from "../errors.ts"
+import { bug, KnownError } from "../errors.ts"
 import type { Key, Keyring } from "./keyring.ts"
 import { type OpenSlot, openBox, type Slot, sealBox, sealSlot } from "./slots.ts"
 
@@ -15,6 +15,19 @@ interface Outside {
   /** The fence id that belongs to this keyring. */
   readonly fence: string
   readonly slots: readonly Slot[]
+}
+
+interface Box {
+  readonly box: string
+}
+
+/** What is in the box; secrets in base64. */
+interface Inside {
+  readonly keyring: Omit<Keyring, "keys"> & {
+    readonly keys: readonly (Omit<Key, "secret"> & { readonly secret: string })[]
+  }
+  /** In the order of the slots. */
+  readonly slotKeys: readonly string[]
 }
 
 export interface OpenRecord {
@@ -43,18 +56,22 @@ export function sealRecord(
     fence,
     slots: slots.map((slot) => sealSlot(slot, clusterKey)),
   }
-  const body = JSON.stringify({
+  const body: Inside = {
     keyring: { ...keyring, keys: keyring.keys.map((key) => ({ ...key, secret: b64(key.secret) })) },
     slotKeys: slots.map(({ slotKey }) => b64(slotKey)),
-  })
-  const box = sealBox(clusterKey, Buffer.from(body), JSON.stringify(header)).toString("base64")
+  }
+  const box = sealBox(
+    clusterKey,
+    Buffer.from(JSON.stringify(body)),
+    JSON.stringify(header),
+  ).toString("base64")
   return Buffer.from(JSON.stringify({ ...header, box }))
 }
 
 /** What stands outside of the box: readable without any key. Throws RecordCorrupt. */
-export function readOutside(stored: Buffer): Outside & { readonly box: string } {
+export function readOutside(stored: Buffer): Outside & Box {
   try {
-    const { format, epoch, fence, slots, box } = JSON.parse(stored.toString())
+    const { format, epoch, fence, slots, box } = JSON.parse(stored.toString()) as Outside & Box
     if (format === FORMAT && Array.isArray(slots)) return { format, epoch, fence, slots, box }
     throw new KnownError("RecordCorrupt", `the keyring record has the unknown format "${format}"`)
   } catch (cause) {
@@ -72,17 +89,18 @@ export function openRecord(stored: Buffer, clusterKey: KeyObject): OpenRecord {
       "RecordCorrupt",
       "the keyring record does not open under the cluster key: it was changed from outside, or the token was rotated elsewhere",
     )
-  const { keyring, slotKeys } = JSON.parse(body.toString())
+  // Nobody but a holder of the cluster key can have written it.
+  const { keyring, slotKeys } = JSON.parse(body.toString()) as Inside
   return {
     epoch: header.epoch,
     fence: header.fence,
     slots: header.slots.map(({ sealed: _, ...slot }, i) => ({
       ...slot,
-      slotKey: unb64(slotKeys[i]),
+      slotKey: unb64(slotKeys[i] ?? bug("a slot without its key")),
     })),
     keyring: {
       ...keyring,
-      keys: keyring.keys.map((key: Omit<Key, "secret"> & { secret: string }) => ({
+      keys: keyring.keys.map((key) => ({
         ...key,
         secret: unb64(key.secret),
       })),
