@@ -37,7 +37,7 @@ interface Condition {
 }
 
 /** The Node as it should be now. What somebody else wrote into it stays; ours are a label, an annotation and the Ready
- *  condition, and for a Node that we made its addresses and nodeInfo too. */
+ *  condition; addresses and nodeInfo only of a Node that is not there yet. */
 function nodeAs(
   before: KubeObject | undefined,
   facts: NodeFacts,
@@ -108,11 +108,7 @@ function withReady(status: object, now: Date): object {
 const seconds = (time: Date) => `${time.toISOString().slice(0, 19)}Z`
 
 /** Writes the own Node, against any other writer. */
-export async function writeNode(
-  registry: Registry,
-  facts: NodeFacts,
-  shown: Shown,
-): Promise<void> {
+export async function writeNode(registry: Registry, facts: NodeFacts, shown: Shown): Promise<void> {
   for (;;) {
     const stored = await registry.get(NODES, { name: facts.name })
     const node = nodeAs(stored?.object, facts, shown)

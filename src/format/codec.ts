@@ -62,7 +62,7 @@ export function encodeObject(object: Typed, options: { unknownFrom?: Uint8Array 
   const plain = enveloped(envelope, value)
   const old = options.unknownFrom && bufferOf(options.unknownFrom)
   if (old === undefined || !isProtobuf(old) || plain.equals(old)) return plain
-  if (encodedAgain(old).equals(old)) return plain
+  if (encodeObject(decodeEnvelope(old)).equals(old)) return plain
   return Buffer.concat([MAGIC, mergeMessage(envelope, value, old.subarray(MAGIC.length))])
 }
 
@@ -81,11 +81,6 @@ function enveloped(envelope: Message, value: object): Buffer {
   envelope.encode(writer, value, envelope.name)
   writer.raw(MAGIC)
   return writer.finish()
-}
-
-function encodedAgain(old: Buffer): Buffer {
-  const object = decodeEnvelope(old)
-  return encodeObject(object)
 }
 
 function kindOf({ apiVersion, kind }: Typed): Kind {

@@ -4,9 +4,9 @@
 import { KnownError } from "../errors.ts"
 
 export const VARINT = 0
-export const FIXED64 = 1
+const FIXED64 = 1
 export const BYTES = 2
-export const FIXED32 = 5
+const FIXED32 = 5
 
 const TWO_32 = 0x1_0000_0000
 

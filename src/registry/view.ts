@@ -1,6 +1,6 @@
 /** What one keyring means for values: which key seals, which open, and under which fence. A view never changes; a change of
  *  the keyring makes a new one. Transformer is Kubernetes' word for this. */
-import { bug, KnownError } from "../errors.ts"
+import { bug, isKnown, KnownError } from "../errors.ts"
 import { writingKey } from "../keyring/keyring.ts"
 import type { OpenRecord } from "../keyring/record.ts"
 import { identity } from "../providers/identity.ts"
@@ -46,7 +46,7 @@ export function makeView(record: OpenRecord, version: string): View {
       try {
         return openStored(isCovered(key) ? encrypted : plain, stored, key)
       } catch (error) {
-        if (!(error instanceof KnownError)) throw error
+        if (!isKnown(error)) throw error
         throw new KnownError(error.code, `${key}: ${error.message}`, { cause: error })
       }
     },

@@ -5,7 +5,6 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { newKey } from "../keyring/keyring.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 import type { Change, Keys, Observed } from "../registry/keys.ts"
-import type { View } from "../registry/view.ts"
 import { type Operation, startOperation } from "../rotation/operation.ts"
 import { decide, type Request } from "../rotation/verbs.ts"
 
@@ -16,8 +15,8 @@ export interface ControlOptions {
   readonly now: () => Date
   /** Why the servers' hashes differ; undefined where all match. */
   readonly mismatch: () => Promise<string | undefined>
-  /** Returns when files and annotation say what `view` says. */
-  readonly publish: (view: View) => Promise<void>
+  /** Returns when files and annotation say what the keyring says. */
+  readonly publish: () => Promise<void>
 }
 
 export class Control {
@@ -39,7 +38,7 @@ export class Control {
         return step === "wait" ? undefined : step
       })
       if (changed !== undefined) {
-        await publish(changed.view)
+        await publish()
         return changed.operation
       }
       if (!wait) return undefined

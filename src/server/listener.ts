@@ -9,19 +9,14 @@ import {
 } from "node:http2"
 import type { Socket } from "node:net"
 import { getSystemErrorMessage } from "node:util"
+import type { Pair } from "../cluster/certificates.ts"
 import { bug, KnownError } from "../errors.ts"
-
-/** PEM. */
-export interface ServingPair {
-  readonly cert: string
-  readonly key: string
-}
 
 export interface ListenerOptions {
   readonly bindAddress: string
   /** 0 picks a free one. */
   readonly port: number
-  readonly serving: ServingPair
+  readonly serving: Pair
   /** PEM of the authorities whose client certificates count. */
   readonly clientCa: string
   /** HTTP/1.1 requests come as node:http's own, of the same shape. */
@@ -32,14 +27,14 @@ export interface Listener {
   readonly address: string
   readonly port: number
   /** For connections from now on; open ones keep what they have. */
-  setServing(pair: ServingPair): void
+  setServing(pair: Pair): void
   /** Takes no more connections, lets running requests finish, and cuts what is left after {@link CLOSE_MS_MAX}. Watches
    *  must be ended by their owner before. */
   close(): Promise<void>
 }
 
 /** With what else there is to end, a server is gone within 5 s. */
-export const CLOSE_MS_MAX = 4_000
+const CLOSE_MS_MAX = 4_000
 const HANDSHAKE_MS_MAX = 10_000
 const HEADERS_MS_MAX = 10_000
 const REQUEST_MS_MAX = 60_000
@@ -56,7 +51,7 @@ const HTTP1_TIMEOUTS: object = {
 /** Throws PortInUse, UsageInvalid. */
 export async function listen(options: ListenerOptions): Promise<Listener> {
   const { serving, clientCa, handle, bindAddress, port } = options
-  const context = ({ cert, key }: ServingPair) =>
+  const context = ({ cert, key }: Pair) =>
     ({ cert, key, ca: clientCa, minVersion: "TLSv1.2" }) as const
   const server = createSecureServer(
     {

@@ -16,7 +16,7 @@ export interface Status {
 }
 
 /** What the Key Type column shows. */
-export const KEY_TYPES: Record<KeyProvider, string> = {
+const KEY_TYPES: Record<KeyProvider, string> = {
   aescbc: "AES-CBC",
   aesgcm: "AES-GCM",
   secretbox: "XSalsa20-POLY1305",
