@@ -1,7 +1,7 @@
 /** Waits for the end of an operation on the server, and judges it: a command is done when nothing needs an old key any more. */
 import { setTimeout as sleep } from "node:timers/promises"
 import { ERRORS, isKnown, KnownError } from "../errors.ts"
-import type { Operation, OperationKind } from "../rotation/operation.ts"
+import type { Operation, Verb } from "../rotation/operation.ts"
 import type { Client } from "./client.ts"
 import { type Context, note } from "./context.ts"
 import { startProgress } from "./progress.ts"
@@ -14,7 +14,7 @@ const AWAY_MS_MAX = 60_000
 export interface Followed {
   /** null: the verb had been taken before; then the operation that it started counts, if it is still the last. */
   readonly id: string | null
-  readonly kind: OperationKind
+  readonly kind: Verb
 }
 
 /** Throws KeyStillNeeded where values stayed behind, RotationUnderWay where another verb took over. */

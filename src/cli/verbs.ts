@@ -1,5 +1,5 @@
 /** `keyturn secrets-encrypt enable`, `disable`, `prepare`, `rotate`, `reencrypt`, `rotate-keys`. */
-import type { OperationKind, Verb } from "../rotation/operation.ts"
+import type { Verb } from "../rotation/operation.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note, say } from "./context.ts"
 import { follow } from "./follow.ts"
@@ -19,7 +19,7 @@ export async function takeVerb(verb: Verb, options: VerbOptions, context: Contex
     const id = await client.take({ ...asks, force, skip })
     if (!(waits && wait)) say(context, taken)
     if (!wait || finished === null) return
-    await follow(client, { id, kind: verb as OperationKind }, context)
+    await follow(client, { id, kind: verb }, context)
     say(context, finished)
   } catch (error) {
     if (context.signal.aborted) {

@@ -5,11 +5,8 @@ import { KnownError } from "../errors.ts"
 export const VERBS = ["enable", "disable", "prepare", "rotate", "reencrypt", "rotate-keys"] as const
 export type Verb = (typeof VERBS)[number]
 
-/** The verbs that rewrite. */
-export type OperationKind = Extract<
-  Verb,
-  "enable" | "disable" | "rotate" | "reencrypt" | "rotate-keys"
->
+/** The verbs that start a rewrite. */
+export type OperationKind = Exclude<Verb, "prepare" | "rotate">
 
 /** A name of a stored value with the reason why it does not open; no contents. */
 export interface Unreadable {

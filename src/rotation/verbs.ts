@@ -115,16 +115,10 @@ const NEXT: Record<Stage, string> = {
 
 const STEPS = {
   enable({ keyring, freshKey }: Situation): Decision {
-    const writer = keyring.writer ?? inactiveKeys(keyring).at(-1)?.name
-    if (writer === undefined && freshKey === undefined) return { outcome: "wait" }
-    const whole = writer === undefined && freshKey ? withKey(keyring, freshKey) : keyring
-    const target = writer ?? freshKey?.name ?? null
-    return {
-      outcome: "step",
-      keyring: { ...whole, writer: target, intent: "encrypted" },
-      movesFence: true,
-      starts: { kind: "enable", target, retires: false },
-    }
+    const known = keyring.writer ?? inactiveKeys(keyring).at(-1)?.name
+    if (known !== undefined) return enabled(keyring, known)
+    if (freshKey === undefined) return { outcome: "wait" }
+    return enabled(withKey(keyring, freshKey), freshKey.name)
   },
 
   disable({ keyring }: Situation): Decision {
@@ -173,6 +167,13 @@ const STEPS = {
     }
   },
 } as const
+
+const enabled = (keyring: Keyring, writer: string): Decision => ({
+  outcome: "step",
+  keyring: { ...keyring, writer, intent: "encrypted" },
+  movesFence: true,
+  starts: { kind: "enable", target: writer, retires: false },
+})
 
 /** With identity writing there is no key that could take over, so nothing retires: every key stays for enable. */
 function reencrypt({ keyring }: Situation, skip: boolean): Decision {
