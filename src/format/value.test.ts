@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest"
-import { claimOf, describeValue, hasPrefix, isEncrypted, prefixOf } from "./value.ts"
+import { claimOf, describeValue, hasPrefix, isEncrypted, isObject, prefixOf } from "./value.ts"
 
 const bytes = (text: string) => Buffer.from(text, "latin1")
 const TIME = "2021-12-10T22:54:38Z"
@@ -50,4 +50,11 @@ describe("a key's prefix", () => {
     expect(hasPrefix(bytes("k8s:enc:x"), empty)).toBe(false)
     expect([isEncrypted(bytes("k8s:enc:")), isEncrypted(bytes("k8s:en"))]).toEqual([true, false])
   })
+})
+
+test("what Kubernetes stores is told from rubbish", () => {
+  for (const object of ["k8s\0\x0a", '{"kind":', "\xd9\xd9\xf7\xa3"])
+    expect(isObject(bytes(object))).toBe(true)
+  for (const rubbish of ["", "k8s", "k8s:enc:", "x", "\xd9\xd9"])
+    expect(isObject(bytes(rubbish))).toBe(false)
 })

@@ -7,6 +7,14 @@ const ENCRYPTED = Buffer.from("k8s:enc:")
 
 export const isEncrypted = (stored: Uint8Array): boolean => startsWith(stored, ENCRYPTED)
 
+/** What Kubernetes stores: protobuf, JSON, or (custom resources) CBOR with its tag. Anything else was never an object. */
+const OBJECTS = [Buffer.from("k8s\0"), Buffer.from("{"), Buffer.from("d9d9f7", "hex")]
+
+/** Whether plaintext can be a stored object. AES-CBC proves nothing about what it opens: under a wrong key one value in 256
+ *  has a padding that fits. */
+export const isObject = (plaintext: Uint8Array): boolean =>
+  OBJECTS.some((start) => startsWith(plaintext, start))
+
 /** What all values of one key begin with. Never change. */
 export const prefixOf = ({ provider, name }: { provider: string; name: string }): Buffer =>
   Buffer.from(`k8s:enc:${provider}:v1:${name}:`)

@@ -1,8 +1,9 @@
 /** How Kubernetes reads a stored value with a list of providers (apiserver, storage/value/transformer.go): the first
- *  that fits the value's prefix *and* opens it wins; what any but the first opened is stale. The first one writes. */
+ *  that fits the value's prefix *and* opens it wins; what any but the first opened is stale. The first one writes.
+ *  Unlike there, one that opens it to an object wins over an earlier one that opens it to anything else. */
 
 import { isKnown, KnownError } from "../errors.ts"
-import { describeValue, hasPrefix } from "../format/value.ts"
+import { describeValue, hasPrefix, isObject } from "../format/value.ts"
 import type { Provider } from "./provider.ts"
 
 export interface Opened {
@@ -14,16 +15,20 @@ export interface Opened {
 /** Throws KeyDidNotOpen, ValueCorrupt. */
 export function openStored(providers: readonly Provider[], stored: Buffer, aad: string): Opened {
   const failures: KnownError[] = []
+  let doubtful: Opened | undefined
   for (const provider of providers) {
     if (!hasPrefix(stored, provider.prefix)) continue
     try {
       const plaintext = provider.open(stored, aad)
-      return { plaintext, stale: provider !== providers[0] }
+      const opened = { plaintext, stale: provider !== providers[0] }
+      if (isObject(plaintext)) return opened
+      doubtful ??= opened
     } catch (error) {
       if (!isKnown(error)) throw error
       failures.push(error)
     }
   }
+  if (doubtful !== undefined) return doubtful
   throw failures.length === 0 ? noMatch(providers, stored) : reduced(failures)
 }
 

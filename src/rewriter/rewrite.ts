@@ -1,7 +1,7 @@
 /** One batch of rows, rewritten in place under the target key: no new revision, no event, old values too. Which rows, and what
  *  comes after them, is run.ts'. */
-import { isKnown } from "../errors.ts"
-import { hasPrefix, isEncrypted } from "../format/value.ts"
+import { isKnown, KnownError } from "../errors.ts"
+import { hasPrefix, isEncrypted, isObject } from "../format/value.ts"
 import { writingKey } from "../keyring/keyring.ts"
 import type { View } from "../registry/view.ts"
 import type { Unreadable } from "../rotation/operation.ts"
@@ -40,6 +40,7 @@ export function rewriteRows(
       if (stored === undefined || !isStale(key, stored, target)) continue
       try {
         const { plaintext } = target.view.open(key, stored)
+        if (!isObject(plaintext)) throw noObject(key)
         const replacement = target.view.provider(target.name).seal(plaintext, key)
         replacements.push({ revision, column, expected: stored, replacement })
       } catch (error) {
@@ -49,6 +50,10 @@ export function rewriteRows(
     }
   return { replacements, unreadable }
 }
+
+/** Sealed anew, what a wrong key opened could never be opened right again. */
+const noObject = (key: string): KnownError =>
+  new KnownError("ValueCorrupt", `${key}: what opened is no Kubernetes object`)
 
 /** Plaintext is only ever sealed where the kind is an encrypted one; a sealed value moves to the target wherever it lies. */
 function isStale(key: string, stored: Buffer, { name, view, rivals }: Target): boolean {

@@ -1,9 +1,10 @@
 /** A rotation through the real keyring, registry, rewriter and SQLite, checked on the stored bytes after every step. */
+import { createSecretKey, randomBytes } from "node:crypto"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, expect, test } from "vitest"
-import { emptyKeyring } from "../../src/keyring/keyring.ts"
+import { emptyKeyring, type Key } from "../../src/keyring/keyring.ts"
 import { newClusterKey, newFence } from "../../src/keyring/record.ts"
 import { createKeyring, Keys } from "../../src/registry/keys.ts"
 import { Registry } from "../../src/registry/registry.ts"
@@ -145,4 +146,46 @@ test("a forged operation record turns nothing into plain text and brings no old 
       [writer, 1],
     ])
   }
+})
+
+/** A key name that another one begins, by a whole AES block: what the longer one sealed, the shorter one opens too. */
+const [SHORT, LONG] = ["a", "a:123456789012345"]
+
+async function withOverlappingKeys() {
+  const all = await cluster()
+  const secret = createSecretKey(randomBytes(32))
+  const key = (name: string): Key => {
+    return { name, provider: "aescbc", state: "active", created: "", secret }
+  }
+  const keys = [key(SHORT), key(LONG)]
+  await all.keys.change(({ record: { keyring } }) => ({
+    keyring: { ...keyring, keys, writer: LONG, intent: "encrypted" },
+    movesFence: true,
+  }))
+  return all
+}
+
+test("a key that opens a value of another one to rubbish does not spoil it", async () => {
+  const { registry, take, run } = await withOverlappingKeys()
+  await registry.create(SECRETS, { namespace: "default", name: "s" }, secret("s", "x"))
+  await take("rotate-keys")
+  const value = async () =>
+    (await registry.get(SECRETS, { namespace: "default", name: "s" }))?.object.data
+  expect(await value()).toEqual({ password: "eA==" })
+  expect(await run()).toMatchObject({ unreadable: 0, retired: [SHORT, LONG] })
+  expect(await value()).toEqual({ password: "eA==" })
+})
+
+test("what opens to no object is left as it is, and its key kept", async () => {
+  const { store, keys, take, run } = await withOverlappingKeys()
+  const key = "/registry/secrets/default/rubbish"
+  const { value, fence } = keys.view.seal(key, Buffer.from("rubbish"))
+  await store.create({ key, value, fence })
+  await take("rotate-keys")
+  const why = `${key}: what opened is no Kubernetes object`
+  expect(await run()).toMatchObject({
+    unreadableNames: [{ key, why }],
+    kept: { [SHORT]: 1, [LONG]: 1 },
+  })
+  expect((await store.get(key)).entry?.value).toEqual(value)
 })
