@@ -89,8 +89,10 @@ function keysOf(from: ProviderConfiguration, created: string): Key[] {
   return keys.map((key) => ({ ...key, provider, state: "active" as const, created }))
 }
 
-/** The stage that K3s left in its state file; `start` where there is none. */
+/** The stage that K3s left in its state file; `start` where there is none. A rewrite that K3s had begun does not run here:
+ *  it is begun again by the verb that follows `rotate`. */
 export function readStage(paths: DataDirPaths): Stage {
-  const [text] = (readIfPresent(paths.encryptionState) ?? "").split("-")
+  const [text = ""] = (readIfPresent(paths.encryptionState) ?? "").split("-")
+  if (text === "reencrypt_request" || text === "reencrypt_active") return "rotate"
   return STAGES.find((stage) => stage === text) ?? "start"
 }

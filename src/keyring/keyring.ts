@@ -4,12 +4,11 @@ import { createSecretKey, type KeyObject, randomBytes } from "node:crypto"
 import { bug, KnownError } from "../errors.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 
-/** K3s' names; stored and shown, never rename one. `reencrypt_request` is K3s' older controller's, only ever read. */
+/** K3s' names; stored and shown, never rename one. */
 export const STAGES = [
   "start",
   "prepare",
   "rotate",
-  "reencrypt_request",
   "reencrypt_active",
   "reencrypt_finished",
 ] as const

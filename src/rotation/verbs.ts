@@ -5,6 +5,7 @@ import {
   inactiveKeys,
   type Key,
   type Keyring,
+  STAGES,
   type Stage,
   withKey,
   writingKey,
@@ -21,14 +22,6 @@ export interface VerbRow {
   readonly because: string
 }
 
-const ANY: readonly Stage[] = [
-  "start",
-  "prepare",
-  "rotate",
-  "reencrypt_active",
-  "reencrypt_finished",
-]
-
 // biome-ignore format: a table; docs/stages.md is printed from it
 export const VERB_TABLE = {
   // verb           taken at                                repeated at                                    leads to                    because
@@ -36,8 +29,8 @@ export const VERB_TABLE = {
   "rotate":      { from: ["prepare"],                     own: ["rotate"],                                 to: "rotate",               because: "I2: the fence moves with the writing key; from here no commit is under the old one" },
   "reencrypt":   { from: ["rotate"],                      own: ["reencrypt_active", "reencrypt_finished"], to: "reencrypt_active",     because: "I5: rows change in place, nothing is lost; I4: a key leaves after the last byte under it" },
   "rotate-keys": { from: ["start", "reencrypt_finished"], own: [],                                         to: "reencrypt_active",     because: "the three steps above in one commit" },
-  "enable":      { from: ANY,                             own: [],                                         to: null,                   because: "the writer changes from identity to a key, and the fence with it" },
-  "disable":     { from: ANY,                             own: [],                                         to: null,                   because: "the writer changes to identity; every key stays" },
+  "enable":      { from: STAGES,                          own: [],                                         to: null,                   because: "the writer changes from identity to a key, and the fence with it" },
+  "disable":     { from: STAGES,                          own: [],                                         to: null,                   because: "the writer changes to identity; every key stays" },
 } as const satisfies Record<Verb, VerbRow>
 
 export interface Request {
@@ -108,7 +101,6 @@ const NEXT: Record<Stage, string> = {
   start:              "keyturn secrets-encrypt rotate-keys (or prepare)",
   prepare:            "keyturn secrets-encrypt rotate",
   rotate:             "keyturn secrets-encrypt reencrypt",
-  reencrypt_request:  "wait for the running rewrite",
   reencrypt_active:   "wait for the running rewrite",
   reencrypt_finished: "keyturn secrets-encrypt rotate-keys (or prepare)",
 }
