@@ -10,6 +10,7 @@
  *  UNIQUE (name, prev_revision) makes two successors of one row impossible, whoever writes. */
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite"
 import { bug } from "../errors.ts"
+import { bufferOf } from "../format/wire.ts"
 import { COMPACT_KEY } from "./sqlite-file.ts"
 import type { Change, Entry, Replacement, Row } from "./store.ts"
 
@@ -43,9 +44,7 @@ const integer = (value: SQLOutputValue | undefined): number =>
 const text = (value: SQLOutputValue | undefined): string =>
   typeof value === "string" ? value : bug("kine.name is not TEXT")
 const blob = (value: SQLOutputValue | undefined): Buffer | undefined =>
-  value instanceof Uint8Array
-    ? Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-    : undefined
+  value instanceof Uint8Array ? bufferOf(value) : undefined
 
 /** Keys that begin with `prefix` and are above `after`. */
 export function keyRange(prefix: string, after = ""): KeyRange {
@@ -173,9 +172,9 @@ export class KineTable {
     return row && { entry: toEntry(row), deleted: integer(row[4]) === 1 }
   }
 
-  /** The live entry now. */
-  live(key: string): Entry | undefined {
-    const head = this.head(key)
+  /** The live entry. */
+  live(key: string, revision = NEWEST): Entry | undefined {
+    const head = this.head(key, revision)
     return head?.deleted === false ? head.entry : undefined
   }
 

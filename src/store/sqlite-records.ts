@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto"
 import type { DatabaseSync, StatementSync } from "node:sqlite"
 import { bug } from "../errors.ts"
+import { bufferOf } from "../format/wire.ts"
 import type { RecordName, RecordStep, StoredRecord } from "./store.ts"
 
 /** The records and the fence, in tables of their own beside kine's. */
@@ -28,7 +29,7 @@ export class RecordTable {
     if (!(value instanceof Uint8Array) || typeof version !== "string") {
       return bug(`record ${name} is not a blob with a version`)
     }
-    return { value: Buffer.from(value.buffer, value.byteOffset, value.byteLength), version }
+    return { value: bufferOf(value), version }
   }
 
   fence(): string | undefined {

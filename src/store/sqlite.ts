@@ -88,8 +88,7 @@ class SqliteStore implements Store {
   ): Promise<{ entry: Entry | undefined; revision: number }> {
     return this.#reading(() => {
       const at = this.#readable(revision)
-      const head = this.#kine.head(key, at)
-      return { entry: head?.deleted === false ? head.entry : undefined, revision: at }
+      return { entry: this.#kine.live(key, at), revision: at }
     })
   }
 
