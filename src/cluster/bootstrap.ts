@@ -13,7 +13,7 @@ import { makeAuthorities, readAuthorities } from "./certificates.ts"
 import { type DataDirPaths, readToken, writeToken } from "./data-dir.ts"
 import { type ConfigurationText, keyringFrom, readStage, withKeysOf } from "./encryption-files.ts"
 import { readIfPresent } from "./files.ts"
-import { caHash, formatToken, passwordOf, randomPassword } from "./token.ts"
+import { passwordOf, randomPassword } from "./token.ts"
 import { changeToken, keepToken, tokenFor } from "./unlock.ts"
 
 export interface Bootstrap {
@@ -47,7 +47,7 @@ async function join(boot: Bootstrap, slots: readonly Slot[]): Promise<OpenedKeyr
   try {
     const { password, clusterKey } = await firstThatOpens(slots, ownTokens(boot, slots))
     const keys = await Keys.open(boot.store, clusterKey)
-    const token = tokenFor(keys, password)
+    const token = tokenFor(keys.view.record.keyring, password)
     keepToken(boot.paths, token)
     return { keys, token }
   } catch (error) {
@@ -102,7 +102,7 @@ async function found(boot: Bootstrap): Promise<OpenedKeyring> {
   const keyring = await firstKeyring(boot, emptyKeyring(authorities))
   await refuseUnreadable(store, keyring)
   const password = wantedPassword(boot)
-  const token = formatToken({ caHash: caHash(authorities.server.cert), user: "server", password })
+  const token = tokenFor(keyring, password)
   writeToken(paths, token)
   const clusterKey = newClusterKey()
   const slots = [await makeSlot({ kind: "token", secret: password, now: now() })]

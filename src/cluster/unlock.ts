@@ -1,6 +1,7 @@
 /** The secrets that open the keyring, changed while a server runs: another token, a recovery key. */
 import { randomBytes } from "node:crypto"
 import { rmSync } from "node:fs"
+import type { Keyring } from "../keyring/keyring.ts"
 import { newClusterKey } from "../keyring/record.ts"
 import { makeSlot } from "../keyring/slots.ts"
 import type { Keys } from "../registry/keys.ts"
@@ -17,7 +18,7 @@ export async function changeToken(
   { password, now }: { readonly password: string; readonly now: Date },
 ): Promise<string> {
   const slot = await makeSlot({ kind: "token", secret: password, now })
-  const token = tokenFor(keys, password)
+  const token = tokenFor(keys.view.record.keyring, password)
   writeDurably(paths.nextToken, `${token}\n`)
   await keys.change(({ record }) => ({
     clusterKey: newClusterKey(),
@@ -33,12 +34,8 @@ export function keepToken(paths: DataDirPaths, token: string): void {
 }
 
 /** In K3s' long form. */
-export const tokenFor = (keys: Keys, password: string): string =>
-  formatToken({
-    caHash: caHash(keys.view.record.keyring.authorities.server.cert),
-    user: "server",
-    password,
-  })
+export const tokenFor = ({ authorities }: Keyring, password: string): string =>
+  formatToken({ caHash: caHash(authorities.server.cert), user: "server", password })
 
 /** Adds a slot and returns the recovery key, which is stored nowhere. */
 export async function createRecoveryKey(
