@@ -13,10 +13,10 @@ const PROGRAMS = {
   openssl: { args: ["version"], fits: () => true, wanted: "openssl" },
 } as const
 
-export type ProgramName = keyof typeof PROGRAMS
+type ProgramName = keyof typeof PROGRAMS
 
 /** Why `name` cannot be used here; undefined where it can. */
-export async function missing(name: ProgramName): Promise<string | undefined> {
+async function missing(name: ProgramName): Promise<string | undefined> {
   const { args, fits, wanted } = PROGRAMS[name]
   try {
     const { code, stdout } = await run(name, args)

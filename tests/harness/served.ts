@@ -35,8 +35,8 @@ export interface Served extends AsyncDisposable {
 }
 
 /** The tokens of the recorded requests. */
-export const TOKENS = `admin,admin,admin-uid,"system:masters"\nlimited,limited,limited-uid,"limited"\n`
-export const SERVER_PASSWORD = "the-server-password"
+const TOKENS = `admin,admin,admin-uid,"system:masters"\nlimited,limited,limited-uid,"limited"\n`
+const SERVER_PASSWORD = "the-server-password"
 
 const now = () => new Date()
 
