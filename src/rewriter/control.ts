@@ -4,11 +4,11 @@ import { randomUUID } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
 import { newKey } from "../keyring/keyring.ts"
 import type { KeyProvider } from "../providers/provider.ts"
-import type { Change, Keys, Observed } from "../registry/keys.ts"
+import type { Change, Keys } from "../registry/keys.ts"
 import { type Operation, startOperation } from "../rotation/operation.ts"
-import { decide, type Request } from "../rotation/verbs.ts"
+import { type Decision, decide, type Request } from "../rotation/verbs.ts"
 
-export interface ControlOptions {
+export interface VerbParts {
   readonly keys: Keys
   /** Of a key that a verb makes; fixed when the verb is taken. */
   readonly provider: KeyProvider
@@ -19,49 +19,32 @@ export interface ControlOptions {
   readonly publish: () => Promise<void>
 }
 
-export class Control {
-  readonly #options: ControlOptions
-
-  constructor(options: ControlOptions) {
-    this.#options = options
-  }
-
-  /** Returns the operation that the verb started, undefined where it started none. Throws what `decide` throws. */
-  async take(request: Request): Promise<Operation | undefined> {
-    const { keys, publish, mismatch, now } = this.#options
-    const why = request.force ? undefined : await mismatch()
-    for (;;) {
-      let wait = false
-      const changed = await keys.change((observed) => {
-        const step = this.#decide(request, observed, why)
-        wait = step === "wait"
-        return step === "wait" ? undefined : step
-      })
-      if (changed !== undefined) {
-        await publish()
-        return changed.operation
-      }
-      if (!wait) return undefined
-      await sleep(1000 - (now().getTime() % 1000))
+/** Returns the operation that the verb started, undefined where it started none. Throws what `decide` throws. */
+export async function takeVerb(request: Request, parts: VerbParts): Promise<Operation | undefined> {
+  const { keys, provider, publish, now } = parts
+  const mismatch = request.force ? undefined : await parts.mismatch()
+  for (;;) {
+    let isToWait = false
+    const changed = await keys.change(({ record, operation }) => {
+      const { keyring } = record
+      const freshKey = newKey(keyring, { provider, now: now() })
+      const decision = decide(request, { keyring, operation, freshKey, mismatch })
+      isToWait = decision.outcome === "wait"
+      return decision.outcome === "step" ? changeOf(decision, now()) : undefined
+    })
+    if (changed !== undefined) {
+      await publish()
+      return changed.operation
     }
-  }
-
-  #decide(
-    request: Request,
-    { record, operation }: Observed,
-    mismatch: string | undefined,
-  ): Change | undefined | "wait" {
-    const { provider, now } = this.#options
-    const { keyring } = record
-    const freshKey = newKey(keyring, { provider, now: now() })
-    const decision = decide(request, { keyring, operation, freshKey, mismatch })
-    if (decision.outcome === "wait") return "wait"
-    if (decision.outcome === "nothing") return undefined
-    const { starts } = decision
-    return {
-      keyring: decision.keyring,
-      movesFence: decision.movesFence,
-      ...(starts && { operation: startOperation({ id: randomUUID(), ...starts, now: now() }) }),
-    }
+    if (!isToWait) return undefined
+    await sleep(1000 - (now().getTime() % 1000))
   }
 }
+
+const changeOf = ({ keyring, movesFence, starts }: Step, now: Date): Change => ({
+  keyring,
+  movesFence,
+  ...(starts && { operation: startOperation({ id: randomUUID(), ...starts, now }) }),
+})
+
+type Step = Extract<Decision, { outcome: "step" }>

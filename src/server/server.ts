@@ -17,7 +17,6 @@ import { hashMismatch, type NodeFacts, shownHashes } from "../cluster/node.ts"
 import type { Keyring } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
 import { Registry } from "../registry/registry.ts"
-import { Control } from "../rewriter/control.ts"
 import { type Run, runOperations } from "../rewriter/run.ts"
 import { openSqlite } from "../store/sqlite.ts"
 import type { Store } from "../store/store.ts"
@@ -95,13 +94,6 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
   const { options, now, monotonicMs, log, signal } = context
   const registry = new Registry(store, keys)
   const publisher = new Publisher({ keys, registry, paths, now, node: nodeFacts(context) })
-  const control = new Control({
-    keys,
-    provider: options.secretsEncryptionProvider,
-    now,
-    mismatch: async () => hashMismatch(await shownHashes(registry)),
-    publish: () => publisher.publish(),
-  })
   const certificates = () =>
     ensureCertificates({
       paths,
@@ -113,7 +105,16 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
   for (const sentence of issued) log.info(sentence)
 
   const background = new Background(log)
-  const supervisor = makeSupervisor({ keys, control, registry, paths, token, now })
+  const supervisor = makeSupervisor({
+    keys,
+    registry,
+    paths,
+    token,
+    provider: options.secretsEncryptionProvider,
+    now,
+    mismatch: async () => hashMismatch(await shownHashes(registry)),
+    publish: () => publisher.publish(),
+  })
   const api = createApi({
     registry,
     supervisor,

@@ -10,10 +10,10 @@ import { isKnown } from "../errors.ts"
 import { readOutside } from "../keyring/record.ts"
 import { unlock } from "../keyring/slots.ts"
 import { Registry } from "../registry/registry.ts"
-import { Control } from "../rewriter/control.ts"
 import { openSqlite } from "../store/sqlite.ts"
 import type { Store } from "../store/store.ts"
 import { afterSteps } from "../../tests/harness/after-steps.ts"
+import { verbsOf } from "../../tests/harness/verbs.ts"
 import { makeSupervisor } from "./supervisor.ts"
 
 const dir = mkdtempSync(join(tmpdir(), "keyturn-supervisor-"))
@@ -45,14 +45,7 @@ test("of changes of the token that come together, a token that opens lies on the
     firstKey: null,
   })
   const registry = new Registry(store, keys)
-  const control = new Control({
-    keys,
-    provider: "aescbc",
-    now,
-    mismatch: async () => undefined,
-    publish: async () => {},
-  })
-  const supervisor = makeSupervisor({ keys, control, registry, paths, token, now })
+  const supervisor = makeSupervisor({ ...verbsOf(keys, now), registry, paths, token })
   const refused = supervisor.rotateToken("")
   const tokens = await Promise.all([supervisor.rotateToken(), supervisor.rotateToken()])
   await expect(refused).rejects.toMatchObject({ code: "TokenInvalid" })

@@ -3,30 +3,20 @@ import type { Supervisor } from "../api/supervisor.ts"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import { passwordOf, randomPassword } from "../cluster/token.ts"
 import { changeToken, createRecoveryKey, keepToken } from "../cluster/unlock.ts"
-import type { Keys } from "../registry/keys.ts"
 import type { Registry } from "../registry/registry.ts"
-import type { Control } from "../rewriter/control.ts"
+import { takeVerb, type VerbParts } from "../rewriter/control.ts"
 import { statusOf } from "./status.ts"
 
-export interface SupervisorParts {
-  readonly keys: Keys
-  readonly control: Control
+export interface SupervisorParts extends VerbParts {
   readonly registry: Registry
   readonly paths: DataDirPaths
   /** As it stands in the data directory at the start. */
   readonly token: string
-  readonly now: () => Date
 }
 
-export function makeSupervisor({
-  keys,
-  control,
-  registry,
-  paths,
-  token: first,
-  now,
-}: SupervisorParts): Supervisor & { password: () => string } {
-  let token = first
+export function makeSupervisor(parts: SupervisorParts): Supervisor & { password: () => string } {
+  const { keys, registry, paths, now } = parts
+  let { token } = parts
   let lastChange: Promise<unknown> = Promise.resolve()
   const change = async (newToken: string | undefined) => {
     const password = newToken === undefined ? randomPassword() : passwordOf(newToken)
@@ -40,7 +30,7 @@ export function makeSupervisor({
     cacerts: keys.view.record.keyring.authorities.server.cert,
     password: () => passwordOf(token),
     status: () => statusOf(keys.view.record.keyring, registry),
-    take: (request) => control.take(request),
+    take: (request) => takeVerb(request, parts),
     operation: () => keys.operation(),
     rotateToken(newToken) {
       const changed = lastChange.catch(() => {}).then(() => change(newToken))

@@ -13,11 +13,11 @@ import { emptyKeyring, newKey, withKey } from "../../src/keyring/keyring.ts"
 import { newClusterKey, newFence } from "../../src/keyring/record.ts"
 import { createKeyring, Keys } from "../../src/registry/keys.ts"
 import { Registry } from "../../src/registry/registry.ts"
-import { Control } from "../../src/rewriter/control.ts"
 import { listen } from "../../src/server/listener.ts"
 import { makeSupervisor } from "../../src/server/supervisor.ts"
 import { openSqlite } from "../../src/store/sqlite.ts"
 import type { Store } from "../../src/store/store.ts"
+import { verbsOf } from "./verbs.ts"
 
 export interface Served extends AsyncDisposable {
   readonly port: number
@@ -49,13 +49,6 @@ export async function serveInProcess(): Promise<Served> {
   await ensureNamespaces(registry, now())
   const stop = new AbortController()
   const { signal } = stop
-  const control = new Control({
-    keys,
-    provider: "aescbc",
-    now,
-    mismatch: async () => undefined,
-    publish: async () => {},
-  })
   const clock: Served["clock"] = { now: undefined }
   const errors: unknown[] = []
   const log = {
@@ -63,7 +56,8 @@ export async function serveInProcess(): Promise<Served> {
     warn: (of: object) => void errors.push(of),
   }
   const paths = dataDirPaths(dir)
-  const supervisor = makeSupervisor({ keys, control, registry, paths, token: SERVER_PASSWORD, now })
+  const own = { registry, paths, token: SERVER_PASSWORD }
+  const supervisor = makeSupervisor({ ...verbsOf(keys, now), ...own })
   const handle = createApi({
     registry,
     supervisor,

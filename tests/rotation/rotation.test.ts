@@ -9,10 +9,11 @@ import { newClusterKey, newFence } from "../../src/keyring/record.ts"
 import { createKeyring, Keys } from "../../src/registry/keys.ts"
 import { Registry } from "../../src/registry/registry.ts"
 import { census } from "../../src/rewriter/census.ts"
-import { Control } from "../../src/rewriter/control.ts"
+import { takeVerb } from "../../src/rewriter/control.ts"
 import { runOperation } from "../../src/rewriter/run.ts"
 import type { Verb } from "../../src/rotation/operation.ts"
 import { openSqlite } from "../../src/store/sqlite.ts"
+import { verbsOf } from "../harness/verbs.ts"
 
 const SECRETS = { storagePrefix: "/registry/secrets/" }
 const cleanups: (() => Promise<void> | void)[] = []
@@ -36,15 +37,8 @@ async function cluster() {
   // Each reading is two seconds on, so that no two keys share a name.
   let seconds = 0
   const now = () => new Date(Date.UTC(2026, 10, 23, 12, 0, (seconds += 2)))
-  const control = new Control({
-    keys,
-    provider: "aescbc",
-    now,
-    mismatch: async () => undefined,
-    publish: async () => {},
-  })
   const take = (verb: Verb, flags = {}) =>
-    control.take({ verb, force: false, skip: false, ...flags })
+    takeVerb({ verb, force: false, skip: false, ...flags }, verbsOf(keys, now))
   const run = () =>
     runOperation({ store, keys, now, monotonicMs: () => 0, signal: new AbortController().signal })
   const anotherServer = async () => new Registry(store, await Keys.open(store, clusterKey))

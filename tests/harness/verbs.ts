@@ -1,0 +1,11 @@
+/** What verbs need beside the keyring, for one server that publishes nothing. */
+import type { Keys } from "../../src/registry/keys.ts"
+import type { VerbParts } from "../../src/rewriter/control.ts"
+
+export const verbsOf = (keys: Keys, now: () => Date): VerbParts => ({
+  keys,
+  provider: "aescbc",
+  now,
+  mismatch: async () => undefined,
+  publish: async () => {},
+})
