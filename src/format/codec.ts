@@ -8,9 +8,9 @@ import { mergeMessage } from "./merge.ts"
 import * as meta from "./meta.ts"
 import type { KubeObject } from "./object.ts"
 import { type FieldType, isRecord, type Message } from "./schema.ts"
+import { PROTOBUF } from "./value.ts"
 import { BYTES, bufferOf, corrupt, Reader, Writer } from "./wire.ts"
 
-const MAGIC = Buffer.from("k8s\0")
 const META = "meta.k8s.io/v1"
 
 // biome-ignore format: a table
@@ -63,7 +63,7 @@ export function encodeObject(object: Typed, options: { unknownFrom?: Uint8Array 
   const old = options.unknownFrom && bufferOf(options.unknownFrom)
   if (old === undefined || !isProtobuf(old) || plain.equals(old)) return plain
   if (encodeObject(decodeEnvelope(old)).equals(old)) return plain
-  return Buffer.concat([MAGIC, mergeMessage(envelope, value, old.subarray(MAGIC.length))])
+  return Buffer.concat([PROTOBUF, mergeMessage(envelope, value, old.subarray(PROTOBUF.length))])
 }
 
 /** One event of a watch in protobuf; a stream puts its length, 4 bytes big-endian, before it. */
@@ -79,7 +79,7 @@ const writer = new Writer()
 function enveloped(envelope: Message, value: object): Buffer {
   writer.start()
   envelope.encode(writer, value, envelope.name)
-  writer.raw(MAGIC)
+  writer.raw(PROTOBUF)
   return writer.finish()
 }
 
@@ -114,7 +114,7 @@ interface UnknownFields {
 
 function decodeEnvelope(value: Buffer): KubeObject {
   const reader = new Reader(value)
-  reader.position = MAGIC.length
+  reader.position = PROTOBUF.length
   const unknown = Unknown.decode(reader, value.length, Unknown.name) as UnknownFields
   const { typeMeta, raw } = unknown
   if (unknown.contentEncoding !== "" || unknown.contentType !== "")
@@ -137,4 +137,4 @@ function decodeJson(value: Buffer): KubeObject {
   return { metadata: {}, ...object } as KubeObject
 }
 
-const isProtobuf = (value: Buffer): boolean => value.subarray(0, MAGIC.length).equals(MAGIC)
+const isProtobuf = (value: Buffer): boolean => value.subarray(0, PROTOBUF.length).equals(PROTOBUF)

@@ -7,8 +7,11 @@ const ENCRYPTED = Buffer.from("k8s:enc:")
 
 export const isEncrypted = (stored: Uint8Array): boolean => startsWith(stored, ENCRYPTED)
 
+/** What stored protobuf begins with. Never change. */
+export const PROTOBUF = Buffer.from("k8s\0")
+
 /** What Kubernetes stores: protobuf, JSON, or (custom resources) CBOR with its tag. Anything else was never an object. */
-const OBJECTS = [Buffer.from("k8s\0"), Buffer.from("{"), Buffer.from("d9d9f7", "hex")]
+const OBJECTS = [PROTOBUF, Buffer.from("{"), Buffer.from("d9d9f7", "hex")]
 
 /** Whether plaintext can be a stored object. AES-CBC proves nothing about what it opens: under a wrong key one value in 256
  *  has a padding that fits. */

@@ -1,13 +1,11 @@
 /** Group commit: the writes that arrive in one turn of the event loop share one transaction and one sync to the disk.
  *
- *  An operation runs inside the transaction, synchronously, and touches nothing but the database and the `changes` it is
- *  given: when another operation of its group fails, the transaction is rolled back and it runs again. */
+ *  A write runs inside the transaction, synchronously, and touches nothing but the database and the `changes` it is given:
+ *  when another write of its group fails, the transaction is rolled back and it runs again. */
 import type { DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
 import { commitError, isMachineFault, storeError } from "./sqlite-errors.ts"
 import type { Change } from "./store.ts"
-
-export type Operation<T> = (changes: Change[]) => T
 
 interface Pending {
   readonly run: (changes: Change[]) => void
@@ -35,15 +33,15 @@ export class CommitQueue {
     this.#committed = committed
   }
 
-  /** Resolves with the operation's result once it is durable. */
-  submit<T>(operation: Operation<T>): Promise<T> {
+  /** Resolves with what the write returns once it is durable. */
+  submit<T>(write: (changes: Change[]) => T): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(new KnownError("StoreUnavailable", "the store is closed"))
       if (this.#pending.length === 0) setImmediate(() => this.flush())
       let result: () => T
       this.#pending.push({
         run: (changes) => {
-          const value = operation(changes)
+          const value = write(changes)
           result = () => value
         },
         done: () => resolve(result()),
@@ -65,7 +63,7 @@ export class CommitQueue {
     this.flush()
   }
 
-  /** Commits the whole group, or fails it, or fails one operation and returns the others to be tried again. */
+  /** Commits the whole group, or fails it, or fails one write and returns the others to be tried again. */
   #commit(group: Pending[]): Pending[] {
     const changes: Change[] = []
     let running: Pending | undefined

@@ -21,7 +21,7 @@ const isSqliteError = (error: unknown): error is SqliteError =>
 
 const primaryCode = (error: SqliteError): number => error.errcode & 0xff
 
-/** Whether the fault lies in the machine or the file, so that every operation of a transaction shares it. */
+/** Whether the fault lies in the machine or the file, so that every write of a transaction shares it. */
 export const isMachineFault = (error: unknown): boolean =>
   isSqliteError(error) && MACHINE_FAULTS.has(primaryCode(error))
 
