@@ -17,6 +17,11 @@ afterAll(async () => {
 
 const authority = { cert: "", key: "" }
 
+test("a datastore that lost its keyring is told as such", async () => {
+  const opened = Keys.open(store, newClusterKey())
+  await expect(opened).rejects.toMatchObject({ code: "RecordCorrupt" })
+})
+
 test("the keyring is readable at every moment of a change of the cluster key, also when its outcome is unknown", async () => {
   const clusterKey = newClusterKey()
   const keyring = emptyKeyring({ server: authority, client: authority })

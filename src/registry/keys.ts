@@ -1,7 +1,7 @@
 /** The keyring in use: read from the datastore, kept in memory as a view, changed only by compare-and-swap together with the
  *  fence and the operation. The cluster key is held here and nowhere else. */
 import type { KeyObject } from "node:crypto"
-import { bug, isKnown, KnownError } from "../errors.ts"
+import { isKnown, KnownError } from "../errors.ts"
 import type { Keyring } from "../keyring/keyring.ts"
 import { newFence, type OpenRecord, openRecord, sealRecord } from "../keyring/record.ts"
 import type { OpenSlot } from "../keyring/slots.ts"
@@ -162,5 +162,7 @@ const viewOf = (stored: StoredRecord, clusterKey: KeyObject): View =>
   makeView(openRecord(stored.value, clusterKey), stored.version)
 
 async function readKeyring(store: Store): Promise<StoredRecord> {
-  return (await store.record("keyring")) ?? bug("the datastore has lost its keyring")
+  const stored = await store.record("keyring")
+  if (stored !== undefined) return stored
+  throw new KnownError("RecordCorrupt", "the datastore holds no keyring")
 }
