@@ -16,7 +16,7 @@ import { remove, removeCollection } from "./delete.ts"
 import { statusErrorOf } from "./failures.ts"
 import { fixedRoutes, isFixed } from "./fixed.ts"
 import type { Checks } from "./health.ts"
-import { Metrics } from "./metrics.ts"
+import { type Histogram, Metrics, type Sum } from "./metrics.ts"
 import { negotiate, type Representation } from "./negotiate.ts"
 import { requestTimeoutMs } from "./options.ts"
 import { get, list } from "./read.ts"
@@ -227,7 +227,7 @@ const VERBS: Readonly<Record<string, string>> = {
 }
 
 function requestMetrics(metrics: Metrics, inFlight: Readonly<Record<RequestKind, number>>) {
-  const total = metrics.counter("apiserver_request_total", "Requests by verb, resource and code.")
+  const totals = metrics.counter("apiserver_request_total", "Requests by verb, resource and code.")
   const durations = metrics.histogram(
     "apiserver_request_duration_seconds",
     "How long requests took; watches are left out.",
@@ -237,18 +237,21 @@ function requestMetrics(metrics: Metrics, inFlight: Readonly<Record<RequestKind,
     "Requests that run now; watches are left out.",
     () => Object.entries(inFlight).map(([kind, count]) => [{ request_kind: kind }, count]),
   )
+  const series = new Map<string, { total: Sum; duration: Histogram }>()
   return ({ info, resource }: Seen, { code, ms }: { code: number; ms: number }): void => {
     const verb = VERBS[info?.verb ?? ""] ?? "OTHER"
-    const labels = {
-      verb,
-      group: resource?.group ?? "",
-      version: resource?.version ?? "",
-      resource: resource?.plural ?? "",
-      subresource: (resource && info?.target?.subresource) ?? "",
-      scope: scopeOf(resource, info?.target),
+    const scope = scopeOf(resource, info?.target)
+    const subresource = (resource && info?.target?.subresource) ?? ""
+    const key = `${verb} ${scope} ${resource?.plural}/${subresource} ${code}`
+    let known = series.get(key)
+    if (known === undefined) {
+      const { group = "", version = "", plural = "" } = resource ?? {}
+      const labels = { verb, group, version, resource: plural, subresource, scope }
+      known = { total: totals({ ...labels, code: String(code) }), duration: durations(labels) }
+      series.set(key, known)
     }
-    total.add({ ...labels, code: String(code) })
-    if (verb !== "WATCH") durations.observe(labels, ms / 1000)
+    known.total.add(1)
+    if (verb !== "WATCH") known.duration.observe(ms / 1000)
   }
 }
 

@@ -198,15 +198,16 @@ function denied(user: User, of: Attributes): StatusError {
 export function impersonated(user: User, headers: ApiRequest["headers"]): User {
   const name = one(headers["impersonate-user"])
   const uid = one(headers["impersonate-uid"])
-  const groups = [headers["impersonate-group"] ?? []].flat()
+  const group = headers["impersonate-group"]
   if (name === undefined) {
-    if (groups.length === 0 && uid === undefined) return user
+    if (group === undefined && uid === undefined) return user
     throw badRequest("requested impersonation without impersonating a user")
   }
+  const groups = [group ?? []].flat()
   if (!isAdmin(user)) throw denied(user, { verb: "impersonate", group: "", plural: "users", name })
   return userOf(
     name,
-    groups.flatMap((group) => group.split(/,\s*/)),
+    groups.flatMap((names) => names.split(/,\s*/)),
     uid,
   )
 }

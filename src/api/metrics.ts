@@ -3,16 +3,13 @@
 
 type Labels = Readonly<Record<string, string>>
 
-export interface Counter {
-  add(labels: Labels, by?: number): void
-}
-
-export interface Gauge {
-  add(labels: Labels, by: number): void
+/** One series of a family; keep it where it is wanted often. */
+export interface Sum {
+  add(by: number): void
 }
 
 export interface Histogram {
-  observe(labels: Labels, seconds: number): void
+  observe(seconds: number): void
 }
 
 interface Family {
@@ -31,11 +28,11 @@ const BUCKETS_SECONDS = [
 export class Metrics {
   readonly #families: Family[] = []
 
-  counter(name: string, help: string): Counter {
+  counter(name: string, help: string): (labels: Labels) => Sum {
     return this.#sums({ name, help, type: "counter" })
   }
 
-  gauge(name: string, help: string): Gauge {
+  gauge(name: string, help: string): (labels: Labels) => Sum {
     return this.#sums({ name, help, type: "gauge" })
   }
 
@@ -47,35 +44,13 @@ export class Metrics {
     this.#families.push({ name, help, type: "gauge", lines })
   }
 
-  histogram(name: string, help: string): Histogram {
-    const all = new Map<string, { counts: number[]; sum: number }>()
+  histogram(name: string, help: string): (labels: Labels) => Histogram {
+    const all = new Map<string, Distribution>()
     const lines = function* () {
-      for (const [labels, { counts, sum }] of all) {
-        let total = 0
-        for (const [index, count] of counts.entries()) {
-          total += count
-          const le = BUCKETS_SECONDS[index] ?? "+Inf"
-          yield `${name}_bucket{${labels},le="${le}"} ${total}`
-        }
-        yield `${name}_sum{${labels}} ${sum}`
-        yield `${name}_count{${labels}} ${total}`
-      }
+      for (const [labels, distribution] of all) yield* distribution.lines(name, labels)
     }
     this.#families.push({ name, help, type: "histogram", lines })
-    return {
-      observe(labels, seconds) {
-        const key = print(labels)
-        let one = all.get(key)
-        if (one === undefined) {
-          one = { counts: new Array(BUCKETS_SECONDS.length + 1).fill(0), sum: 0 }
-          all.set(key, one)
-        }
-        const found = BUCKETS_SECONDS.findIndex((limit) => seconds <= limit)
-        const index = found < 0 ? BUCKETS_SECONDS.length : found
-        one.counts[index] = (one.counts[index] ?? 0) + 1
-        one.sum += seconds
-      },
-    }
+    return (labels) => seriesOf(all, labels, () => new Distribution())
   }
 
   render(): string {
@@ -86,19 +61,52 @@ export class Metrics {
     return `${parts.join("\n")}\n`
   }
 
-  #sums(family: Omit<Family, "lines">): Counter & Gauge {
-    const all = new Map<string, number>()
+  #sums(family: Omit<Family, "lines">): (labels: Labels) => Sum {
+    const all = new Map<string, Total>()
     const lines = function* () {
-      for (const [labels, sum] of all) yield sample(family.name, labels, sum)
+      for (const [labels, { value }] of all) yield sample(family.name, labels, value)
     }
     this.#families.push({ ...family, lines })
-    return {
-      add(labels, by = 1) {
-        const key = print(labels)
-        all.set(key, (all.get(key) ?? 0) + by)
-      },
-    }
+    return (labels) => seriesOf(all, labels, () => new Total())
   }
+}
+
+class Total implements Sum {
+  value = 0
+
+  add(by: number): void {
+    this.value += by
+  }
+}
+
+class Distribution implements Histogram {
+  readonly #counts: number[] = new Array(BUCKETS_SECONDS.length + 1).fill(0)
+  #sum = 0
+
+  observe(seconds: number): void {
+    const found = BUCKETS_SECONDS.findIndex((limit) => seconds <= limit)
+    const index = found < 0 ? BUCKETS_SECONDS.length : found
+    this.#counts[index] = (this.#counts[index] ?? 0) + 1
+    this.#sum += seconds
+  }
+
+  *lines(name: string, labels: string): Iterable<string> {
+    const prefix = labels && `${labels},`
+    let total = 0
+    for (const [index, count] of this.#counts.entries()) {
+      total += count
+      yield sample(`${name}_bucket`, `${prefix}le="${BUCKETS_SECONDS[index] ?? "+Inf"}"`, total)
+    }
+    yield sample(`${name}_sum`, labels, this.#sum)
+    yield sample(`${name}_count`, labels, total)
+  }
+}
+
+function seriesOf<T>(all: Map<string, T>, labels: Labels, make: () => T): T {
+  const key = print(labels)
+  const series = all.get(key) ?? make()
+  all.set(key, series)
+  return series
 }
 
 const sample = (name: string, labels: string, value: number): string =>

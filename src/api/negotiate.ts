@@ -58,12 +58,22 @@ function parseClause(text: string): Clause {
 const specificity = ({ type }: Clause): number => (type === "*/*" ? 0 : type.endsWith("/*") ? 1 : 2)
 
 /** The clauses of an Accept header, best first; what is equally good keeps its order. */
-export const parseAccept = (accept: string): Clause[] =>
-  accept
+export function parseAccept(accept: string): readonly Clause[] {
+  const known = parsed.get(accept)
+  if (known !== undefined) return known
+  const clauses = accept
     .split(",")
     .map(parseClause)
     .filter(({ type }) => type !== "")
     .toSorted((a, b) => b.quality - a.quality || specificity(b) - specificity(a))
+  if (parsed.size >= PARSED_MAX) parsed.clear()
+  parsed.set(accept, clauses)
+  return clauses
+}
+
+/** Clients send the same few headers again and again. */
+const PARSED_MAX = 100
+const parsed = new Map<string, readonly Clause[]>()
 
 const covers = (range: string, mediaType: string): boolean =>
   range === "*/*" ||

@@ -17,6 +17,7 @@ import { parseFieldSelector } from "./field-selector.ts"
 import { parseLabelSelector } from "./label-selector.ts"
 import { type ListOptions, listOptions, revisionOf } from "./options.ts"
 import { apiVersionOf, type StoredResource } from "./resources.ts"
+import { listOf } from "./serialize.ts"
 import { badRequest, notFound } from "./status.ts"
 
 export async function get({ registry }: Deps, call: Call): Promise<Answer> {
@@ -72,14 +73,14 @@ export async function list(deps: Deps, call: Call): Promise<Answer> {
   return { code: 200, object: toList(call.resource, listed) }
 }
 
-export function toList(resource: StoredResource, { items, revision, ...rest }: Listed): ObjectList {
-  return {
-    kind: resource.listKind,
-    apiVersion: apiVersionOf(resource),
-    metadata: { resourceVersion: String(revision), ...rest },
-    items: items.map(({ kind: _, apiVersion: __, ...item }) => item),
-  }
-}
+export const toList = (
+  resource: StoredResource,
+  { items, revision, ...rest }: Listed,
+): ObjectList =>
+  listOf(
+    { apiVersion: apiVersionOf(resource), listKind: resource.listKind },
+    { items, metadata: { resourceVersion: String(revision), ...rest } },
+  )
 
 type Asked = { readonly options: ListOptions; readonly selection: Selection }
 type Where = Pick<Call, "resource" | "namespace">

@@ -4,6 +4,7 @@ import { sharedPath } from "../../tests/shared.ts"
 import { bytesOf, textOf, transcript } from "../../tests/transcripts.ts"
 import { decodeObject } from "../format/codec.ts"
 import type { KubeObject } from "../format/object.ts"
+import { atRevision } from "../registry/registry.ts"
 import { JSON_TYPE, PROTOBUF_TYPE, YAML_TYPE } from "./negotiate.ts"
 import { SECRETS } from "./resources.ts"
 import { listOf, serialize, serializeEvent } from "./serialize.ts"
@@ -21,11 +22,11 @@ interface Vector {
 }
 const vectors: Vector[] = secrets
 
-/** As the registry hands it out: what was stored, and the resourceVersion after all else. */
+/** As the registry hands it out. */
 function stored({ getProtobufBase64 }: Vector): KubeObject {
   const object = decodeObject(Buffer.from(getProtobufBase64, "base64"))
   const { resourceVersion, ...metadata } = object.metadata
-  return { ...object, metadata: { ...metadata, resourceVersion: resourceVersion ?? "" } }
+  return atRevision({ ...object, metadata }, Number(resourceVersion))
 }
 
 /** JavaScript's objects have keys that are numbers first; Go's maps have them in order. */

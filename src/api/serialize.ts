@@ -1,11 +1,9 @@
-/** Answers as bytes: JSON with the fields in Go's order, YAML, or Kubernetes' protobuf. */
+/** Answers as bytes: JSON, YAML, or Kubernetes' protobuf. Objects come with their fields in Go's order: the codec makes them so. */
 
 import { encodeObject, encodeWatchEvent } from "../format/codec.ts"
 import type { KubeObject } from "../format/object.ts"
-import { isRecord } from "../format/schema.ts"
 import { goJson } from "./go-text.ts"
 import { PROTOBUF_TYPE, type Representation, YAML_TYPE } from "./negotiate.ts"
-import { ordered } from "./order.ts"
 import type { ListMeta } from "./table.ts"
 import { toYaml } from "./yaml-write.ts"
 
@@ -16,11 +14,6 @@ export interface Answer {
   readonly metadata?: object
 }
 
-/** What has no table stays as it is. */
-const inGoOrder = (answer: Answer): Answer => (hasMetadata(answer) ? ordered(answer) : answer)
-
-const hasMetadata = (answer: Answer): answer is KubeObject => isRecord(answer.metadata)
-
 /** The items of a list do not say their kind again. */
 export const listOf = (
   of: { readonly apiVersion: string; readonly listKind: string },
@@ -30,7 +23,7 @@ export const listOf = (
   apiVersion: of.apiVersion,
   metadata,
   items: items.map((item) => {
-    const { kind, apiVersion, ...rest } = ordered(item)
+    const { kind, apiVersion, ...rest } = item
     return rest
   }),
 })
@@ -41,9 +34,8 @@ export function serialize(
   { mediaType, pretty }: Pick<Representation, "mediaType" | "pretty">,
 ): string | Buffer {
   if (mediaType === PROTOBUF_TYPE) return encodeObject(answer)
-  const shown = inGoOrder(answer)
-  if (mediaType === YAML_TYPE) return toYaml(shown)
-  return pretty ? goJson(shown, 2) : `${goJson(shown)}\n`
+  if (mediaType === YAML_TYPE) return toYaml(answer)
+  return pretty ? goJson(answer, 2) : `${goJson(answer)}\n`
 }
 
 export type WatchEventType = "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK" | "ERROR"
@@ -56,10 +48,8 @@ export function serializeEvent(
   { mediaType }: Pick<Representation, "mediaType">,
 ): string | Buffer {
   if (mediaType !== PROTOBUF_TYPE) {
-    const object = inGoOrder(answer)
-    return mediaType === YAML_TYPE
-      ? `${toYaml({ type, object })}---\n`
-      : `${goJson({ type, object })}\n`
+    const event = { type, object: answer }
+    return mediaType === YAML_TYPE ? `${toYaml(event)}---\n` : `${goJson(event)}\n`
   }
   const event = encodeWatchEvent({ type, object: encodeObject(answer) })
   const frame = Buffer.alloc(4)

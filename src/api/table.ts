@@ -7,7 +7,6 @@ import { ageOf } from "./human-duration.ts"
 import type { Conversion } from "./negotiate.ts"
 import { describe } from "./openapi/descriptions.ts"
 import type { IncludeObject } from "./options.ts"
-import { ordered, orderedMeta } from "./order.ts"
 import type { Resource } from "./resources.ts"
 
 export interface ListMeta {
@@ -229,7 +228,7 @@ const definition = ({ name, format, description, priority }: Column) => ({
 
 function carried(object: KubeObject, { includeObject, version }: TableOptions): unknown {
   if (includeObject === "None") return null
-  return includeObject === "Object" ? ordered(object) : toPartial(object, version)
+  return includeObject === "Object" ? object : toPartial(object, version)
 }
 
 export interface PartialObjectMetadata {
@@ -244,7 +243,7 @@ export const toPartial = (
 ): PartialObjectMetadata => ({
   kind: "PartialObjectMetadata",
   apiVersion: `meta.k8s.io/${version}`,
-  metadata: orderedMeta(metadata),
+  metadata,
 })
 
 export const toPartialList = (
