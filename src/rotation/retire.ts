@@ -17,18 +17,12 @@ export function afterProof(
   counts: Counts,
 ): { keyring: Keyring; retired: string[]; kept: Record<string, number> } {
   if (!operation.retires) return { keyring, retired: [], kept: {} }
-  const others = inactiveKeys(keyring)
-  const retired = others.filter(({ name }) => !keyStillNeeded(keyring, counts, name))
-  const kept = others.filter((key) => !retired.includes(key))
+  const others = inactiveKeys(keyring).map(({ name }) => name)
+  const retired = others.filter((name) => !keyStillNeeded(keyring, counts, name))
+  const kept = others.filter((name) => !retired.includes(name))
   return {
-    keyring: {
-      ...archive(
-        keyring,
-        retired.map(({ name }) => name),
-      ),
-      stage: "reencrypt_finished",
-    },
-    retired: retired.map(({ name }) => name),
-    kept: Object.fromEntries(kept.map(({ name }) => [name, counts.get(name) ?? 0])),
+    keyring: { ...archive(keyring, retired), stage: "reencrypt_finished" },
+    retired,
+    kept: Object.fromEntries(kept.map((name) => [name, counts.get(name) ?? 0])),
   }
 }
