@@ -36,7 +36,7 @@ export interface Served extends AsyncDisposable {
 
 /** The tokens of the recorded requests. */
 const TOKENS = `admin,admin,admin-uid,"system:masters"\nlimited,limited,limited-uid,"limited"\n`
-const SERVER_PASSWORD = "the-server-password"
+export const SERVER_PASSWORD = "the-server-password"
 
 const now = () => new Date()
 
