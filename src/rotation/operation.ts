@@ -80,7 +80,7 @@ export const encodeOperation = (operation: Operation): Buffer =>
 
 export function decodeOperation(stored: Buffer): Operation {
   try {
-    return JSON.parse(stored.toString())
+    return JSON.parse(stored.toString()) as Operation
   } catch (cause) {
     throw new KnownError("RecordCorrupt", "the operation record is not JSON", { cause })
   }
