@@ -35,12 +35,12 @@ function ofKnown(error: KnownError): StatusError {
   }
 }
 
-/** Kubernetes has no Status for these. `details.causes` holds the hint, for whoever shows it. */
+/** Kubernetes has no Status for these. `details.causes` holds the code, and the hint for whoever shows it. */
 export function withHint(error: KnownError): StatusError {
   const { http, hint } = ERRORS[error.code]
-  const causes = hint === "" ? undefined : [{ reason: "Hint", message: hint }]
+  const causes = [{ reason: error.code, message: hint }]
   return new StatusError(
-    { code: http, reason: error.code, message: error.message, details: causes && { causes } },
+    { code: http, reason: error.code, message: error.message, details: { causes } },
     { cause: error },
   )
 }

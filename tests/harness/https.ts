@@ -37,7 +37,8 @@ export function http1(peer: Peer, certificate?: ClientCertificate): HttpClient {
     send({ method, url, headers = {}, body }) {
       const { promise, resolve, reject } = Promise.withResolvers<Received>()
       // Of a DELETE node would send a body without its length.
-      const length = body === undefined ? {} : { "content-length": Buffer.byteLength(body) }
+      const isSized = body !== undefined && headers["transfer-encoding"] === undefined
+      const length = !isSized ? {} : { "content-length": Buffer.byteLength(body) }
       const target = { host: "127.0.0.1", port: peer.port, path: url, method, agent }
       const options = { ...target, headers: { ...headers, ...length } }
       const sent = request(options, (response) => {

@@ -1,0 +1,86 @@
+import { afterAll, beforeAll, expect, test } from "vitest"
+import { http1, type HttpClient } from "../harness/https.ts"
+import { type Served, serveInProcess, SERVER_PASSWORD } from "../harness/served.ts"
+
+let served: Served
+let http: HttpClient
+
+beforeAll(async () => {
+  served = await serveInProcess()
+  http = http1(served)
+})
+afterAll(async () => {
+  http[Symbol.dispose]()
+  await served.close()
+})
+
+const basic = (credentials: string) => `Basic ${Buffer.from(credentials).toString("base64")}`
+const SERVER = basic(`server:${SERVER_PASSWORD}`)
+
+async function ask(
+  line: string,
+  { authorization = SERVER, body }: { authorization?: string; body?: object } = {},
+) {
+  const [method = "", url = ""] = line.split(" ")
+  const headers = authorization === "" ? {} : { authorization }
+  const answer = await http.send({ method, url, headers, body: body && JSON.stringify(body) })
+  const text = answer.body.toString()
+  return { status: answer.status, body: text === "" ? "" : JSON.parse(text) }
+}
+
+// biome-ignore format: a table
+test.each([
+  ["",                          401, "not authorized"],
+  [basic("server:wrong"),       401, "not authorized"],
+  ["Bearer nope",               401, "not authorized"],
+  ["Bearer limited",            403, "forbidden"],
+])("with %j the status is %d", async (authorization, status, message) => {
+  for (const prefix of ["v1-k3s", "v1-keyturn"])
+    expect(await ask(`GET /${prefix}/encrypt/status`, { authorization })).toMatchObject({
+      status,
+      body: { kind: "Status", message },
+    })
+})
+
+test("the server's password and the administrator's token both open it, under both prefixes", async () => {
+  for (const authorization of [SERVER, "Bearer admin"])
+    for (const prefix of ["v1-k3s", "v1-keyturn"])
+      expect(await ask(`GET /${prefix}/encrypt/status`, { authorization })).toMatchObject({
+        status: 200,
+        body: { stage: "start", enable: true, activekey: "AES-CBC aescbckey" },
+      })
+})
+
+test("the password opens nothing else", async () => {
+  expect((await ask("GET /api/v1/secrets")).status).toBe(403)
+})
+
+// biome-ignore format: a table
+test.each([
+  ["POST /v1-keyturn/encrypt/config",  {},                           405, "method not allowed"],
+  ["PUT /v1-keyturn/encrypt/config",   { stage: "turn" },            400, 'unknown stage "turn", expected one of prepare, rotate, rotate_keys, reencrypt_active'],
+  ["PUT /v1-keyturn/token",            { newToken: 5 },              400, "newToken must be a string"],
+  ["PUT /v1-k3s/encrypt/config",       { stage: "reencrypt_active" }, 409, "incorrect stage: reencrypt follows rotate"],
+] as const)("%s %j is refused with %d", async (line, body, status, message) => {
+  const refused = await ask(line, { body })
+  expect(refused.status).toBe(status)
+  expect(refused.body.message).toContain(message)
+})
+
+test("a refusal names its code and what to do", async () => {
+  const { body } = await ask("PUT /v1-keyturn/encrypt/config", { body: { stage: "rotate" } })
+  expect(body.details.causes).toEqual([
+    { reason: "WrongStage", message: "run: keyturn secrets-encrypt status" },
+  ])
+})
+
+test("asking for nothing is done at once", async () => {
+  expect(await ask("PUT /v1-k3s/encrypt/config", { body: {} })).toEqual({ status: 200, body: "" })
+})
+
+test("a verb that rewrites is answered with its operation", async () => {
+  const { body } = await ask("PUT /v1-keyturn/encrypt/config", { body: { stage: "rotate_keys" } })
+  expect(await ask("GET /v1-keyturn/encrypt/operation")).toMatchObject({
+    body: { id: body.operation, kind: "rotate-keys", state: "running" },
+  })
+})
