@@ -30,7 +30,7 @@ const dir = newDataDir()
 const server = await startServer(dir.path)
 const child = fork(fileURLToPath(new URL("bare.ts", import.meta.url)), { stdio: "inherit" })
 try {
-  const [{ port }] = await once(child, "message")
+  const [{ port }] = (await once(child, "message")) as [{ port: number }]
   const bare: Side = { port }
   const ours: Side = { port: Number(new URL(server.url).port), certificate: administrator() }
   console.log(machine())
@@ -46,8 +46,10 @@ try {
 }
 
 function administrator(): { cert: string; key: string } {
-  const { users } = parse(readFileSync(join(dir.path, "keyturn.yaml"), "utf8"))
-  const pem = (name: string) => Buffer.from(users[0].user[name], "base64").toString()
+  const text = readFileSync(join(dir.path, "keyturn.yaml"), "utf8")
+  const { users } = parse(text) as { users: [{ user: Record<string, string> }] }
+  const { user } = users[0]
+  const pem = (name: string) => Buffer.from(user[name] ?? "", "base64").toString()
   return { cert: pem("client-certificate-data"), key: pem("client-key-data") }
 }
 
@@ -76,7 +78,10 @@ async function gets(ours: Side, bare: Side): Promise<void> {
   for (let round = 0; round <= ROUNDS; round++) {
     const [a, b] = [await rate(ours), await rate(bare)]
     // The first round warms both up.
-    if (round > 0) rates.ours.push(a), rates.bare.push(b)
+    if (round > 0) {
+      rates.ours.push(a)
+      rates.bare.push(b)
+    }
   }
   const [a, b] = [median(rates.ours), median(rates.bare)]
   const question = `GET of one 1 KiB Secret, ${CONNECTIONS} connections`
@@ -98,7 +103,10 @@ async function lists(ours: Side, bare: Side): Promise<void> {
     const times = { ours: [] as number[], bare: [] as number[] }
     for (let round = 0; round <= ROUNDS; round++) {
       const [a, b] = [await seconds(ours, paths), await seconds(bare, paths)]
-      if (round > 0) times.ours.push(a), times.bare.push(b)
+      if (round > 0) {
+        times.ours.push(a)
+        times.bare.push(b)
+      }
     }
     const [a, b] = [median(times.ours), median(times.bare)]
     const ms = (time: number) => `${(time * 1000).toFixed(0)} ms`
@@ -109,7 +117,8 @@ async function lists(ours: Side, bare: Side): Promise<void> {
 async function pagesOf(first: string): Promise<string[]> {
   const paths = [first]
   for (let path = first; ; ) {
-    const { metadata } = JSON.parse((await server.call("GET", path)).body)
+    const { body } = await server.call("GET", path)
+    const { metadata } = JSON.parse(body) as { metadata: { continue?: string } }
     if (metadata.continue === undefined) return paths
     path = `${first}&continue=${metadata.continue}`
     paths.push(path)

@@ -1,6 +1,5 @@
 /** The Kubernetes API over HTTP, put together: who asks, what he may, which handler answers, in which form. */
 
-import { performance } from "node:perf_hooks"
 import type { Registry } from "../registry/registry.ts"
 import {
   type ApiRequest,
@@ -51,6 +50,8 @@ export interface ApiOptions {
   readonly serverPassword: () => string
   readonly version: string
   readonly now: () => Date
+  /** Milliseconds of a clock that never goes back. */
+  readonly monotonicMs: () => number
   readonly log: ApiLog
   /** Aborts when the server ends: watches then do too. */
   readonly signal: AbortSignal
@@ -100,14 +101,14 @@ class Api {
   }
 
   async serve(request: ApiRequest, response: ApiResponse): Promise<void> {
-    const started = performance.now()
+    const started = this.#options.monotonicMs()
     const seen: Seen = { info: undefined, resource: undefined, as: PLAIN_JSON }
     try {
       await this.#route(request, response, seen)
     } catch (error) {
       this.#fail(error, { request, response, as: seen.as })
     }
-    this.#observe(seen, { code: response.statusCode, ms: performance.now() - started })
+    this.#observe(seen, { code: response.statusCode, ms: this.#options.monotonicMs() - started })
   }
 
   #fail(

@@ -127,7 +127,7 @@ function checkPreconditions({ resource, ref, asked }: One, { metadata }: KubeObj
 
 const COLLECTORS = { Orphan: "orphan", Foreground: "foregroundDeletion" } as const
 
-async function removeStored(deps: Deps, { resource, asked }: One, stored: Stored): Promise<Gone> {
+async function removeStored(deps: Deps, { asked }: One, stored: Stored): Promise<Gone> {
   const { object } = stored
   const { uid } = object.metadata
   const marked = mark(object, deps.now())

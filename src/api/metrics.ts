@@ -80,7 +80,7 @@ class Total implements Sum {
 }
 
 class Distribution implements Histogram {
-  readonly #counts: number[] = new Array(BUCKETS_SECONDS.length + 1).fill(0)
+  readonly #counts = [0, ...BUCKETS_SECONDS.map(() => 0)]
   #sum = 0
 
   observe(seconds: number): void {

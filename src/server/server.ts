@@ -66,7 +66,7 @@ async function startAndServe(context: ServerContext): Promise<void> {
     warn: (message, error) => log.warn({ err: error }, message),
   })
   stack.defer(() => store.close())
-  const { keys, token } = await openKeyring({
+  const { keys, token, recovered } = await openKeyring({
     store,
     paths,
     now,
@@ -75,6 +75,10 @@ async function startAndServe(context: ServerContext): Promise<void> {
     configuration: files.configuration,
     firstKey: options.secretsEncryption ? options.secretsEncryptionProvider : null,
   })
+  if (recovered)
+    log.warn(
+      `opened by the recovery key: the token now is the one in ${paths.token}, earlier ones open earlier backups`,
+    )
   sayWhatDecides(keys.view.record.keyring, context)
   await serve({ context, files, store, keys, token, paths, stack })
 }
@@ -123,6 +127,7 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
     tokens: files.tokens,
     version: context.version,
     now,
+    monotonicMs,
     log,
     signal: background.signal,
   })
@@ -165,6 +170,8 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
 const rewriting = (parts: Run & { publisher: Publisher; log: Logger }): Promise<void> => {
   const { publisher, log, ...run } = parts
   return runOperations(run, {
+    began: ({ id, kind, looked }) =>
+      log.info({ id }, looked === 0 ? `${kind} begins` : `${kind} goes on where it stopped`),
     async ended({ id, kind, rewritten, retired, kept, unreadable }) {
       await publisher.publish()
       log.info({ id, rewritten, retired, kept, unreadable }, `${kind} ended`)

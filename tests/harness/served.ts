@@ -66,6 +66,7 @@ export async function serveInProcess(): Promise<Served> {
     serverPassword: supervisor.password,
     version: "0.0.0",
     now: () => clock.now ?? now(),
+    monotonicMs: () => performance.now(),
     log,
     signal,
   })

@@ -83,7 +83,7 @@ export class Names {
     return Buffer.from(JSON.stringify({ ...token, rv })).toString("base64url")
   }
 
-  #pair<T>(pairs: Map<T, T>, recorded: T, ours: T): void {
+  #pair<T extends string | number>(pairs: Map<T, T>, recorded: T, ours: T): void {
     const known = pairs.get(recorded)
     if (known !== undefined && known !== ours)
       throw new Error(`recorded ${recorded} is ${ours} here, and was ${known} before`)

@@ -26,7 +26,7 @@ export interface Recording {
 export function readRecordings(): Recording[] {
   return readdirSync(sharedPath("transcripts"))
     .filter((file) => /^\d+-.*\.json$/.test(file))
-    .sort()
+    .toSorted()
     .map((file) => {
       const { http } = JSON.parse(readFileSync(sharedPath("transcripts", file), "utf8"))
       return { name: file.replace(".json", ""), http }

@@ -98,7 +98,7 @@ class Replay {
       ...sent,
       headers: { ...ADMIN, ...sent.headers },
     })
-    if (status >= 300) throw new Error(`${sent.method} ${sent.url}: ${status} ${body}`)
+    if (status >= 300) throw new Error(`${sent.method} ${sent.url}: ${status} ${body.toString()}`)
   }
 
   async #send(name: string, exchange: Exchange): Promise<Received> {
@@ -172,7 +172,7 @@ class Replay {
       headers: difference?.headers ?? recorded.headers,
       body: difference?.body?.(recorded.body ?? null) ?? recorded.body,
     }
-    const body = readBody(received.body, String(received.headers["content-type"] ?? ""))
+    const body = readBody(received.body, received.headers["content-type"] ?? "")
     const ours = (names: object) => ({
       status: received.status,
       headers: Object.fromEntries(
@@ -217,7 +217,7 @@ class Replay {
 function timeOf(exchange: Exchange): Date | undefined {
   const body = recordedBody(exchange)
   const times = JSON.stringify(body ?? null).match(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/g)
-  const last = times?.sort().at(-1)
+  const last = times?.toSorted().at(-1)
   return last === undefined ? undefined : new Date(last)
 }
 

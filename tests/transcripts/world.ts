@@ -56,7 +56,7 @@ export class World {
     const latest = [...this.#versions.values()]
       .flatMap((versions) => versions.filter((version) => version.revision <= revision).slice(-1))
       .filter(({ made, revision: seen }) => !made && !this.#names.knows(String(seen)))
-      .sort((a, b) => a.revision - b.revision)
+      .toSorted((a, b) => a.revision - b.revision)
     for (const { object } of latest) await this.put(object)
     for (const exchange of gap ? http.slice(0, 1) : []) await this.#forget(exchange)
   }
@@ -94,7 +94,7 @@ export class World {
   /** The object in the body of a recorded request. */
   sent(name: string): Recorded {
     const body = this.#recordings.find((recording) => recording.name === name)?.http[0]?.reqBody
-    return JSON.parse(String(body))
+    return JSON.parse(typeof body === "string" ? body : "null")
   }
 
   #note(object: Recorded, exchange: Exchange): void {
