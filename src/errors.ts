@@ -35,7 +35,7 @@ export const ERRORS = {
   OutcomeUnknown:      row(504, 14, "final", "read the object before writing again: the write may have happened"),
   DiskFull:            row(507, 13, "retry", "make space under the data directory"),
   // keyring and rotation
-  SlotDidNotOpen:      row(500, 15, "final", "start with the token of this datastore, or with --recovery-key"),
+  SlotDidNotOpen:      row(500, 15, "final", "start with the token of this datastore, or with --recovery-key-file"),
   RecordCorrupt:       row(500, 10, "final", "restore the datastore from a backup"),
   RotationUnderWay:    row(409, 12, "retry", "run: keyturn secrets-encrypt status, then try again"),
   WrongStage:          row(409, 16, "final", "run: keyturn secrets-encrypt status"),

@@ -10,6 +10,7 @@ const LOOK_MS_MIN = 20
 const LOOK_MS_MAX = 500
 /** A server may be restarted meanwhile: it goes on with the operation, and so does this command. */
 const AWAY_MS_MAX = 60_000
+const GOES_ON = "waiting a minute for it: what was begun goes on by itself when the server is back"
 
 export interface Followed {
   /** null: the verb had been taken before; then the operation that it started counts, if it is still the last. */
@@ -53,14 +54,16 @@ async function ended(
   }
 }
 
-async function look(client: Client, { monotonicMs, signal }: Context): Promise<Operation | null> {
+async function look(client: Client, context: Context): Promise<Operation | null> {
+  const { monotonicMs, signal } = context
   const giveUpMs = monotonicMs() + AWAY_MS_MAX
-  for (;;) {
+  for (let told = false; ; told = true) {
     try {
       return await client.operation()
     } catch (error) {
       if (!isKnown(error) || ERRORS[error.code].again === "final" || monotonicMs() > giveUpMs)
         throw error
+      if (!told) note(context, `${error.message}; ${GOES_ON}`)
       await sleep(LOOK_MS_MAX, undefined, { signal })
     }
   }

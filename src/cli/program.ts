@@ -23,6 +23,7 @@ export function buildProgram({ version, run }: { readonly version: string; reado
     example: "keyturn server --secrets-encryption",
   })
   return program
+    .helpCommand("help [command]", "Print the help of a command")
     .version(`keyturn ${version}`, "-v, --version", "Print the version")
     .addCommand(serverCommand())
     .addCommand(secretsEncryptCommand(run))

@@ -23,6 +23,10 @@ export async function run(argv: readonly string[], context: Context): Promise<nu
   }
 }
 
+/** Commands in hints, as this person calls the program. */
+const asTyped = (hint: string, { command }: Context): string =>
+  hint.replaceAll(/\bkeyturn (?=[a-z])/g, `${command} `)
+
 /** Prints a failure and returns the exit code for it. Only what this program foresees has words that are safe to show. */
 function tell(error: unknown, context: Context): number {
   const { signal } = context
@@ -32,7 +36,7 @@ function tell(error: unknown, context: Context): number {
   if (isKnown(error)) {
     const { exit, hint } = ERRORS[error.code]
     note(context, `error: ${error.message}`)
-    if (hint !== "") note(context, `hint: ${hint}`)
+    if (hint !== "") note(context, `hint: ${asTyped(hint, context)}`)
     return exit
   }
   const stack = error instanceof Error ? error.stack : String(error)

@@ -18,7 +18,11 @@ export async function takeVerb(verb: Verb, options: VerbOptions, context: Contex
   try {
     const id = await client.take({ ...asks, force, skip })
     if (!(waits && wait)) say(context, taken)
-    if (!wait || finished === null) return
+    if (finished === null) return
+    if (!wait) {
+      if (id === null) note(context, `nothing to do: ${verb} had been taken before`)
+      return
+    }
     await follow(client, { id, kind: verb }, context)
     say(context, finished)
   } catch (error) {

@@ -29,10 +29,12 @@ export interface Bootstrap {
   readonly now: () => Date
 }
 
-/** The opened keyring, and the token that opens it as it now stands in the data directory. */
 export interface OpenedKeyring {
   readonly keys: Keys
+  /** What opens it from now on, as it stands in the data directory. */
   readonly token: string
+  /** Opened by the recovery key: the token was made or set now, and earlier ones open earlier backups only. */
+  readonly recovered: boolean
 }
 
 /** Throws SlotDidNotOpen, TokenInvalid, KeyNameTaken, KeyDidNotOpen, ConfigInvalid: nothing is changed then. */
@@ -49,7 +51,7 @@ async function join(boot: Bootstrap, slots: readonly Slot[]): Promise<OpenedKeyr
     const keys = await Keys.open(boot.store, clusterKey)
     const token = tokenFor(keys.view.record.keyring, password)
     keepToken(boot.paths, token)
-    return { keys, token }
+    return { keys, token, recovered: false }
   } catch (error) {
     if (boot.recoveryKey === null || !isKnown(error, "SlotDidNotOpen", "TokenInvalid")) throw error
     return recover(boot, boot.recoveryKey, slots)
@@ -62,7 +64,7 @@ function ownTokens({ token, paths }: Bootstrap, slots: readonly Slot[]): string[
   const own = [token ?? readToken(paths), next].filter((found) => found !== null)
   if (own.length > 0) return own
   const seen = `there is no ${paths.token}, and the datastore holds a keyring; ${opensBy(slots)}`
-  throw new KnownError("TokenInvalid", seen)
+  throw new KnownError("SlotDidNotOpen", seen)
 }
 
 async function firstThatOpens(slots: readonly Slot[], [token = "", ...others]: readonly string[]) {
@@ -88,7 +90,7 @@ async function recover(
     now: boot.now(),
   })
   keepToken(boot.paths, token)
-  return { keys, token }
+  return { keys, token, recovered: true }
 }
 
 const wantedPassword = ({ token, paths }: Bootstrap): string => {
@@ -109,7 +111,7 @@ async function found(boot: Bootstrap): Promise<OpenedKeyring> {
   const record = { epoch: 1, fence: newFence(), slots, keyring }
   if ((await createKeyring(store, { record, clusterKey })) === "exists")
     throw new KnownError("StoreUnavailable", "another server made the keyring at the same moment")
-  return { keys: await Keys.open(store, clusterKey), token }
+  return { keys: await Keys.open(store, clusterKey), token, recovered: false }
 }
 
 /** From --encryption-provider-config or K3s' own file where there is one; else, for an empty datastore only, with a new key. */

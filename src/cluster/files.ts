@@ -89,10 +89,23 @@ export function readIfPresent(path: string): string | null {
 /** Makes the directory and its missing parents, 0700 unless told otherwise; leaves existing ones as they are. */
 export function makeDir(path: string, { mode = PRIVATE_DIR }: FileMode = {}) {
   named(`cannot make the directory ${path}`, () => {
-    const first = mkdirSync(path, { recursive: true, mode })
-    if (first === undefined) return
-    for (let made = path; made !== dirname(first); made = dirname(made)) syncDir(dirname(made))
+    const missing: string[] = []
+    for (let above = path; !existsSync(above); above = dirname(above)) missing.unshift(above)
+    for (const folder of missing) {
+      // One by one: on some file systems (/proc) Node's own `recursive` never ends.
+      makeOne(folder, mode)
+      syncDir(dirname(folder))
+    }
   })
+}
+
+function makeOne(path: string, mode: number) {
+  try {
+    mkdirSync(path, { mode })
+  } catch (error) {
+    const madeMeanwhile = isErrno(error) && error.code === "EEXIST"
+    if (!madeMeanwhile) throw error
+  }
 }
 
 /** A directory of this program alone: made if missing, closed to others if it was open to them. */

@@ -27,6 +27,17 @@ interface Shown {
   readonly now: Date
 }
 
+/** What this file reads and writes of a Node's status. */
+interface NodeStatus {
+  readonly addresses?: NodeFacts["addresses"]
+  readonly nodeInfo?: { readonly machineID?: string }
+  readonly conditions?: readonly Condition[]
+}
+
+interface Node extends KubeObject {
+  status?: NodeStatus
+}
+
 interface Condition {
   type: string
   status: string
@@ -37,12 +48,8 @@ interface Condition {
 }
 
 /** The Node as it should be now. What somebody else wrote into it stays; ours are a label, an annotation and the Ready
- *  condition; addresses and nodeInfo only of a Node that is not there yet. */
-function nodeAs(
-  before: KubeObject | undefined,
-  facts: NodeFacts,
-  { hash, now }: Shown,
-): KubeObject {
+ *  condition; addresses and nodeInfo too where no kubelet has written its own. */
+function nodeAs(before: Node | undefined, facts: NodeFacts, { hash, now }: Shown): Node {
   const base = before ?? newNode(facts, now)
   const { [HASH_ANNOTATION]: _, ...annotations } = base.metadata.annotations ?? {}
   return {
@@ -52,16 +59,33 @@ function nodeAs(
       labels: { ...base.metadata.labels, [CONTROL_PLANE_LABEL]: "true" },
       annotations: hash === undefined ? annotations : { ...annotations, [HASH_ANNOTATION]: hash },
     },
-    status: withReady(base.status ?? {}, now),
+    status: withReady(
+      isKubelets(base) ? base.status : { ...base.status, ...ownStatus(facts) },
+      now,
+    ),
   }
 }
 
-function newNode({ name, addresses, version, os }: NodeFacts, now: Date): KubeObject {
+/** A kubelet always knows its machine. */
+function isKubelets({ status = {} }: Node): boolean {
+  return (status.nodeInfo?.machineID ?? "") !== ""
+}
+
+function newNode({ name, os }: NodeFacts, now: Date): Node {
   const labels = {
     "kubernetes.io/arch": os.arch,
     "kubernetes.io/hostname": name,
     "kubernetes.io/os": os.platform,
   }
+  return {
+    kind: "Node",
+    apiVersion: "v1",
+    metadata: { name, uid: randomUUID(), creationTimestamp: seconds(now), labels },
+    spec: {},
+  }
+}
+
+function ownStatus({ addresses, version, os }: NodeFacts): NodeStatus {
   const nodeInfo = {
     machineID: "",
     systemUUID: "",
@@ -74,20 +98,11 @@ function newNode({ name, addresses, version, os }: NodeFacts, now: Date): KubeOb
     operatingSystem: os.platform,
     architecture: os.arch,
   }
-  return {
-    kind: "Node",
-    apiVersion: "v1",
-    metadata: { name, uid: randomUUID(), creationTimestamp: seconds(now), labels },
-    spec: {},
-    status: { addresses, nodeInfo },
-  }
+  return { addresses, nodeInfo }
 }
 
-function withReady(status: object, now: Date): object {
-  const conditions: Condition[] =
-    "conditions" in status && Array.isArray(status.conditions)
-      ? (status.conditions as Condition[])
-      : []
+function withReady(status: NodeStatus = {}, now: Date): NodeStatus {
+  const { conditions = [] } = status
   const before = conditions.find(({ type }) => type === "Ready")
   const ready: Condition = {
     type: "Ready",

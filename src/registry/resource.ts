@@ -37,13 +37,32 @@ export function resourceOfKey(key: string): string | undefined {
   return RENAMED[`${first}/${second}`] ?? RENAMED[first] ?? first
 }
 
+/** The kinds of the core group, which `*.` covers. Of any other built-in kind a key does not show the group. */
+const CORE: ReadonlySet<string> = new Set([
+  "bindings",
+  "componentstatuses",
+  "configmaps",
+  "endpoints",
+  "events",
+  "limitranges",
+  "namespaces",
+  "nodes",
+  "persistentvolumeclaims",
+  "persistentvolumes",
+  "pods",
+  "podtemplates",
+  "replicationcontrollers",
+  "resourcequotas",
+  "secrets",
+  "serviceaccounts",
+  "services",
+])
+
 /** Whether an EncryptionConfiguration's list covers a resource as {@link resourceOfKey} gives it. Of a built-in kind with a
- *  group (`deployments.apps`) a key shows the resource alone, so that is what has to match. */
+ *  group (`deployments.apps`) the resource alone has to match, and no wildcard but `*.*` reaches it: rather too little is
+ *  sealed than what a kube-apiserver would not open. */
 export function covers(list: readonly string[], resource: string | undefined): boolean {
   if (resource === undefined) return false
-  const builtIn = !resource.includes(".")
-  return (
-    includesResource(list, resource) ||
-    (builtIn && list.some((entry) => entry.startsWith(`${resource}.`)))
-  )
+  if (CORE.has(resource) || resource.includes(".")) return includesResource(list, resource)
+  return list.some((entry) => entry === "*.*" || entry.startsWith(`${resource}.`))
 }

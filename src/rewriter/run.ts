@@ -119,6 +119,7 @@ async function finish(run: Run, { id, fence }: Operation): Promise<void> {
 export async function runOperations(
   run: Run,
   tell: {
+    began: (operation: Operation) => void
     ended: (operation: Operation) => Promise<void>
     failed: (error: unknown) => Promise<void>
   },
@@ -128,6 +129,7 @@ export async function runOperations(
   while (!run.signal.aborted) {
     try {
       const before = await run.keys.operation()
+      if (isRunning(before)) tell.began(before)
       const after = isRunning(before) ? await runOperation(run) : undefined
       if (after !== undefined) await tell.ended(after)
       if ((await wake).done) return

@@ -70,7 +70,7 @@ export function openFile(path: string): DatabaseSync {
 /** The log and the shared-memory file take their mode from the database file. True where it was empty or missing. */
 function makePrivate(path: string): boolean {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    if (!existsSync(dirname(path))) mkdirSync(dirname(path), { mode: 0o700 })
     closeSync(openSync(path, "a", 0o600))
     for (const file of [path, `${path}-wal`, `${path}-shm`]) {
       if (existsSync(file)) chmodSync(file, 0o600)

@@ -41,7 +41,7 @@ test("it holds the program, its documents and nothing else", () => {
   expect(files).toEqual(expect.arrayContaining(["bin/keyturn", "dist/main.js", "LICENSE"]))
 })
 
-const expected: Outcome = { stdout: `${version}\n`, stderr: "", code: 0 }
+const expected: Outcome = { stdout: `keyturn ${version}\n`, stderr: "", code: 0 }
 
 test("it runs from an empty prefix, from any working directory", async () => {
   expect(await run(installed, ["--version"], { cwd: "/" })).toEqual(expected)
@@ -59,6 +59,6 @@ test("without its runtime it says what to do", async () => {
   copyFileSync(KEYTURN, join(folder, "bare/bin/keyturn"))
   const { code, stderr } = await run(join(folder, "bare/bin/keyturn"), ["--version"])
   expect(stderr).toMatch(/^keyturn: error: the pinned runtime .* is not installed/)
-  expect(stderr).toMatch(/^keyturn: hint: run: npm install/m)
+  expect(stderr).toMatch(/^keyturn: hint: run: cd .* && npm install/m)
   expect(code).toBe(1)
 })

@@ -169,7 +169,7 @@ test("a wrong or lost token: the error says what opens it, and nothing is change
   expect(await failedStart(server, "--token", "wr0ngt0ken")).toEqual({ code: 15, stderr: both })
   expect(readFileSync(token)).toEqual(readFileSync(kept))
   rmSync(token)
-  expect(await failedStart(server)).toEqual({ code: 22, stderr: both })
+  expect(await failedStart(server)).toEqual({ code: 15, stderr: both })
   const recovery = join(server.home, "recovery-key")
   writeFileSync(recovery, "keyturn-recovery-wr0ng\n")
   expect(await failedStart(server, "--recovery-key-file", recovery)).toEqual({
