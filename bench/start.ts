@@ -1,11 +1,15 @@
-/** How long does a server take until it is ready, and how much memory does it hold: idle, and after 100,000 Secrets were loaded
- *  and listed in pages?
+/** How long does a server take until it is ready, and how much memory does it hold, idle and with 100,000 Secrets?
  *
  *  npm run bench -- start [count] */
 import { loadSecrets, machine, median, newDataDir, residentMiB, startServer } from "./lib.ts"
 
 const count = Number(process.argv[2] ?? 100_000)
 const STARTS = 5
+
+interface Page {
+  readonly items: unknown[]
+  readonly metadata: { readonly continue?: string }
+}
 
 const dir = newDataDir()
 try {
@@ -43,7 +47,7 @@ try {
     let seen = 0
     for (let token = ""; ; ) {
       const { body } = await server.call("GET", `/api/v1/secrets?limit=500&continue=${token}`)
-      const { items, metadata } = JSON.parse(body)
+      const { items, metadata } = JSON.parse(body) as Page
       seen += items.length
       if (!metadata.continue) return seen
       token = encodeURIComponent(metadata.continue)

@@ -146,7 +146,11 @@ test("a server that is starting is waited for, and the verb is given to it once 
     reply: () => (++asked < 3 ? starting : { json: { operation: null } }),
   })
   const outcome = await command([...ENABLE, ...to(server)])
-  expect(outcome).toEqual({ code: 0, stdout: "secrets-encryption enabled\n", stderr: "keyturn: nothing to do: enable had been taken before\n" })
+  expect(outcome).toEqual({
+    code: 0,
+    stdout: "secrets-encryption enabled\n",
+    stderr: "keyturn: nothing to do: enable had been taken before\n",
+  })
   expect(asked).toBe(3)
 })
 
