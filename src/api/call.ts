@@ -41,6 +41,8 @@ export interface Answer {
   readonly code: number
   readonly object: { readonly kind: string; readonly apiVersion: string }
   readonly warnings?: readonly string[]
+  /** The object is the registry's own, and is answered again as long as it does not change. */
+  readonly isShared?: true
 }
 
 export const refOf = ({ namespace, name }: Call): Ref => ({ namespace, name })

@@ -63,9 +63,22 @@ export function sendNotModified(response: ApiResponse, { etag }: Document): void
 }
 
 export function sendAnswer(response: ApiResponse, answer: Answer, as: Representation): void {
-  const { code, object, warnings = [] } = answer
+  const { code, object, warnings = [], isShared } = answer
   const headers = warnings.length > 0 ? { warning: warnings.map(warningHeader) } : {}
-  send(response, { code, contentType: as.mediaType, body: serialize(object, as), headers })
+  const body = isShared ? serializedOnce(object, as) : serialize(object, as)
+  send(response, { code, contentType: as.mediaType, body, headers })
+}
+
+/** Objects that are read again and again, as JSON. */
+const written = new WeakMap<object, string>()
+
+function serializedOnce(object: Answer["object"], as: Representation): string | Uint8Array {
+  if (as.mediaType !== JSON_TYPE || as.pretty) return serialize(object, as)
+  const known = written.get(object)
+  if (known !== undefined) return known
+  const json = serialize(object, as)
+  if (typeof json === "string") written.set(object, json)
+  return json
 }
 
 /** In the client's media type too, but never as a Table. */

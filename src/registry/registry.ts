@@ -7,8 +7,9 @@ import type { Change, Entry, Store, WatchOptions, WriteResult } from "../store/s
 import { type Contents, contentsOf } from "./contents.ts"
 import type { Keys } from "./keys.ts"
 import { type Kind, namespacePrefix, type Ref, storageKey } from "./resource.ts"
+import type { View } from "./view.ts"
 
-/** An object as it is stored, with the bytes that an update must carry on. */
+/** An object as it is stored, with the bytes that an update must carry on. One may be given to many: never mutate it. */
 export interface Stored {
   readonly object: KubeObject
   readonly key: string
@@ -43,6 +44,8 @@ export class Registry {
   readonly #keys: Keys
   /** One change reaches many watchers and is opened once. It holds no stored bytes of its own. */
   readonly #events = new WeakMap<Change, ObjectEvent>()
+  /** An entry that the store gives out again is opened once, as long as the keyring stays the same. */
+  readonly #read = new WeakMap<Entry, { readonly view: View; readonly stored: Stored }>()
 
   constructor(store: Store, keys: Keys) {
     this.#store = store
@@ -54,7 +57,12 @@ export class Registry {
     const read = async () => (await this.#store.get(key, revision)).entry
     const entry = await read()
     if (entry === undefined) return undefined
-    return this.#open(entry) ?? this.#openAgain(read)
+    const known = this.#read.get(entry)
+    if (known?.view === this.#keys.view) return known.stored
+    const stored = this.#open(entry)
+    if (stored === undefined) return this.#openAgain(read)
+    this.#read.set(entry, { view: this.#keys.view, stored })
+    return stored
   }
 
   /** Where an entry stands, without opening it; for what does not open. */

@@ -28,6 +28,7 @@ import type {
   Write,
   WriteResult,
 } from "./store.ts"
+import { RecentEntries } from "./recent-entries.ts"
 import { WatchHub } from "./watch-hub.ts"
 
 /** Revisions looked at in one step of compaction, or of the search for entries with a time to live. */
@@ -62,6 +63,9 @@ class SqliteStore implements Store {
   readonly #hub: WatchHub
   readonly #expiry: Expiry
   readonly #recordWakers = new Set<() => void>()
+  readonly #recent = new RecentEntries()
+  /** Known until the next commit. */
+  #newest: number | undefined
   /** Entries beyond a page that was given out, by where it ended: the next page need not count again. */
   readonly #remaining = new Map<string, number>()
   #closed = false
@@ -76,7 +80,11 @@ class SqliteStore implements Store {
     const read = (prefix: string, span: { after: number; upTo: number }) =>
       this.#reading(() => kine.changes(keyRange(prefix), span))
     this.#hub = new WatchHub({ compacted: () => kine.compacted(), read }, kine.revision())
-    const committed = (changes: readonly Change[]): void => this.#hub.publish(changes)
+    const committed = (changes: readonly Change[]): void => {
+      this.#newest = undefined
+      for (const { key } of changes) this.#recent.forget(key)
+      this.#hub.publish(changes)
+    }
     this.#queue = new CommitQueue({ db: this.#db, path, committed })
     this.#expiry = new Expiry(schedule, (key, revision) => void this.#expire(key, revision))
     void this.#findLeased()
@@ -88,7 +96,12 @@ class SqliteStore implements Store {
   ): Promise<{ entry: Entry | undefined; revision: number }> {
     return this.#reading(() => {
       const at = this.#readable(revision)
-      return { entry: this.#kine.live(key, at), revision: at }
+      if (at !== this.#newestRevision()) return { entry: this.#kine.live(key, at), revision: at }
+      const known = this.#recent.get(key)
+      if (known !== undefined) return { entry: known, revision: at }
+      const entry = this.#kine.live(key)
+      if (entry !== undefined) this.#recent.add(entry)
+      return { entry, revision: at }
     })
   }
 
@@ -154,7 +167,7 @@ class SqliteStore implements Store {
   }
 
   async revision(): Promise<number> {
-    return this.#reading(() => this.#kine.revision())
+    return this.#reading(() => this.#newestRevision())
   }
 
   async compactedRevision(): Promise<number> {
@@ -226,6 +239,7 @@ class SqliteStore implements Store {
         if (this.#kine.replace(replacement)) replaced += 1
       }
       this.#hub.forget()
+      this.#recent.clear()
       return { outcome: "done", replaced }
     })
   }
@@ -263,9 +277,15 @@ class SqliteStore implements Store {
     }
   }
 
+  /** Outside of a transaction only. */
+  #newestRevision(): number {
+    this.#newest ??= this.#kine.revision()
+    return this.#newest
+  }
+
   /** The revision to answer at: `revision`, or the newest. */
   #readable(revision: number | undefined): number {
-    const now = this.#kine.revision()
+    const now = this.#newestRevision()
     if (revision === undefined || revision === now) return now
     if (revision > now) throw futureRevision(revision, now)
     const compacted = this.#kine.compacted()
