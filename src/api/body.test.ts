@@ -5,7 +5,7 @@ import { sharedPath } from "../../tests/shared.ts"
 import { bytesOf, type Exchange, textOf, transcript } from "../../tests/transcripts.ts"
 import { BODY_BYTES_MAX, decodeBody, decodeDeleteBody, typedObject, warningHeader } from "./body.ts"
 import { GoJsonError } from "./go-json.ts"
-import { bodyMediaType, JSON_TYPE, PROTOBUF_TYPE, YAML_TYPE } from "./negotiate.ts"
+import { bodyMediaType, JSON_TYPE, type MediaType, PROTOBUF_TYPE, YAML_TYPE } from "./negotiate.ts"
 import { createOptions, type FieldValidation } from "./options.ts"
 import { NAMESPACES, NODES, SECRETS } from "./resources.ts"
 
@@ -19,9 +19,9 @@ function decode({ url, reqHeaders, reqBody }: Exchange) {
 const decodeText = (
   body: string,
   {
-    mediaType = JSON_TYPE as typeof JSON_TYPE | typeof YAML_TYPE,
-    fieldValidation = "Warn" as FieldValidation,
-  } = {},
+    mediaType = JSON_TYPE,
+    fieldValidation = "Warn",
+  }: { mediaType?: MediaType; fieldValidation?: FieldValidation } = {},
 ) => decodeBody(SECRETS, Buffer.from(body), { mediaType, fieldValidation })
 
 describe("recorded bodies", () => {

@@ -4,7 +4,7 @@
 import { posix } from "node:path"
 import { isRecord } from "../format/schema.ts"
 import { GoJsonError, parseGoJson } from "./go-json.ts"
-import { goJson } from "./go-text.ts"
+import { goJson, scalarText } from "./go-text.ts"
 import { badRequest, expired, type StatusError } from "./status.ts"
 
 const VERSION = "meta.k8s.io/v1"
@@ -49,7 +49,7 @@ function readToken(text: string): { rv: number; start: string } {
   if (v !== VERSION)
     throw badRequest(
       "invalid continue token: continue key is not valid: " +
-        `server does not recognize this encoded version ${String(v ?? "")}`,
+        `server does not recognize this encoded version ${scalarText(v)}`,
     )
   if (typeof rv !== "number" || rv === 0 || !Number.isSafeInteger(rv))
     throw invalid("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")

@@ -16,7 +16,7 @@ const secret: Defaults = ({ stringData, ...object }) => {
     ...object,
     ...(added.length > 0 ? { data: sorted([...Object.entries(data), ...added]) } : {}),
     type: object.type || "Opaque",
-  } as KubeObject
+  }
 }
 
 /** Every namespace is selected by its name. */

@@ -3,6 +3,7 @@
 
 import type { KubeObject } from "../format/object.ts"
 import { isRecord } from "../format/schema.ts"
+import { scalarText } from "./go-text.ts"
 import type { Resource } from "./resources.ts"
 import { badRequest } from "./status.ts"
 
@@ -70,7 +71,7 @@ export function parseFieldSelector(resource: Resource, text: string): FieldSelec
     empty: terms.length === 0,
     name: terms.find(({ field, negated }) => field === "metadata.name" && !negated)?.value,
     matches: (object) =>
-      reads.every(({ read, value, negated }) => (String(read(object) ?? "") === value) !== negated),
+      reads.every(({ read, value, negated }) => (scalarText(read(object)) === value) !== negated),
   }
 }
 

@@ -46,11 +46,15 @@ function sortKeys(value: unknown): unknown {
   return Object.fromEntries(entries.map(([key, item]) => [key, sortKeys(item)]))
 }
 
+/** A scalar as it stands in a message: a string is itself, and what is not there is nothing. */
+export const scalarText = (value: unknown): string =>
+  typeof value === "string" ? value : value === undefined || value === null ? "" : goJson(value)
+
 /** `%v` of what json.Unmarshal makes of a JSON value. */
 export function goPrint(value: unknown): string {
   if (value === null || value === undefined) return "<nil>"
   if (Array.isArray(value)) return `[${value.map(goPrint).join(" ")}]`
-  if (typeof value !== "object") return String(value)
+  if (typeof value !== "object") return scalarText(value)
   const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))
   return `map[${entries.map(([key, item]) => `${key}:${goPrint(item)}`).join(" ")}]`
 }

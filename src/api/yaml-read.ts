@@ -1,7 +1,7 @@
 /** YAML as Kubernetes reads it: YAML 1.1, turned into what the same document in JSON would be. */
 
 import { isScalar, LineCounter, parseDocument, visit } from "yaml"
-import type { Pair, ScalarTag, Tags, YAMLMap } from "yaml"
+import type { ScalarTag, Tags, YAMLMap } from "yaml"
 import { GoJsonError, type ParsedJson } from "./go-json.ts"
 import { goQuote } from "./go-text.ts"
 
@@ -15,7 +15,7 @@ const NOT_IN_JSON = ["tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:binary"]
 
 /** The library takes a lone "." for a number. */
 const isLoneDotFloat = (tag: Tags[number]): tag is ScalarTag =>
-  typeof tag !== "string" && "test" in tag && tag.test?.test(".") === true
+  typeof tag !== "string" && "test" in tag && tag.test?.test(".")
 const FLOAT = /^[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)$/
 
 /** Throws {@link GoJsonError}. */
@@ -49,7 +49,7 @@ function duplicateKeys(document: ReturnType<typeof parseDocument>, lines: LineCo
   visit(document, {
     Map(_, map: YAMLMap) {
       const seen = new Set<string>()
-      for (const { key } of map.items as Pair[]) {
+      for (const { key } of map.items) {
         if (!isScalar(key)) continue
         const name = String(key.value)
         const { line } = lines.linePos(key.range?.[0] ?? 0)

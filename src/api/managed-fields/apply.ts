@@ -3,7 +3,7 @@
 import { isDeepStrictEqual } from "node:util"
 import type { KubeObject } from "../../format/object.ts"
 import { isRecord } from "../../format/schema.ts"
-import { goQuote, goSortedJson } from "../go-text.ts"
+import { goQuote, goSortedJson, scalarText } from "../go-text.ts"
 import { applyConflict, badRequest, StatusError } from "../status.ts"
 import { difference, EMPTY, type FieldSet, paths, printPath, union } from "./field-set.ts"
 import { decodeManaged, type Managed, type Owner, ownerId, timestamp } from "./managed.ts"
@@ -88,10 +88,8 @@ function checked({ applied, target }: Apply): Record<string, unknown> {
 }
 
 function printKind({ apiVersion, kind }: { apiVersion: unknown; kind: unknown }): string {
-  const [version, group] = String(apiVersion ?? "")
-    .split("/")
-    .toReversed()
-  return `${group ?? ""}/${version}, Kind=${String(kind ?? "")}`
+  const [version, group] = scalarText(apiVersion).split("/").toReversed()
+  return `${group ?? ""}/${version}, Kind=${scalarText(kind)}`
 }
 
 /** An object that nobody is tracked on belongs, as it is, to a manager of its own. */

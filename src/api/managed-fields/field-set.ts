@@ -84,9 +84,13 @@ function printElement(element: string): string {
   if (element.startsWith("f:")) return `.${text}`
   if (element.startsWith("v:")) return `[=${text}]`
   if (element.startsWith("i:")) return `[${text}]`
-  const keys = Object.entries(JSON.parse(text))
+  const keys = entriesOf(parse(text))
   return `[${keys.map(([name, value]) => `${name}=${goJson(value)}`).join(",")}]`
 }
+
+const parse = (text: string): unknown => JSON.parse(text)
+const entriesOf = (keys: unknown): [string, unknown][] =>
+  isRecord(keys) ? Object.entries(keys) : []
 
 export const fieldElement = (name: string): string => `f:${name}`
 export const valueElement = (value: unknown): string => `v:${goJson(value)}`
@@ -120,10 +124,10 @@ function compareElements(a: string, b: string): number {
   if (kind !== b.charAt(0)) return KINDS.indexOf(kind) - KINDS.indexOf(b.charAt(0))
   if (kind === "f") return compare(textA, textB)
   if (kind === "i") return Number(textA) - Number(textB)
-  const [valueA, valueB] = [JSON.parse(textA), JSON.parse(textB)]
+  const [valueA, valueB] = [parse(textA), parse(textB)]
   return kind === "v"
     ? compareValues(valueA, valueB)
-    : compareKeys(Object.entries(valueA), Object.entries(valueB))
+    : compareKeys(entriesOf(valueA), entriesOf(valueB))
 }
 
 const sorted = (set: FieldSet): [string, FieldNode][] =>

@@ -79,5 +79,4 @@ function scalarMisfit(expected: "string" | "number" | "boolean", value: unknown)
   return `expected numeric (int or float), got ${typeof value === "boolean" ? "bool" : typeof value}`
 }
 
-const goPrint = (value: unknown): string =>
-  typeof value === "object" ? goJson(value) : String(value)
+const goPrint = (value: unknown): string => (typeof value === "string" ? value : goJson(value))

@@ -57,7 +57,7 @@ test("each kind has one schema that says so", () => {
     (schema) => (schema["x-kubernetes-group-version-kind"] ?? []) as Json[],
   )
   const wanted = STORED_RESOURCES.flatMap(({ kind, listKind }) => [kind, listKind])
-  expect(kinds.map(({ kind }) => kind).toSorted()).toEqual(
+  expect(kinds.map(({ kind }) => String(kind)).toSorted()).toEqual(
     [...wanted, "Status", "DeleteOptions"].toSorted(),
   )
 })

@@ -156,11 +156,11 @@ export function componentSchemas(groupVersion: string): Readonly<Record<string, 
   }
   const all = new Map<string, FieldType>()
   for (const root of roots) closure(root, all)
-  const entries = [...all.values()].map((type) => [
+  const entries = [...all.values()].map((type): [string, Schema] => [
     schemaName(type.name, group),
     isMessage(type)
       ? messageSchema(type, group, kinds.get(type.name) ?? [])
       : { description: describe(type.name), type: "object" },
   ])
-  return Object.fromEntries(entries.toSorted(([a], [b]) => (String(a) < String(b) ? -1 : 1)))
+  return Object.fromEntries(entries.toSorted(([a], [b]) => (a < b ? -1 : 1)))
 }

@@ -56,10 +56,10 @@ class Patching {
       case "test": {
         const seen = path === "" ? this.#root : get(this.#find(path))
         if (isDeepStrictEqual(seen ?? null, value ?? null)) return
-        throw new PatchMisfit(`the value at ${path} is another one`)
+        throw new PatchMisfit("the value is another one")
       }
       default:
-        throw new PatchMisfit(`unknown operation: ${op}`)
+        throw new PatchMisfit("no such operation")
     }
   }
 
@@ -71,7 +71,7 @@ class Patching {
   #find(path: unknown): Place {
     const [first, ...parts] = typeof path === "string" ? path.split("/") : []
     const last = parts.pop()
-    if (first === undefined || last === undefined) throw new PatchMisfit(`not a path: ${path}`)
+    if (first === undefined || last === undefined) throw new PatchMisfit("not a path")
     let container = this.#enter(this.#root)
     for (const part of parts) container = this.#enter(get({ container, key: unescape(part) }))
     return { container, key: unescape(last) }

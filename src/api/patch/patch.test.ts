@@ -1,8 +1,13 @@
 // Replays what kube-apiserver was asked and answered: shared/transcripts, each PATCH upon the object as last answered.
 
-import { readdirSync, readFileSync } from "node:fs"
 import { expect, test } from "vitest"
-import { sharedPath } from "../../../tests/shared.ts"
+import {
+  bytesOf,
+  type Exchange,
+  textOf,
+  transcript,
+  transcripts,
+} from "../../../tests/transcripts.ts"
 import { decodeObject } from "../../format/codec.ts"
 import { Secret } from "../../format/core.ts"
 import type { KubeObject } from "../../format/object.ts"
@@ -12,18 +17,6 @@ import { managerOf, patchOptions } from "../options.ts"
 import { StatusError } from "../status.ts"
 import { type Decoded, PATCH_TYPES, type PatchRequest, patchObject } from "./patch.ts"
 
-interface Exchange {
-  method: string
-  url: string
-  reqHeaders: Record<string, string>
-  reqBody: string | { base64: string }
-  status: number
-  respBody: string | { base64: string }
-}
-
-const read = (file: string): { http: Exchange[] } =>
-  JSON.parse(readFileSync(sharedPath("transcripts", file), "utf8"))
-
 function decodeSecret(value: unknown): Decoded {
   const { fields, problems } = decodeTyped(Secret, { value, duplicates: new Map() })
   const object = { kind: "Secret", apiVersion: "v1", ...fields } as unknown as KubeObject
@@ -31,22 +24,21 @@ function decodeSecret(value: unknown): Decoded {
 }
 
 function asObject(body: Exchange["respBody"] | Exchange["reqBody"]): KubeObject | undefined {
-  if (typeof body !== "string") return decodeObject(Buffer.from(body.base64, "base64"))
+  if (typeof body !== "string") return decodeObject(bytesOf(body))
   return body.startsWith('{"kind":"Secret"') ? JSON.parse(body) : undefined
 }
 
 /** Each PATCH of a Secret with the object that was stored before it. */
 function* patches(): Generator<[string, Exchange, KubeObject | undefined]> {
   const stored = new Map<string, KubeObject>()
-  for (const file of readdirSync(sharedPath("transcripts")).toSorted()) {
-    if (!file.endsWith(".json")) continue
-    for (const exchange of read(file).http) {
+  for (const { name: file, http } of transcripts()) {
+    for (const exchange of http) {
       const { pathname, searchParams } = new URL(exchange.url, "https://localhost")
       if (!pathname.includes("/secrets")) continue
       // An empty patch changes nothing: what it answers is what was stored.
       const live = exchange.reqBody === "{}" ? seenIn(exchange) : stored.get(pathname)
       if (file.startsWith("071")) yield ["071-after-070", exchange, live && unrecorded070(live)]
-      else if (exchange.method === "PATCH") yield [file.replace(".json", ""), exchange, live]
+      else if (exchange.method === "PATCH") yield [file, exchange, live]
       const isRead = exchange.method === "GET" || !searchParams.has("dryRun")
       const seen = isRead ? seenIn(exchange) : undefined
       if (seen?.kind !== "Secret") continue
@@ -58,7 +50,7 @@ function* patches(): Generator<[string, Exchange, KubeObject | undefined]> {
 
 /** 070 was not recorded: the apply that 069 refused, with force. */
 function unrecorded070(live: KubeObject): KubeObject | undefined {
-  const [refused] = read("069-kubectl-ssa-other-manager-conflict.json").http.slice(-1)
+  const [refused] = transcript("069").http.slice(-1)
   if (refused === undefined) return undefined
   return run({ ...refused, url: refused.url.replace("force=false", "force=true") }, live).object
 }
@@ -84,7 +76,7 @@ function run(exchange: Exchange, live: KubeObject | undefined) {
   const options = patchOptions(searchParams, { isApply: mediaType.startsWith("application/apply") })
   return patchObject({
     mediaType,
-    body: String(exchange.reqBody),
+    body: textOf(exchange.reqBody),
     live,
     target: { resource: "secrets", apiVersion: "v1", kind: "Secret", namespace, name },
     ...options,
@@ -110,7 +102,7 @@ test.each(cases.filter(([file]) => !ELSEWHERE.has(file.slice(0, 3))))("%s", (_, 
     if (!(error instanceof StatusError)) throw error
     answer = error.toStatus()
   }
-  const expected = JSON.parse(String(exchange.respBody))
+  const expected = JSON.parse(textOf(exchange.respBody))
   expect(unstored(answer)).toBe(unstored(expected))
 })
 

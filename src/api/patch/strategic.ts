@@ -2,7 +2,7 @@
  *  are replaced; directives (`$patch`, `$retainKeys`, `$deleteFromPrimitiveList/…`, `$setElementOrder/…`) say more. */
 
 import { isRecord } from "../../format/schema.ts"
-import { goPrint } from "../go-text.ts"
+import { goPrint, scalarText } from "../go-text.ts"
 import { badRequest, genericFailure, StatusError } from "../status.ts"
 
 type Fields = Readonly<Record<string, unknown>>
@@ -25,7 +25,7 @@ const ELEMENT_ORDER = "$setElementOrder"
 
 /** The patched object, not decoded yet. Throws StatusError where the patch is not one. */
 export const strategicMerge = (object: Fields, patch: Fields): Fields =>
-  mergeMap(object, patch, { kind: String(object["kind"] ?? ""), path: "" })
+  mergeMap(object, patch, { kind: scalarText(object["kind"]), path: "" })
 
 interface Place {
   readonly kind: string

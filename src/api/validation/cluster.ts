@@ -2,6 +2,7 @@
 
 import type { KubeObject } from "../../format/object.ts"
 import { isRecord } from "../../format/schema.ts"
+import { scalarText } from "../go-text.ts"
 import { type FieldError, fieldError } from "../status.ts"
 import { labelsErrors, unqualifiedFinalizerErrors } from "./meta.ts"
 import { dnsSubdomainErrors, labelKeyErrors } from "./names.ts"
@@ -40,7 +41,7 @@ export function nodeErrors(object: KubeObject): FieldError[] {
   const seen = new Set<string>()
   return (Array.isArray(taints) ? taints.filter(isRecord) : []).flatMap((taint, index) => {
     const field = `spec.taints[${index}]`
-    const [key, value, effect] = [taint.key, taint.value, taint.effect].map((x) => String(x ?? ""))
+    const [key, value, effect] = [taint.key, taint.value, taint.effect].map(scalarText)
     const errors = [
       ...labelKeyErrors(key ?? "").map((detail) => invalid(`${field}.key`, key, detail)),
       ...labelsErrors({ x: value ?? "" }, `${field}.value`),
@@ -72,7 +73,7 @@ const EVENT_MESSAGE_LENGTH_MAX = 1024
 /** Events of the older form, those without eventTime, are bound to their object's namespace only. */
 export function eventErrors(object: KubeObject): FieldError[] {
   const namespace = object.metadata.namespace ?? ""
-  const about = String(part(object, "involvedObject").namespace ?? "")
+  const about = scalarText(part(object, "involvedObject").namespace)
   const fits = about === "" ? namespace === "default" || namespace === "" : about === namespace
   const errors = fits
     ? []
@@ -81,7 +82,7 @@ export function eventErrors(object: KubeObject): FieldError[] {
 }
 
 function newEventErrors(object: KubeObject): FieldError[] {
-  const text = (field: string) => String(object[field] ?? "")
+  const text = (field: string) => scalarText(object[field])
   const atMost = (field: string, max: number) =>
     text(field).length > max ? [invalid(field, "", `can have at most ${max} characters`)] : []
   const needed = (field: string) =>
