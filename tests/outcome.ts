@@ -1,6 +1,6 @@
 /** What a function of the API throws, as the body that a client gets. */
 
-import { goJson } from "../src/api/go-text.ts"
+import { goJson } from "../src/api/text/go-text.ts"
 import { StatusError } from "../src/api/status.ts"
 
 /** The Status as text; throws where nothing was thrown. */

@@ -3,12 +3,18 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { expect, test } from "vitest"
-import { importsOf, offences } from "./layers.ts"
+import { API_LAYERS, importsOf, offences } from "./layers.ts"
 
 const src = fileURLToPath(new URL("../src", import.meta.url))
 
 test("the imports of src/ run down", () => {
   expect(offences(importsOf(src))).toEqual([])
+})
+
+test("the imports inside src/api/ run down", () => {
+  const inside = importsOf(join(src, "api")).filter(({ to }) => !to.startsWith("../"))
+  expect(inside.length).toBeGreaterThan(100)
+  expect(offences(inside, API_LAYERS)).toEqual([])
 })
 
 test("imports are found in every form", () => {

@@ -8,21 +8,28 @@ import {
   impersonated,
   parseTokenFile,
   type User,
-} from "./auth.ts"
-import { BODY_BYTES_MAX } from "./body.ts"
-import type { Answer, Call, Deps } from "./call.ts"
-import { remove, removeCollection } from "./delete.ts"
-import { statusErrorOf } from "./failures.ts"
-import { fixedRoutes, isFixed } from "./fixed.ts"
-import type { Checks } from "./health.ts"
-import { type Histogram, Metrics, type Sum } from "./metrics.ts"
-import { negotiate, type Representation } from "./negotiate.ts"
-import { requestTimeoutMs } from "./options.ts"
-import { get, list } from "./read.ts"
-import { readRequest, type RequestInfo, type ResourcePath, route } from "./request.ts"
-import { isStored, type Resource } from "./resources.ts"
-import { type ApiResponse, converted, PLAIN_JSON, sendAnswer, sendStatus } from "./respond.ts"
-import { review } from "./reviews.ts"
+} from "./request/auth.ts"
+import { BODY_BYTES_MAX } from "./request/body.ts"
+import type { Call, Deps } from "./verbs/call.ts"
+import { remove, removeCollection } from "./verbs/delete.ts"
+import { statusErrorOf } from "./answer/failures.ts"
+import { fixedRoutes, isFixed } from "./routes/fixed.ts"
+import type { Checks } from "./routes/health.ts"
+import { type Histogram, Metrics, type Sum } from "./routes/metrics.ts"
+import { negotiate, type Representation } from "./request/negotiate.ts"
+import { requestTimeoutMs } from "./request/options.ts"
+import { get, list } from "./verbs/read.ts"
+import { readRequest, type RequestInfo, type ResourcePath, route } from "./request/request.ts"
+import { isStored, type Resource } from "./kinds/resources.ts"
+import {
+  type Answer,
+  type ApiResponse,
+  converted,
+  PLAIN_JSON,
+  sendAnswer,
+  sendStatus,
+} from "./answer/respond.ts"
+import { review } from "./verbs/reviews.ts"
 import {
   badRequest,
   methodNotAllowed,
@@ -31,9 +38,9 @@ import {
   tooManyRequests,
   unauthorized,
 } from "./status.ts"
-import { isSupervisorPath, supervise, type Supervisor } from "./supervisor.ts"
-import { watch } from "./watch.ts"
-import { create, patch, update } from "./write.ts"
+import { isSupervisorPath, supervise, type Supervisor } from "./routes/supervisor.ts"
+import { watch } from "./verbs/watch.ts"
+import { create, patch, update } from "./verbs/write.ts"
 
 export interface ApiLog {
   error(of: object, message: string): void

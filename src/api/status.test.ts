@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs"
 import { expect, test } from "vitest"
 import { sharedPath } from "../../tests/shared.ts"
-import { goQuote } from "./go-text.ts"
+import { goQuote } from "./text/go-text.ts"
 import * as status from "./status.ts"
 
 /** Every distinct Status in the recorded transcripts, as text, by the file that first shows it. */

@@ -2,7 +2,7 @@
  *  kube-apiserver knows. Codes, reasons and messages are its own, to the letter. Where a constructor takes a whole `message`,
  *  its caller owns the words. */
 
-import { goJson, goQuote } from "./go-text.ts"
+import { goJson, goQuote } from "./text/go-text.ts"
 
 export interface StatusCause {
   readonly reason?: string

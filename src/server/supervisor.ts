@@ -1,5 +1,5 @@
 /** What the supervisor routes do: K3s' verbs and status, the token, recovery keys. */
-import type { Supervisor } from "../api/supervisor.ts"
+import type { Supervisor } from "../api/routes/supervisor.ts"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import { passwordOf, randomPassword } from "../cluster/token.ts"
 import { changeToken, createRecoveryKey, keepToken } from "../cluster/unlock.ts"

@@ -4,7 +4,7 @@
 
 import type { KubeObject } from "../../src/format/object.ts"
 import type { Kind, Ref } from "../../src/registry/resource.ts"
-import { STORED_RESOURCES } from "../../src/api/resources.ts"
+import { STORED_RESOURCES } from "../../src/api/kinds/resources.ts"
 import type { Served } from "../harness/served.ts"
 import type { Names } from "./names.ts"
 import {

@@ -3,7 +3,7 @@
 import { isDeepStrictEqual } from "node:util"
 import type { KubeObject } from "../../format/object.ts"
 import { isRecord } from "../../format/schema.ts"
-import { goQuote, goSortedJson, scalarText } from "../go-text.ts"
+import { goQuote, goSortedJson, scalarText } from "../text/go-text.ts"
 import { applyConflict, badRequest, StatusError } from "../status.ts"
 import { difference, EMPTY, type FieldSet, paths, printPath, union } from "./field-set.ts"
 import { decodeManaged, type Managed, type Owner, ownerId, timestamp } from "./managed.ts"

@@ -3,7 +3,7 @@
  *  equal strings. Sets are values: no function changes its arguments. */
 
 import { isRecord } from "../../format/schema.ts"
-import { goJson } from "../go-text.ts"
+import { goJson } from "../text/go-text.ts"
 
 export interface FieldNode {
   readonly owned: boolean

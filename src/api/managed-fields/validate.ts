@@ -1,7 +1,7 @@
 /** Whether a configuration fits the schema of its kind; the words are those of Kubernetes' structured merge. */
 
 import { isRecord } from "../../format/schema.ts"
-import { goJson, goQuote } from "../go-text.ts"
+import { goJson, goQuote } from "../text/go-text.ts"
 import { fieldElement, type Path, printPath } from "./field-set.ts"
 import type { ListType, MapType, Type } from "./schema.ts"
 import { declared, elementOf } from "./typed.ts"

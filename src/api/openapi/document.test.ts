@@ -1,6 +1,6 @@
 import { expect, test } from "vitest"
 import { textOf, transcript } from "../../../tests/transcripts.ts"
-import { RESOURCES, rootPathOf, STORED_RESOURCES } from "../resources.ts"
+import { RESOURCES, rootPathOf, STORED_RESOURCES } from "../kinds/resources.ts"
 import { OPENAPI_DOCUMENTS, OPENAPI_INDEX, openApiV2 } from "./document.ts"
 
 type Json = Record<string, unknown>

@@ -1,9 +1,9 @@
 /** OpenAPI v3 of what is served: the index of documents and one document for each group version, with all that
  *  kubectl looks for: kinds of operations, and that writes take fieldValidation. And an OpenAPI v2 without definitions. */
 
-import { type Document, makeDocument } from "../discovery.ts"
+import { type Document, makeDocument } from "../kinds/discovery.ts"
 import { PATCH_TYPES } from "../patch/patch.ts"
-import { MEDIA_TYPES } from "../negotiate.ts"
+import { MEDIA_TYPES } from "../request/negotiate.ts"
 import {
   apiVersionOf,
   isStored,
@@ -11,7 +11,7 @@ import {
   type Resource,
   rootPathOf,
   type Verb,
-} from "../resources.ts"
+} from "../kinds/resources.ts"
 import { componentSchemas, gvkOf, type Schema, schemaRef } from "./schemas.ts"
 
 interface Operation {

@@ -3,7 +3,7 @@
 import { DeleteOptions, listOf, Status } from "../../format/meta.ts"
 import type { Field, FieldType, Message } from "../../format/schema.ts"
 import { mergeKeyOf } from "../patch/strategic.ts"
-import { apiVersionOf, RESOURCES, type Resource } from "../resources.ts"
+import { apiVersionOf, RESOURCES, type Resource } from "../kinds/resources.ts"
 import { API_VERSION, describe, KIND } from "./descriptions.ts"
 
 export type Schema = Readonly<Record<string, unknown>>

@@ -11,9 +11,9 @@ import {
 import { decodeObject } from "../../format/codec.ts"
 import { Secret } from "../../format/core.ts"
 import type { KubeObject } from "../../format/object.ts"
-import { decodeTyped } from "../decode.ts"
-import { applyDefaults } from "../defaults.ts"
-import { managerOf, patchOptions } from "../options.ts"
+import { decodeTyped } from "../request/decode.ts"
+import { applyDefaults } from "../kinds/defaults.ts"
+import { managerOf, patchOptions } from "../request/options.ts"
 import { StatusError } from "../status.ts"
 import { type Decoded, PATCH_TYPES, type PatchRequest, patchObject } from "./patch.ts"
 

@@ -3,8 +3,8 @@
 
 import type { KubeObject } from "../../format/object.ts"
 import { isRecord } from "../../format/schema.ts"
-import { GoJsonError, goJsonType, type ParsedJson, parseGoJson } from "../go-json.ts"
-import { goJson, goPrint } from "../go-text.ts"
+import { GoJsonError, goJsonType, type ParsedJson, parseGoJson } from "../text/go-json.ts"
+import { goJson, goPrint } from "../text/go-text.ts"
 import { applyPatch } from "../managed-fields/apply.ts"
 import { trackUpdate } from "../managed-fields/track.ts"
 import {
@@ -18,7 +18,7 @@ import {
   tooLarge,
   unsupportedMediaType,
 } from "../status.ts"
-import { parseYaml } from "../yaml-read.ts"
+import { parseYaml } from "../text/yaml-read.ts"
 import { applyJsonPatch, type Operation, PatchMisfit } from "./json-patch.ts"
 import { mergePatch } from "./merge-patch.ts"
 import { strategicMerge } from "./strategic.ts"

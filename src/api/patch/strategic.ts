@@ -2,7 +2,7 @@
  *  are replaced; directives (`$patch`, `$retainKeys`, `$deleteFromPrimitiveList/…`, `$setElementOrder/…`) say more. */
 
 import { isRecord } from "../../format/schema.ts"
-import { goPrint, scalarText } from "../go-text.ts"
+import { goPrint, scalarText } from "../text/go-text.ts"
 import { badRequest, genericFailure, StatusError } from "../status.ts"
 
 type Fields = Readonly<Record<string, unknown>>

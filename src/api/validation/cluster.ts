@@ -2,7 +2,7 @@
 
 import type { KubeObject } from "../../format/object.ts"
 import { isRecord } from "../../format/schema.ts"
-import { scalarText } from "../go-text.ts"
+import { scalarText } from "../text/go-text.ts"
 import { type FieldError, fieldError } from "../status.ts"
 import { labelsErrors, unqualifiedFinalizerErrors } from "./meta.ts"
 import { dnsSubdomainErrors, labelKeyErrors } from "./names.ts"

@@ -2,8 +2,7 @@
  *  in the order of their keys; Go goes through them in any. */
 
 import type { ManagedFieldsEntry, ObjectMeta, OwnerReference } from "../../format/object.ts"
-import { goQuote } from "../go-text.ts"
-import { fieldManagerErrors } from "../options.ts"
+import { goQuote } from "../text/go-text.ts"
 import { type FieldError, fieldError } from "../status.ts"
 import {
   dnsLabelErrors,
@@ -15,6 +14,7 @@ import {
 
 const ANNOTATIONS_BYTES_MAX = 256 * 1024
 const SUBRESOURCE_BYTES_MAX = 256
+export const FIELD_MANAGER_BYTES_MAX = 128
 
 /** What is wrong with a name of a kind, in words. */
 export type NameErrors = (name: string) => string[]
@@ -214,4 +214,25 @@ function newFinalizersErrors(meta: ObjectMeta, old: ObjectMeta): FieldError[] {
     "no new finalizers can be added if the object is being deleted, " +
     `found new finalizers []string{${added.map(goQuote).join(", ")}}`
   return [fieldError("Forbidden", { field: "metadata.finalizers", detail })]
+}
+
+export function fieldManagerErrors(field: string, manager: string): FieldError[] {
+  const errors: FieldError[] = []
+  if (Buffer.byteLength(manager) > FIELD_MANAGER_BYTES_MAX)
+    errors.push(
+      fieldError("TooLong", {
+        field,
+        detail: `may not be more than ${FIELD_MANAGER_BYTES_MAX} bytes`,
+      }),
+    )
+  let position = 0
+  for (const rune of manager) {
+    if (!/^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u.test(rune)) {
+      const code = (rune.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")
+      const detail = `invalid character U+${code} (at position ${position})`
+      errors.push(fieldError("Invalid", { field, value: manager, detail }))
+    }
+    position += Buffer.byteLength(rune)
+  }
+  return errors
 }

@@ -1,7 +1,7 @@
 /** What a Secret may hold, and what an update of it may not change. Messages never show what is in it. */
 
 import type { KubeObject, Secret } from "../../format/object.ts"
-import { GoJsonError, goJsonType, parseGoJson } from "../go-json.ts"
+import { GoJsonError, goJsonType, parseGoJson } from "../text/go-json.ts"
 import { type FieldError, fieldError } from "../status.ts"
 import { FIELD_IMMUTABLE } from "./meta.ts"
 import { configKeyErrors } from "./names.ts"

@@ -2,10 +2,10 @@ import { expect, test } from "vitest"
 import { failureOf, messageOf } from "../../../tests/outcome.ts"
 import { bytesOf, type Exchange, textOf, transcript } from "../../../tests/transcripts.ts"
 import type { KubeObject } from "../../format/object.ts"
-import { decodeBody } from "../body.ts"
+import { decodeBody } from "../request/body.ts"
 import { mergePatch } from "../patch/merge-patch.ts"
-import { prepareForCreate, prepareForUpdate, refuseResourceVersion } from "../prepare.ts"
-import { EVENTS, NAMESPACES, NODES, SECRETS, type StoredResource } from "../resources.ts"
+import { prepareForCreate, prepareForUpdate, refuseResourceVersion } from "../verbs/prepare.ts"
+import { EVENTS, NAMESPACES, NODES, SECRETS, type StoredResource } from "../kinds/resources.ts"
 import { checkNames, validateCreate, validateUpdate } from "./validate.ts"
 
 const NOW = new Date("2026-11-23T21:00:00Z")

@@ -3,7 +3,7 @@
 
 import { bug } from "../../errors.ts"
 import type { KubeObject } from "../../format/object.ts"
-import type { StoredResource } from "../resources.ts"
+import type { StoredResource } from "../kinds/resources.ts"
 import { badRequest, type FieldError, invalid } from "../status.ts"
 import {
   eventErrors,

@@ -1,0 +1,163 @@
+/** K3s' supervisor API, under its own prefix and under ours. On ours an operation is answered at once with its id, and there is
+ *  more: the operation's record, the token, recovery keys.
+ *
+ *  Failures differ from K3s on purpose: whoever may ask is told the cause and what to do, not the number of a log line. */
+
+import { setTimeout as sleep } from "node:timers/promises"
+import type { Operation } from "../../rotation/operation.ts"
+import type { Request } from "../../rotation/verbs.ts"
+import { isAnonymous, isServer, type User } from "../request/auth.ts"
+import type { RequestInfo } from "../request/request.ts"
+import { type ApiResponse, send } from "../answer/respond.ts"
+import {
+  badRequest,
+  forbidden,
+  genericFailure,
+  serviceUnavailable,
+  StatusError,
+  unauthorized,
+} from "../status.ts"
+import { JSON_TYPE } from "../request/negotiate.ts"
+
+export interface Supervisor {
+  /** PEM of the authority that the serving certificate comes from. */
+  readonly cacerts: string
+  /** K3s' status. */
+  status(): Promise<object>
+  /** Returns the operation that runs after the verb; undefined where it started none. */
+  take(request: Request): Promise<Operation | undefined>
+  /** The running or last operation. */
+  operation(): Promise<Operation | undefined>
+  /** Returns the token that holds from now on. */
+  rotateToken(newToken?: string): Promise<string>
+  createRecoveryKey(): Promise<string>
+}
+
+export interface SupervisorCall {
+  readonly info: RequestInfo
+  readonly user: User
+  readonly signal: AbortSignal
+  body(): Promise<Buffer>
+}
+
+export const KEYTURN_PREFIX = "/v1-keyturn/"
+export const K3S_PREFIX = "/v1-k3s/"
+
+export const isSupervisorPath = (path: string): boolean =>
+  path.startsWith(KEYTURN_PREFIX) || path.startsWith(K3S_PREFIX)
+
+type Route = (supervisor: Supervisor, call: SupervisorCall) => Promise<object | null | undefined>
+
+/** By method and path below the prefix. */
+const SHARED: Readonly<Record<string, Route>> = {
+  "GET encrypt/status": (supervisor) => supervisor.status(),
+}
+
+const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
+  [K3S_PREFIX]: {
+    ...SHARED,
+    "PUT encrypt/config": async (supervisor, call) => {
+      const request = readVerb(await readJson(call))
+      const operation = request && (await supervisor.take(request))
+      if (operation && request?.verb === "rotate-keys")
+        await ended(supervisor, operation, call.signal)
+      return undefined
+    },
+  },
+  [KEYTURN_PREFIX]: {
+    ...SHARED,
+    "PUT encrypt/config": async (supervisor, call) => {
+      const request = readVerb(await readJson(call))
+      const operation = request && (await supervisor.take(request))
+      return { operation: operation?.id ?? null }
+    },
+    "GET encrypt/operation": async (supervisor) => (await supervisor.operation()) ?? null,
+    "PUT token": async (supervisor, call) => {
+      const { newToken } = await readJson(call)
+      if (newToken !== undefined && typeof newToken !== "string")
+        throw badRequest("newToken must be a string")
+      return { token: await supervisor.rotateToken(newToken) }
+    },
+    "POST recovery-key": async (supervisor) => ({
+      recoveryKey: await supervisor.createRecoveryKey(),
+    }),
+  },
+}
+
+/** Throws StatusError and KnownError. */
+export async function supervise(
+  supervisor: Supervisor,
+  call: SupervisorCall,
+  response: ApiResponse,
+): Promise<void> {
+  const { user, info } = call
+  if (isAnonymous(user)) throw unauthorized("not authorized")
+  if (!isServer(user)) throw forbiddenHere()
+  const prefix = info.path.startsWith(K3S_PREFIX) ? K3S_PREFIX : KEYTURN_PREFIX
+  const below = info.path.slice(prefix.length)
+  const routes = ROUTES[prefix] ?? {}
+  const route = routes[`${info.method} ${below}`]
+  if (route === undefined) throw noRoute(Object.keys(routes), below)
+  const answer = await route(supervisor, call)
+  const body = answer === undefined ? "" : `${JSON.stringify(answer)}\n`
+  send(response, { code: 200, contentType: JSON_TYPE, body })
+}
+
+const forbiddenHere = () =>
+  new StatusError({ ...forbidden({ resource: "" }, ""), code: 403, message: "forbidden" })
+
+function noRoute(routes: readonly string[], path: string): StatusError {
+  if (!routes.some((route) => route.endsWith(` ${path}`))) return genericFailure(404)
+  return new StatusError({ code: 405, reason: "MethodNotAllowed", message: "method not allowed" })
+}
+
+async function readJson(call: SupervisorCall): Promise<Record<string, unknown>> {
+  try {
+    const value: unknown = JSON.parse((await call.body()).toString() || "{}")
+    if (typeof value === "object" && value !== null) return value as Record<string, unknown>
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+  }
+  throw badRequest("the body must be a JSON object")
+}
+
+/** K3s' words for the verbs. */
+const STAGES = {
+  prepare: "prepare",
+  rotate: "rotate",
+  rotate_keys: "rotate-keys",
+  reencrypt_active: "reencrypt",
+} as const
+
+/** `stage` wins over `enable`; a body with neither asks for nothing. Throws 400. */
+function readVerb(body: Record<string, unknown>): Request | undefined {
+  const { stage, enable } = body
+  const force = body.force === true
+  const skip = body.skip === true
+  if (typeof stage === "string" && stage !== "") {
+    if (!Object.hasOwn(STAGES, stage))
+      throw badRequest(
+        `unknown stage "${stage}", expected one of ${Object.keys(STAGES).join(", ")}`,
+      )
+    return { verb: STAGES[stage as keyof typeof STAGES], force, skip }
+  }
+  if (typeof enable !== "boolean") return undefined
+  return { verb: enable ? "enable" : "disable", force, skip }
+}
+
+const LOOK_MS = 100
+
+/** Resolves when the operation is over, or another has taken its place. */
+async function ended(
+  supervisor: Supervisor,
+  { id }: Operation,
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    const now = await supervisor.operation()
+    if (now?.id !== id || now.state !== "running") return
+    await sleep(LOOK_MS, undefined, { signal }).catch(() => {
+      throw serviceUnavailable("the server is ending; the rotation goes on at its next start")
+    })
+  }
+}
