@@ -226,7 +226,7 @@ test("the database may lie elsewhere, as private as at home, and for one server 
   // Without the token of that datastore nobody begins a keyring of his own in it.
   const refused = await startOn(endpoint)
   expect(refused).toMatchObject({
-    code: 22,
+    code: 15,
     stderr: expect.stringMatching("it opens by: server token of"),
   })
   expect(statSync(dataDirPaths(SECOND).token, { throwIfNoEntry: false })).toBeUndefined()

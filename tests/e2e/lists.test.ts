@@ -167,7 +167,7 @@ describe.each(WAYS)(
         code: 16,
         stdout: "",
         stderr: expect.stringMatching(
-          /^keyturn: error: incorrect stage: .*\nkeyturn: hint: run: keyturn .*\n$/,
+          /^keyturn: error: incorrect stage: .*\nkeyturn: hint: run: \S*keyturn .*\n$/,
         ),
       })
       expect(await secretsEncrypt(server, "status")).toBe(before)

@@ -228,6 +228,7 @@ const CLOSED = [
   "/v1-keyturn/encrypt/status",
   "/v1-k3s/encrypt/status",
   "/versions",
+  "/ping",
   "//version",
 ]
 

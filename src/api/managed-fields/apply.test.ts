@@ -193,8 +193,8 @@ test.each([
   [{ kind: "ConfigMap" }, 400, "invalid object type: /v1, Kind=ConfigMap"],
   [{ metadata: { managedFields: [] } }, 400, "metadata.managedFields must be nil"],
   [{ foo: 1 }, 500, "failed to create typed patch object (n/a; /v1, Kind=Secret): .foo: field not declared in schema"],
-  [{ data: { a: 1 } }, 500, "failed to create typed patch object (n/a; /v1, Kind=Secret): .data.a: expected string, got &value.valueUnstructured{Value:1}"],
-  [{ data: "x" }, 500, "failed to create typed patch object (n/a; /v1, Kind=Secret): .data: expected map, got &{x}"],
+  [{ data: { a: 1 } }, 500, "failed to create typed patch object (n/a; /v1, Kind=Secret): .data.a: expected string, got number"],
+  [{ data: "x" }, 500, "failed to create typed patch object (n/a; /v1, Kind=Secret): .data: expected map, got string"],
   [{ metadata: { finalizers: ["a", "a"] } }, 500, 'failed to create typed patch object (n/a; /v1, Kind=Secret): .metadata.finalizers: duplicate entries for key [="a"]'],
   [{ metadata: { ownerReferences: [{ kind: "x" }] } }, 500, 'failed to create typed patch object (n/a; /v1, Kind=Secret): .metadata.ownerReferences: element 0: associative list with keys has an element that omits all key fields ["uid"] (and doesn\'t have default values for any key fields)'],
 ])("an apply of %j is refused", (fields, code, message) => {

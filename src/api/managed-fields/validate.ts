@@ -1,12 +1,12 @@
 /** Whether a configuration fits the schema of its kind; the words are those of Kubernetes' structured merge. */
 
 import { isRecord } from "../../format/schema.ts"
-import { goJson, goQuote } from "../text/go-text.ts"
+import { goQuote } from "../text/go-text.ts"
 import { fieldElement, type Path, printPath } from "./field-set.ts"
 import type { ListType, MapType, Type } from "./schema.ts"
 import { declared, elementOf } from "./typed.ts"
 
-/** One message for all that does not fit; undefined where everything does. Prints no value but scalars and keys. */
+/** One message for all that does not fit; undefined where everything does. Prints no value, which may be secret; keys only. */
 export function schemaError(type: Type, value: unknown): string | undefined {
   const errors = [...check(type, value, [])].map(({ path, message }) =>
     path.length === 0 ? message : `${printPath(path)}: ${message}`,
@@ -24,11 +24,13 @@ function* check(type: Type, value: unknown, path: Path): Generator<Misfit> {
   if (value === null || type.is === "any") return
   if (type.is === "map") {
     if (isRecord(value)) yield* checkMap(type, value, path)
-    else yield { path, message: `expected map, got &{${goPrint(value)}}` }
+    else yield { path, message: `expected map, got ${typeName(value)}` }
   } else if (type.is === "list") {
     if (Array.isArray(value)) yield* checkList(type, value, path)
-    else yield { path, message: `expected list, got &{${goPrint(value)}}` }
-  } else if (typeof value !== type.of) yield { path, message: scalarMisfit(type.of, value) }
+    else yield { path, message: `expected list, got ${typeName(value)}` }
+  } else if (typeof value !== type.of) {
+    yield { path, message: `expected ${SCALARS[type.of]}, got ${typeName(value)}` }
+  }
 }
 
 function* checkMap(type: MapType, map: Record<string, unknown>, path: Path): Generator<Misfit> {
@@ -72,11 +74,10 @@ function itemMisfit({ by }: ListType, item: unknown): string | undefined {
   return `associative list with keys has an element that omits all key fields ${keys} (and doesn't have default values for any key fields)`
 }
 
-function scalarMisfit(expected: "string" | "number" | "boolean", value: unknown): string {
-  if (expected === "string")
-    return `expected string, got &value.valueUnstructured{Value:${goPrint(value)}}`
-  if (expected === "boolean") return `expected boolean, got &{${goPrint(value)}}`
-  return `expected numeric (int or float), got ${typeof value === "boolean" ? "bool" : typeof value}`
-}
+const SCALARS = { string: "string", number: "numeric (int or float)", boolean: "boolean" } as const
 
-const goPrint = (value: unknown): string => (typeof value === "string" ? value : goJson(value))
+function typeName(value: unknown): string {
+  if (Array.isArray(value)) return "list"
+  if (isRecord(value)) return "map"
+  return typeof value === "boolean" ? "bool" : typeof value
+}

@@ -123,7 +123,7 @@ test.each(STRATEGIC)("strategic merge: %s", (_, target, patch, expected) => {
 
 // biome-ignore format: a table
 test.each([
-  [{ data: { $patch: "x" } },                                                   500, "unknown patch type: x in map: map[$patch:x]"],
+  [{ data: { $patch: "x", a: "hidden" } },                                                   500, "unknown patch type: x"],
   [{ data: { $retainKeys: ["a"], b: "1" } },                                    400, "invalid patch format of retainKeys"],
   [{ data: { $retainKeys: "a" } },                                              400, "invalid patch format of retainKeys"],
   [{ metadata: { $setElementOrder: [] } },                                      400, "invalid patch format of setElementOrder list"],

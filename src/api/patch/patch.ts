@@ -95,7 +95,8 @@ const jsonPatch: Patch = (request) => {
   }
   try {
     const patched = applyJsonPatch(request.live, operations)
-    return decoded(request, { patched, problems, shown: goJson(patched) })
+    const shown = goJson(showable(request, patched))
+    return decoded(request, { patched, problems, shown })
   } catch (error) {
     throw error instanceof PatchMisfit ? genericFailure(422) : error
   }
@@ -111,7 +112,8 @@ const jsonMergePatch: Patch = (request) => {
     throw badRequest(`error decoding patch: ${notAMap(value)}`)
   if (typeof value !== "object" || value === null) throw badRequest("Invalid JSON Patch")
   const patched = mergePatch(request.live, value)
-  return decoded(request, { patched, problems: repeated(parsed), shown: goJson(patched) })
+  const shown = goJson(showable(request, patched))
+  return decoded(request, { patched, problems: repeated(parsed), shown })
 }
 
 const strategicPatch: Patch = (request) => {
@@ -122,7 +124,7 @@ const strategicPatch: Patch = (request) => {
   return decoded(request, {
     patched,
     problems: repeated(parsed),
-    shown: goPrint(patch),
+    shown: goPrint(showable(request, patch)),
     explain: (why) => (why.startsWith("illegal base64") ? `error decoding from json: ${why}` : why),
   })
 }
@@ -191,10 +193,34 @@ function readOperations(request: PatchRequest): {
 interface Result {
   readonly patched: unknown
   readonly problems: readonly string[]
-  /** What a message about the patch shows of it: for the client alone, never for a log. */
+  /** What a message about the patch shows of it. */
   readonly shown: string
   explain?(why: string): string
 }
+
+const HIDDEN = "***"
+const SHOWN_OF_SECRETS = ["apiVersion", "kind", "type"]
+const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+/** What a message may show of an object, or of a patch: of a Secret no value that may be secret, also where it stands in
+ *  the wrong field or in what kubectl applied last. */
+function showable({ target }: PatchRequest, object: unknown): unknown {
+  if (target.resource !== "secrets") return object
+  return mapped(object, (value, field) => {
+    if (SHOWN_OF_SECRETS.includes(field)) return value
+    if (field !== "metadata") return isRecord(value) ? mapped(value, () => HIDDEN) : HIDDEN
+    return mapped(value, (part, name) =>
+      name === "annotations"
+        ? mapped(part, (text, key) => (key === LAST_APPLIED ? HIDDEN : text))
+        : part,
+    )
+  })
+}
+
+const mapped = (value: unknown, of: (item: unknown, key: string) => unknown): unknown =>
+  isRecord(value)
+    ? Object.fromEntries(Object.entries(value).map(([key, item]) => [key, of(item, key)]))
+    : value
 
 /** The patched object, read as one that a client sent. */
 function decoded(

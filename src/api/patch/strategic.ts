@@ -77,7 +77,7 @@ function replaced(patch: Fields): Fields {
 }
 
 const unknownDirective = (patch: Fields): StatusError =>
-  failed(`unknown patch type: ${goPrint(patch[DIRECTIVE])} in map: ${goPrint(patch)}`)
+  failed(`unknown patch type: ${goPrint(patch[DIRECTIVE])}`)
 
 /** What kube-apiserver answers where a patch makes no sense and no code of its own is meant for it. */
 const failed = (message: string): StatusError => new StatusError({ code: 500, message })

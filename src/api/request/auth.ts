@@ -140,7 +140,7 @@ function readCsvLine(line: string): string[] | undefined {
 }
 
 /** What anybody may read without a word about himself. */
-const OPEN_PATHS: ReadonlySet<string> = new Set(["/version", "/cacerts", "/ping"])
+const OPEN_PATHS: ReadonlySet<string> = new Set(["/version", "/cacerts"])
 const HEALTH_PATH = /^\/(?:healthz|livez|readyz)(?:\/|$)/
 
 /** What every authenticated user may read: which API this is. */

@@ -52,7 +52,6 @@ export function fixedRoutes({ version, cacerts, health, metrics }: FixedParts): 
     "/livez": healthRoute(alive),
     "/readyz": healthRoute(() => ({ ...alive(), ...health() })),
     "/cacerts": (_, response) => sendText(response, 200, cacerts),
-    "/ping": (_, response) => sendText(response, 200, "pong"),
     "/metrics": (_, response) =>
       send(response, {
         code: 200,
