@@ -6,14 +6,11 @@ import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, statS
 import { dirname } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
+import { COMPACT_KEY, HEALTH_KEY, HEALTH_VALUE } from "./kine.ts"
 
 const BUSY_TIMEOUT_MS = 30_000
 /** Maintenance gives way sooner than a write: nobody's request waits for it. */
 const MAINTENANCE_TIMEOUT_MS = 1_000
-
-/** The row whose prev_revision holds the compacted revision. */
-export const COMPACT_KEY = "compact_rev_key"
-const HEALTH_KEY = "/registry/health"
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS kine
@@ -44,7 +41,7 @@ INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease,
   SELECT '${COMPACT_KEY}', 1, 0, 0, 0, 0, x'', NULL
   WHERE NOT EXISTS (SELECT 1 FROM kine WHERE name = '${COMPACT_KEY}');
 INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)
-  SELECT '${HEALTH_KEY}', 1, 0, 0, 0, 0, CAST('{"health":"true"}' AS BLOB), NULL
+  SELECT '${HEALTH_KEY}', 1, 0, 0, 0, 0, CAST('${HEALTH_VALUE}' AS BLOB), NULL
   WHERE NOT EXISTS (SELECT 1 FROM kine WHERE name = '${HEALTH_KEY}');
 `
 

@@ -1,40 +1,24 @@
-/** kine's table, statement by statement (reference: k3s-io/kine v0.16, pkg/drivers/generic and pkg/logstructured).
- *
- *  Each change is one new row:
- *
- *    change   created  deleted  create_revision            prev_revision            value  old_value
- *    create   1        0        0 (means: its own id)      0, or the tombstone's id  new    NULL
- *    update   0        0        that of the row replaced   id of the row replaced   new    the one replaced
- *    delete   0        1        0                          id of the row deleted    NULL   the one deleted
- *
- *  UNIQUE (name, prev_revision) makes two successors of one row impossible, whoever writes. */
+/** kine's table on SQLite, statement by statement; kine.ts says what a row means. */
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite"
 import { bug } from "../errors.ts"
 import { bufferOf } from "../format/wire.ts"
-import { COMPACT_KEY } from "./sqlite-file.ts"
+import {
+  BATCH_BYTES_MAX,
+  COMPACT_KEY,
+  type Head,
+  keysEnd,
+  type Leased,
+  liveEntry,
+  NEWEST,
+  toChange,
+} from "./kine.ts"
 import type { Change, Entry, Replacement, Row } from "./store.ts"
-
-/** Above every revision. */
-const NEWEST = Number.MAX_SAFE_INTEGER
-/** A batch of rows ends early above this, so that few large values cannot fill the memory. */
-const BATCH_BYTES_MAX = 8 << 20
-
-/** The newest row of a key, tombstones included. */
-export interface Head {
-  readonly entry: Entry
-  readonly deleted: boolean
-}
+import type { Stretch } from "./watch-hub.ts"
 
 export interface KeyRange {
   readonly start: string
   /** First key beyond the range; an empty blob, which SQLite sorts above all text, where there is none. */
   readonly end: string | Uint8Array
-}
-
-export interface Leased {
-  readonly key: string
-  readonly revision: number
-  readonly ttlSeconds: number
 }
 
 type Columns = readonly SQLOutputValue[]
@@ -50,16 +34,7 @@ const blob = (value: SQLOutputValue | undefined): Buffer | undefined =>
 export function keyRange(prefix: string, after = ""): KeyRange {
   const next = `${after}\0`
   const start = Buffer.compare(Buffer.from(next), Buffer.from(prefix)) > 0 ? next : prefix
-  return { start, end: keysEnd(prefix) }
-}
-
-/** The first string above every string that begins with `prefix`, in UTF-8 order, which is SQLite's. */
-function keysEnd(prefix: string): string | Uint8Array {
-  const points = Array.from(prefix, (char) => char.codePointAt(0) ?? 0)
-  while (points.at(-1) === 0x10ffff) points.pop()
-  const last = points.pop()
-  if (last === undefined) return new Uint8Array()
-  return String.fromCodePoint(...points, last === 0xd7ff ? 0xe000 : last + 1)
+  return { start, end: keysEnd(prefix) ?? new Uint8Array() }
 }
 
 const ENTRY = "k.id, k.name, iif(k.created = 1, k.id, k.create_revision), k.value"
@@ -71,16 +46,15 @@ const toEntry = ([id, name, createRevision, value]: Columns): Entry => ({
 })
 
 const CHANGE = "id, name, created, deleted, value, old_value"
-/** undefined for kine's own rows, which are nobody's change: the compact row and the fillers of gaps. */
-function toChange([id, name, created, deleted, value, old]: Columns): Change | undefined {
-  const [key, revision] = [text(name), integer(id)]
-  if (key === COMPACT_KEY || key === `gap-${revision}`) return undefined
-  const written = { key, revision, value: blob(value) ?? Buffer.alloc(0) }
-  if (integer(created) === 1) return { type: "create", ...written }
-  const previous = blob(old) ?? Buffer.alloc(0)
-  if (integer(deleted) === 1) return { type: "delete", key, revision, previous }
-  return { type: "update", ...written, previous }
-}
+const readChange = ([id, name, created, deleted, value, old]: Columns): Change | undefined =>
+  toChange({
+    revision: integer(id),
+    key: text(name),
+    created: integer(created) === 1,
+    deleted: integer(deleted) === 1,
+    value: blob(value),
+    previous: blob(old),
+  })
 
 const toRow = ([id, name, value, old]: Columns): Row => ({
   revision: integer(id),
@@ -174,8 +148,7 @@ export class KineTable {
 
   /** The live entry. */
   live(key: string, revision = NEWEST): Entry | undefined {
-    const head = this.head(key, revision)
-    return head?.deleted === false ? head.entry : undefined
+    return liveEntry(this.head(key, revision))
   }
 
   list({ start, end }: KeyRange, at: { revision: number; limit: number }): Entry[] {
@@ -187,21 +160,19 @@ export class KineTable {
     return integer(first(this.#count.get(start, end, revision)))
   }
 
-  /** Changes of a range with `after` < revision ≤ `upTo`, and the revision they reach to. */
-  changes(
-    { start, end }: KeyRange,
-    span: { after: number; upTo: number },
-  ): { changes: Change[]; upTo: number } {
+  /** Changes of a range with `after` < revision ≤ `upTo`. */
+  changes({ start, end }: KeyRange, span: { after: number; upTo: number }): Stretch {
+    const compacted = this.compacted()
     const changes: Change[] = []
     let bytes = 0
     for (const row of this.#changes.iterate(span.after, span.upTo, start, end)) {
-      const change = toChange(array(row))
+      const change = readChange(array(row))
       if (change === undefined) continue
       changes.push(change)
       bytes += (change.value?.length ?? 0) + (change.previous?.length ?? 0)
-      if (bytes > BATCH_BYTES_MAX) return { changes, upTo: change.revision }
+      if (bytes > BATCH_BYTES_MAX) return { changes, upTo: change.revision, compacted }
     }
-    return { changes, upTo: span.upTo }
+    return { changes, upTo: span.upTo, compacted }
   }
 
   rows({ after, upTo, limit }: { after: number; upTo: number; limit: number }): Row[] {

@@ -3,8 +3,10 @@
  *  SQLite runs in the main thread. Reads take microseconds; writes wait for the end of the event loop's turn and share one
  *  transaction (sqlite-commit.ts), so the loop stands still for one sync to the disk however many there are. Nothing
  *  interleaves with a synchronous transaction: what a read sees is always committed and durable. */
-import { bug, KnownError } from "../errors.ts"
+import { KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
+import { compactedAway, futureRevision } from "./kine.ts"
+import { lastKey, PageCounts } from "./page-counts.ts"
 import { CommitQueue } from "./sqlite-commit.ts"
 import { storeError } from "./sqlite-errors.ts"
 import { checkpoint, openFile, removeResidue } from "./sqlite-file.ts"
@@ -29,12 +31,12 @@ import type {
   WriteResult,
 } from "./store.ts"
 import { RecentEntries } from "./recent-entries.ts"
+import { Wakers } from "./wakers.ts"
 import { WatchHub } from "./watch-hub.ts"
 
 /** Revisions looked at in one step of compaction, or of the search for entries with a time to live. */
 const STEP_REVISIONS = 500
 const EXPIRY_RETRY_SECONDS = 10
-const REMAINING_MEMO_MAX = 64
 
 export interface SqliteOptions {
   readonly path: string
@@ -62,12 +64,11 @@ class SqliteStore implements Store {
   readonly #queue: CommitQueue
   readonly #hub: WatchHub
   readonly #expiry: Expiry
-  readonly #recordWakers = new Set<() => void>()
+  readonly #recordWakers = new Wakers()
   readonly #recent = new RecentEntries()
   /** Known until the next commit. */
   #newest: number | undefined
-  /** Entries beyond a page that was given out, by where it ended: the next page need not count again. */
-  readonly #remaining = new Map<string, number>()
+  readonly #pageCounts = new PageCounts()
   #closed = false
 
   constructor({ path, warn = () => {}, schedule = systemSchedule }: SqliteOptions) {
@@ -110,8 +111,12 @@ class SqliteStore implements Store {
     return this.#reading(() => {
       const revision = this.#readable(range.revision)
       const entries = this.#kine.list(keyRange(prefix, after), { revision, limit })
+      if (entries.length < limit) return { entries, revision, remaining: 0 }
+      const asked = { prefix, after, revision }
       const remaining =
-        entries.length < limit ? 0 : this.#beyond({ prefix, after, revision }, entries)
+        this.#pageCounts.known(asked, entries) ??
+        this.#kine.count(keyRange(prefix, lastKey(entries)), revision)
+      this.#pageCounts.remember(asked, entries, remaining)
       return { entries, revision, remaining }
     })
   }
@@ -199,25 +204,12 @@ class SqliteStore implements Store {
       if (!this.#records.step(step)) return { outcome: "conflict" }
       return { outcome: "done", revision: this.#kine.revision() }
     })
-    if (result.outcome === "done") for (const wake of this.#recordWakers) wake()
+    if (result.outcome === "done") this.#recordWakers.wake()
     return result
   }
 
-  async *watchRecords(signal: AbortSignal): AsyncGenerator<void, void> {
-    let changed = Promise.withResolvers<void>()
-    const wake = (): void => changed.resolve()
-    this.#recordWakers.add(wake)
-    signal.addEventListener("abort", wake, { once: true })
-    try {
-      while (!signal.aborted && !this.#closed) {
-        await changed.promise
-        changed = Promise.withResolvers<void>()
-        if (!signal.aborted && !this.#closed) yield
-      }
-    } finally {
-      this.#recordWakers.delete(wake)
-      signal.removeEventListener("abort", wake)
-    }
+  watchRecords(signal: AbortSignal): AsyncIterable<void> {
+    return this.#recordWakers.wakes(signal)
   }
 
   async rows(range: { after: number; upTo: number; limit: number }): Promise<Row[]> {
@@ -257,7 +249,7 @@ class SqliteStore implements Store {
     await nextTurn() // the writers of the last group start the clocks of their entries, which then stop
     this.#expiry.close()
     this.#hub.close()
-    for (const wake of this.#recordWakers) wake()
+    this.#recordWakers.close()
     this.#db.close()
   }
 
@@ -290,28 +282,7 @@ class SqliteStore implements Store {
     if (revision > now) throw futureRevision(revision, now)
     const compacted = this.#kine.compacted()
     if (revision >= compacted) return revision
-    const seen = `revision ${revision} is compacted, history begins at ${compacted}`
-    throw new KnownError("Compacted", seen)
-  }
-
-  /** How many entries follow a full page. What is live at a revision never changes, so one count serves all pages. */
-  #beyond(
-    { prefix, after, revision }: { prefix: string; after: string | undefined; revision: number },
-    entries: readonly Entry[],
-  ): number {
-    const last = entries.at(-1)?.key ?? bug("a full page without entries")
-    const place = (key: string | undefined): string => JSON.stringify([revision, prefix, key])
-    const known = this.#remaining.get(place(after))
-    const remaining =
-      known === undefined
-        ? this.#kine.count(keyRange(prefix, last), revision)
-        : known - entries.length
-    this.#remaining.set(place(last), remaining)
-    const [oldest] = this.#remaining.keys()
-    if (this.#remaining.size > REMAINING_MEMO_MAX && oldest !== undefined) {
-      this.#remaining.delete(oldest)
-    }
-    return remaining
+    throw compactedAway(revision, compacted)
   }
 
   /** Starts the clocks of the entries that an earlier process left. One that was replaced meanwhile is no harm: the
@@ -340,6 +311,3 @@ class SqliteStore implements Store {
     }
   }
 }
-
-const futureRevision = (revision: number, now: number): KnownError =>
-  new KnownError("FutureRevision", `revision ${revision} is not reached, the newest is ${now}`)

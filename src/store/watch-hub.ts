@@ -1,4 +1,4 @@
-/** Watching a log of changes that this process alone writes.
+/** Watching a log of changes.
  *
  *  A watcher is a position in the log, not a queue: it reads from there at its own pace, from the changes of the last
  *  moments where these reach back far enough, else from the store. So a slow reader costs no memory, and falls out only
@@ -11,10 +11,18 @@ const RECENT_BYTES_MAX = 16 << 20
 /** Revisions looked at before other work gets its turn. */
 const STRIDE = 1_000
 
+/** Changes of a span of revisions, and the revision they reach to (it may stop early). */
+export interface Stretch {
+  readonly changes: Change[]
+  readonly upTo: number
+  /** The compacted revision as it was when the changes were read. */
+  readonly compacted: number
+}
+
 export interface ChangeLog {
-  compacted(): number
-  /** Changes under `prefix` with `after` < revision ≤ `upTo`, and the revision they reach to (it may stop early). */
-  read(prefix: string, span: { after: number; upTo: number }): { changes: Change[]; upTo: number }
+  compacted(): number | Promise<number>
+  /** Changes under `prefix` with `after` < revision ≤ `upTo`. */
+  read(prefix: string, span: { after: number; upTo: number }): Stretch | Promise<Stretch>
 }
 
 /** Where a watcher stands in the log. */
@@ -45,11 +53,10 @@ export class WatchHub {
     this.#recentAfter = newest
   }
 
-  /** Takes committed changes, in order. */
-  publish(changes: readonly Change[]): void {
-    const last = changes.at(-1)
-    if (last === undefined) return
-    this.#newest = last.revision
+  /** Takes committed changes, in order; up to `upTo` there are no others. */
+  publish(changes: readonly Change[], upTo = changes.at(-1)?.revision): void {
+    if (upTo === undefined) return
+    this.#newest = upTo
     for (const change of changes) {
       this.#recent.push(change)
       this.#recentBytes += sizeBytes(change)
@@ -60,7 +67,7 @@ export class WatchHub {
     for (const sleeper of this.#sleepers) {
       const meant = changes.some(({ key }) => key.startsWith(sleeper.prefix))
       if (meant) this.#wake(sleeper)
-      else sleeper.at.revision = Math.max(sleeper.at.revision, last.revision)
+      else sleeper.at.revision = Math.max(sleeper.at.revision, upTo)
     }
   }
 
@@ -78,10 +85,10 @@ export class WatchHub {
     progress: at = { revision: after },
   }: WatchOptions): AsyncGenerator<readonly Change[], void> {
     at.revision = after
-    this.#refuseGap(after, "Compacted")
+    refuseGap(after, await this.#log.compacted(), "Compacted")
     while (!signal.aborted) {
       if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
-      const batch = this.#read(prefix, at.revision)
+      const batch = await this.#read(prefix, at.revision)
       if (batch.changes.length > 0) yield batch.changes
       at.revision = batch.upTo
       if (batch.changes.length > 0) continue
@@ -101,18 +108,15 @@ export class WatchHub {
     sleeper.wake()
   }
 
-  #refuseGap(position: number, code: "Compacted" | "SlowWatcher"): void {
-    const compacted = this.#log.compacted()
-    if (position >= compacted) return
-    const seen = `the watch stands at revision ${position}, history begins after ${compacted}`
-    throw new KnownError(code, seen)
-  }
-
-  #read(prefix: string, after: number): { changes: readonly Change[]; upTo: number } {
+  async #read(
+    prefix: string,
+    after: number,
+  ): Promise<{ changes: readonly Change[]; upTo: number }> {
     const upTo = Math.max(after, Math.min(after + STRIDE, this.#newest))
     if (after < this.#recentAfter) {
-      this.#refuseGap(after, "SlowWatcher")
-      return this.#log.read(prefix, { after, upTo })
+      const stretch = await this.#log.read(prefix, { after, upTo })
+      refuseGap(after, stretch.compacted, "SlowWatcher")
+      return stretch
     }
     const from = firstAbove(this.#recent, after)
     const to = firstAbove(this.#recent, upTo)
@@ -138,6 +142,12 @@ export class WatchHub {
     for (const change of dropped) this.#recentBytes -= sizeBytes(change)
     this.#recentAfter = dropped.at(-1)?.revision ?? this.#recentAfter
   }
+}
+
+function refuseGap(at: number, compacted: number, code: "Compacted" | "SlowWatcher"): void {
+  if (at >= compacted) return
+  const seen = `the watch stands at revision ${at}, history begins after ${compacted}`
+  throw new KnownError(code, seen)
 }
 
 const sizeBytes = ({ value, previous }: Change): number =>
