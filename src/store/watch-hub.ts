@@ -71,6 +71,13 @@ export class WatchHub {
     }
   }
 
+  /** History up to `revision` was compacted before it was published: a watcher that stands below falls out. */
+  skip(revision: number): void {
+    this.#newest = revision
+    this.forget()
+    for (const sleeper of this.#sleepers) this.#wake(sleeper)
+  }
+
   /** Lets go of stored bytes, after they were rewritten in place. */
   forget(): void {
     this.#recent = []

@@ -11,6 +11,9 @@ export interface ProgramOptions {
   readonly cwd?: string
   /** Written to standard input, which is then closed. */
   readonly stdin?: string | Uint8Array
+  /** Who runs it, where root starts it and another is to. */
+  readonly uid?: number
+  readonly gid?: number
 }
 
 export interface Outcome {
@@ -35,8 +38,9 @@ export class Program implements AsyncDisposable {
   readonly ended: Promise<number>
   readonly #child: ChildProcessWithoutNullStreams
 
-  constructor(command: string, args: readonly string[], { env, cwd, stdin }: ProgramOptions = {}) {
-    this.#child = spawn(command, args, { env: env ?? process.env, cwd })
+  constructor(command: string, args: readonly string[], options: ProgramOptions = {}) {
+    const { stdin, ...rest } = options
+    this.#child = spawn(command, args, { env: process.env, ...rest })
     this.#child.stdout.setEncoding("utf8").on("data", (text: string) => (this.stdout += text))
     this.#child.stderr.setEncoding("utf8").on("data", (text: string) => (this.stderr += text))
     this.#child.stdin.on("error", () => {}) // it need not read its input

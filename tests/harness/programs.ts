@@ -1,6 +1,8 @@
 /** System programs that tests need. `npm test` brings them (scripts/system-programs); where one is missing all the same, the
  *  test is skipped with the reason. */
 
+import { existsSync, readdirSync } from "node:fs"
+import { join } from "node:path"
 import { beforeEach } from "vitest"
 import { run } from "./process.ts"
 
@@ -11,6 +13,11 @@ const PROGRAMS = {
     wanted: "kubectl 1.28 or later",
   },
   openssl: { args: ["version"], fits: () => true, wanted: "openssl" },
+  postgres: {
+    args: ["--version"],
+    fits: (stdout: string) => Number(/\) (\d+)/.exec(stdout)?.[1]) >= 13,
+    wanted: "PostgreSQL 13 or later",
+  },
 } as const
 
 type ProgramName = keyof typeof PROGRAMS
@@ -19,12 +26,12 @@ type ProgramName = keyof typeof PROGRAMS
 async function missing(name: ProgramName): Promise<string | undefined> {
   const { args, fits, wanted } = PROGRAMS[name]
   try {
-    const { code, stdout } = await run(name, args)
+    const { code, stdout } = await run(name === "postgres" ? postgresProgram(name) : name, args)
     if (code === 0 && fits(stdout)) return undefined
   } catch {
     // not on PATH
   }
-  return `${wanted} is not on PATH; run the tests with: npm test`
+  return `${wanted} is not installed; run the tests with: npm test`
 }
 
 /** At the top of a test file or of a describe block. */
@@ -34,4 +41,12 @@ export function needs(...names: readonly ProgramName[]): void {
     const reason = (await reasons).find((found) => found !== undefined)
     skip(reason !== undefined, reason)
   })
+}
+
+/** One of PostgreSQL's programs. Debian keeps them outside of PATH, by version: the newest; else the one on PATH. */
+export function postgresProgram(name: string): string {
+  const versions = "/usr/lib/postgresql"
+  const found = existsSync(versions) ? readdirSync(versions) : []
+  const [newest] = found.toSorted((a, b) => Number(b) - Number(a))
+  return newest === undefined ? name : join(versions, newest, "bin", name)
 }

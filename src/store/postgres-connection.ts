@@ -1,0 +1,211 @@
+/** The connections to one PostgreSQL database: a bounded pool for statements, and single ones for what must not share. Every
+ *  connection has the same session, and none is used on a server that would lose what it acknowledged. */
+import type { ConnectionOptions } from "node:tls"
+import { Client, type ClientBase, DatabaseError, escapeIdentifier, Pool, types } from "pg"
+import { KnownError } from "../errors.ts"
+import { isConnectionSound, postgresError } from "./postgres-errors.ts"
+import { type PostgresAddress, type TlsFiles, tlsWays } from "./postgres-url.ts"
+
+const CONNECTIONS_MAX = 16
+const CONNECT_TIMEOUT_MS = 5_000
+const STATEMENT_TIMEOUT_MS = 10_000
+/** Longer than the server's own limit: it is met only where the server or the way to it stands still. */
+const ANSWER_TIMEOUT_MS = 12_000
+const IDLE_TIMEOUT_MS = 60_000
+const VERSION_MIN = 130_000
+
+const NO_SUCH_DATABASE = "3D000"
+const DATABASE_EXISTS = "42P04"
+
+const SESSION = `
+SET idle_in_transaction_session_timeout = '2s';
+SET default_transaction_isolation = 'read committed';
+SET client_min_messages = 'warning';
+SET bytea_output = 'hex';
+SELECT current_setting('synchronous_commit'), current_setting('server_version_num')::int`
+
+/** A row, column by column. */
+export type Columns = readonly unknown[]
+
+const INT8 = 20
+const BYTEA = 17
+
+/** Revisions are numbers below 2^53, bytes are Buffers. */
+const parsers: typeof types = {
+  ...types,
+  getTypeParser: ((oid: number) => {
+    if (oid === INT8) return revisionOf
+    if (oid === BYTEA) return (text: string) => Buffer.from(text.slice(2), "hex")
+    return types.getTypeParser(oid, "text") as (text: string) => unknown
+  }) as typeof types.getTypeParser,
+}
+
+function revisionOf(text: string): number {
+  const revision = Number(text)
+  if (Number.isSafeInteger(revision)) return revision
+  throw new KnownError("StoreUnavailable", `revision ${text} is above 2^53, expected below`)
+}
+
+interface Settings {
+  readonly address: PostgresAddress
+  readonly ssl: ConnectionOptions | false
+}
+
+const config = ({ address, ssl }: Settings) => ({
+  host: address.host,
+  port: address.port,
+  user: address.user,
+  password: address.password,
+  database: address.database,
+  ssl,
+  application_name: "keyturn",
+  connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  statement_timeout: STATEMENT_TIMEOUT_MS,
+  query_timeout: ANSWER_TIMEOUT_MS,
+  keepAlive: true,
+  types: parsers,
+  // An answer that is too late ends the connection, so that it can never be taken for that of the next statement.
+  pipeline: true,
+})
+
+export class Connections {
+  /** For messages: which database, without credentials. */
+  readonly where: string
+  readonly #settings: Settings
+  readonly #pool: Pool
+
+  private constructor(settings: Settings) {
+    this.#settings = settings
+    this.where = describe(settings.address)
+    this.#pool = new Pool({
+      ...config(settings),
+      max: CONNECTIONS_MAX,
+      idleTimeoutMillis: IDLE_TIMEOUT_MS,
+      // The pool waits for it and passes its failure on; the type knows neither.
+      onConnect: (client) => this.#prepare(client) as unknown as undefined,
+    })
+    this.#pool.on("error", () => {}) // an idle connection ended: the next statement takes another
+  }
+
+  /** Creates the database where it is missing. */
+  static async open(address: PostgresAddress, files: TlsFiles): Promise<Connections> {
+    const ssl = await firstWay(address, tlsWays(address, files))
+    return new Connections({ address, ssl })
+  }
+
+  /** One statement: one round trip, one transaction. */
+  async query(text: string, values: readonly unknown[] = []): Promise<Columns[]> {
+    const client = await this.#pool.connect().catch((error: unknown) => {
+      throw this.error(error, { sent: false })
+    })
+    try {
+      const { rows } = await client.query<unknown[]>({
+        text,
+        values: [...values],
+        rowMode: "array",
+      })
+      client.release()
+      return rows
+    } catch (error) {
+      client.release(!isConnectionSound(error))
+      throw this.error(error, { sent: true })
+    }
+  }
+
+  /** Statements without parameters, in one message: nothing is left open between them. */
+  async script(text: string): Promise<void> {
+    await this.query(text)
+  }
+
+  /** A connection of its own; `overrides` such as another time limit. Whoever takes it ends it. */
+  async single(overrides: { readonly isUnlimited?: boolean } = {}): Promise<Client> {
+    const limits = overrides.isUnlimited ? { query_timeout: 0, statement_timeout: 0 } : {}
+    const client = new Client({ ...config(this.#settings), ...limits })
+    client.on("error", () => {}) // whoever uses it next learns of it
+    try {
+      await client.connect()
+      await this.#prepare(client)
+      return client
+    } catch (error) {
+      await client.end().catch(() => {})
+      throw this.error(error, { sent: false })
+    }
+  }
+
+  error(error: unknown, { sent }: { readonly sent: boolean }): unknown {
+    return postgresError(error, { where: this.where, sent })
+  }
+
+  close(): Promise<void> {
+    return this.#pool.end()
+  }
+
+  async #prepare(client: ClientBase): Promise<void> {
+    const answers = (await client.query({ text: SESSION, rowMode: "array" })) as unknown as {
+      rows: [string, number][]
+    }[]
+    const [commit, version] = answers.at(-1)?.rows[0] ?? []
+    if (commit === "off") {
+      throw this.#refused("synchronous_commit is off", "a crash would lose what was acknowledged")
+    }
+    if (version === undefined || version < VERSION_MIN) {
+      throw this.#refused(
+        `the server's version is ${version}`,
+        `${VERSION_MIN} is the oldest served`,
+      )
+    }
+  }
+
+  #refused(seen: string, why: string): KnownError {
+    return new KnownError("ConfigInvalid", `${this.where}: ${seen}; ${why}`)
+  }
+}
+
+const describe = ({ host, port, database }: PostgresAddress): string =>
+  `PostgreSQL database ${database} at ${host}:${port}`
+
+/** The first way to speak TLS that the server takes. */
+async function firstWay(
+  address: PostgresAddress,
+  ways: readonly (ConnectionOptions | false)[],
+): Promise<ConnectionOptions | false> {
+  for (const [index, ssl] of ways.entries()) {
+    try {
+      await connectOnce({ address, ssl })
+      return ssl
+    } catch (error) {
+      const isRefused = error instanceof Error && error.message.includes("does not support SSL")
+      if (isRefused && index < ways.length - 1) continue
+      throw postgresError(error, { where: describe(address), sent: false })
+    }
+  }
+  return false
+}
+
+async function connectOnce(settings: Settings): Promise<void> {
+  const client = new Client(config(settings))
+  client.on("error", () => {}) // connect() tells of it
+  try {
+    await client.connect()
+  } catch (error) {
+    const isMissing = error instanceof DatabaseError && error.code === NO_SUCH_DATABASE
+    if (!isMissing) throw error
+    await createDatabase(settings)
+  } finally {
+    await client.end().catch(() => {})
+  }
+}
+
+/** As kine does: over the database that every server has. */
+async function createDatabase({ address, ssl }: Settings): Promise<void> {
+  const client = new Client({ ...config({ address, ssl }), database: "postgres" })
+  client.on("error", () => {}) // the query tells of it
+  try {
+    await client.connect()
+    await client.query(`CREATE DATABASE ${escapeIdentifier(address.database)}`)
+  } catch (error) {
+    if (!(error instanceof DatabaseError) || error.code !== DATABASE_EXISTS) throw error
+  } finally {
+    await client.end().catch(() => {})
+  }
+}

@@ -1,0 +1,176 @@
+/** What stands in the database before the first request: kine's table (v0.16: names, types, collation and indexes, never
+ *  change), ours beside it, and the functions that write.
+ *
+ *  A write is one call of a function, so it is one message to the server and one transaction that the client cannot leave
+ *  open, paused or dead. A function's body is part of the protocol between servers of different versions: never change one,
+ *  add a `_v2`. */
+import { COMPACT_KEY, HEALTH_KEY, HEALTH_VALUE } from "./kine.ts"
+
+/** One lock for the fence, one for making the tables; per database. "keyt" in ASCII, and a number. */
+const NAMESPACE = 0x6b657974
+const FENCE_LOCK = `${NAMESPACE}, 1`
+const SCHEMA_LOCK = `${NAMESPACE}, 2`
+
+/** Another server's announcement that something changed. */
+export const CHANNEL = "keyturn"
+
+const TABLES = `
+CREATE TABLE IF NOT EXISTS kine
+  (
+    id BIGSERIAL PRIMARY KEY,
+    name text COLLATE "C",
+    created INTEGER,
+    deleted INTEGER,
+    create_revision BIGINT,
+    prev_revision BIGINT,
+    lease INTEGER,
+    value bytea,
+    old_value bytea
+  );
+CREATE INDEX IF NOT EXISTS kine_name_index ON kine (name);
+CREATE INDEX IF NOT EXISTS kine_name_id_index ON kine (name,id);
+CREATE INDEX IF NOT EXISTS kine_id_deleted_index ON kine (id,deleted);
+CREATE INDEX IF NOT EXISTS kine_prev_revision_index ON kine (prev_revision);
+CREATE UNIQUE INDEX IF NOT EXISTS kine_name_prev_revision_uindex ON kine (name, prev_revision);
+CREATE INDEX IF NOT EXISTS kine_list_query_index ON kine (name, id DESC, deleted);
+CREATE TABLE IF NOT EXISTS keyturn_record (name text PRIMARY KEY, version text NOT NULL, value bytea NOT NULL);
+CREATE TABLE IF NOT EXISTS keyturn_fence (id integer PRIMARY KEY CHECK (id = 1), fence text NOT NULL);
+`
+
+const FIRST_ROWS = `
+DELETE FROM kine WHERE name = '${COMPACT_KEY}' AND id <> (
+  SELECT id FROM kine WHERE name = '${COMPACT_KEY}' ORDER BY prev_revision DESC, id LIMIT 1);
+INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)
+  SELECT '${COMPACT_KEY}', 1, 0, 0, 0, 0, '', NULL
+  WHERE NOT EXISTS (SELECT FROM kine WHERE name = '${COMPACT_KEY}');
+INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)
+  SELECT '${HEALTH_KEY}', 1, 0, 0, 0, 0, '${HEALTH_VALUE}', NULL
+  WHERE NOT EXISTS (SELECT FROM kine WHERE name = '${HEALTH_KEY}');
+`
+
+/** Where the fence is current until the end of the transaction. In READ COMMITTED a statement sees what was committed when
+ *  it began: the fence must be read by a statement that begins *after* the lock was given, or it sees the old one. */
+const HOLD_FENCE = `
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'a fenced write needs READ COMMITTED' USING ERRCODE = 'feature_not_supported';
+  END IF;
+  PERFORM pg_advisory_xact_lock_shared(${FENCE_LOCK});
+  fenced := NOT EXISTS (SELECT FROM keyturn_fence WHERE fence = my_fence);`
+
+/** Returns the outcome, and the new revision or the live entry that stood against it. */
+const WRITE = `
+CREATE OR REPLACE FUNCTION keyturn_write_v1(
+  kind text, my_name text, my_fence text, expected bigint, ttl integer, bytes bytea,
+  OUT outcome text, OUT revision bigint, OUT live_revision bigint, OUT live_create_revision bigint, OUT live_value bytea
+) LANGUAGE plpgsql AS $$
+DECLARE
+  fenced boolean := false;
+  head kine%ROWTYPE;
+  born bigint;
+BEGIN
+  IF my_fence IS NOT NULL THEN ${HOLD_FENCE}
+    IF fenced THEN
+      outcome := 'fenced';
+      RETURN;
+    END IF;
+  END IF;
+  SELECT * INTO head FROM kine WHERE name = my_name ORDER BY id DESC LIMIT 1;
+  born := CASE WHEN head.created = 1 THEN head.id ELSE head.create_revision END;
+  IF head.deleted = 0 AND (kind = 'create' OR head.id <> expected) THEN
+    outcome := 'conflict';
+    live_revision := head.id;
+    live_create_revision := born;
+    live_value := head.value;
+    RETURN;
+  END IF;
+  IF kind <> 'create' AND head.deleted IS DISTINCT FROM 0 THEN
+    outcome := 'conflict';
+    RETURN;
+  END IF;
+  INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)
+  VALUES (
+    my_name,
+    CASE kind WHEN 'create' THEN 1 ELSE 0 END,
+    CASE kind WHEN 'delete' THEN 1 ELSE 0 END,
+    CASE kind WHEN 'update' THEN born ELSE 0 END,
+    COALESCE(head.id, 0), ttl, bytes, head.value)
+  RETURNING id INTO revision;
+  outcome := 'done';
+END $$;
+`
+
+/** Returns the newest revision under the exclusive lock, NULL where a compare failed. A holder that does not let go keeps
+ *  it from nobody else: waiting ends soon, and the caller tries again. */
+const STEP = `
+CREATE OR REPLACE FUNCTION keyturn_step_v1(
+  names text[], versions text[], put_names text[], put_versions text[], put_values bytea[],
+  compares_fence boolean, expected_fence text, next_fence text,
+  OUT revision bigint
+) LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(${FENCE_LOCK});
+  IF EXISTS (
+    SELECT FROM unnest(names, versions) AS wanted (name, version) LEFT JOIN keyturn_record AS r USING (name)
+    WHERE r.version IS DISTINCT FROM wanted.version
+  ) OR (compares_fence AND expected_fence IS DISTINCT FROM (SELECT fence FROM keyturn_fence)) THEN
+    RETURN;
+  END IF;
+  INSERT INTO keyturn_record (name, version, value)
+    SELECT * FROM unnest(put_names, put_versions, put_values)
+    ON CONFLICT (name) DO UPDATE SET version = EXCLUDED.version, value = EXCLUDED.value;
+  IF next_fence IS NOT NULL THEN
+    INSERT INTO keyturn_fence (id, fence) VALUES (1, next_fence)
+      ON CONFLICT (id) DO UPDATE SET fence = EXCLUDED.fence;
+  END IF;
+  SELECT COALESCE(MAX(id), 0) INTO revision FROM kine;
+END $$;
+`
+
+/** Returns how many byte strings were replaced, NULL where the fence is another one. */
+const REWRITE = `
+CREATE OR REPLACE FUNCTION keyturn_rewrite_v1(
+  my_fence text, ids bigint[], is_value boolean[], expected bytea[], replacement bytea[],
+  OUT replaced bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+  fenced boolean;
+  count bigint;
+BEGIN ${HOLD_FENCE}
+  IF fenced THEN
+    RETURN;
+  END IF;
+  UPDATE kine SET value = r.replacement
+    FROM unnest(ids, is_value, expected, replacement) AS r (id, is_value, expected, replacement)
+    WHERE r.is_value AND kine.id = r.id AND kine.value = r.expected;
+  GET DIAGNOSTICS replaced = ROW_COUNT;
+  UPDATE kine SET old_value = r.replacement
+    FROM unnest(ids, is_value, expected, replacement) AS r (id, is_value, expected, replacement)
+    WHERE NOT r.is_value AND kine.id = r.id AND kine.old_value = r.expected;
+  GET DIAGNOSTICS count = ROW_COUNT;
+  replaced := replaced + count;
+END $$;
+`
+
+/** kine's delete set for the revisions above the compacted one: what they replaced, and tombstones. To be called in a
+ *  SERIALIZABLE transaction, as kine compacts. */
+const COMPACT = `
+CREATE OR REPLACE FUNCTION keyturn_compact_v1(compacted bigint, target bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE kine SET prev_revision = target WHERE name = '${COMPACT_KEY}' AND prev_revision = compacted;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  DELETE FROM kine WHERE id IN (
+    SELECT prev_revision FROM kine
+    WHERE id > compacted AND id <= target AND name <> '${COMPACT_KEY}' AND prev_revision <> 0
+    UNION SELECT id FROM kine WHERE id > compacted AND id <= target AND deleted <> 0);
+END $$;
+`
+
+/** One transaction; servers that start together take turns. */
+export const SCHEMA = `
+BEGIN;
+SELECT pg_advisory_xact_lock(${SCHEMA_LOCK});
+${TABLES} ${FIRST_ROWS} ${WRITE} ${STEP} ${REWRITE} ${COMPACT}
+COMMIT;
+`

@@ -1,0 +1,402 @@
+/** The datastore on PostgreSQL 13 and later: kine's table, and the statements on it. postgres-schema.ts has the functions
+ *  that write; sql-store.ts decides what they are used for.
+ *
+ *  What VACUUM cannot clean, and so may hold bytes from before they were rewritten: the write-ahead log and its archive,
+ *  replicas, backups, and free space inside of the table's pages until it is used again. */
+import { setTimeout as sleep } from "node:timers/promises"
+import type { Client } from "pg"
+import { bug } from "../errors.ts"
+import { BATCH_BYTES_MAX, COMPACT_KEY, type Head, keysEnd, type Leased, toChange } from "./kine.ts"
+import { type Columns, Connections } from "./postgres-connection.ts"
+import { CHANNEL, SCHEMA } from "./postgres-schema.ts"
+import type { PostgresAddress, TlsFiles } from "./postgres-url.ts"
+import type {
+  EngineStep,
+  EngineWrite,
+  KeyRange,
+  LogPage,
+  LogRow,
+  Span,
+  SqlEngine,
+  Standing,
+  WrittenRow,
+} from "./sql-engine.ts"
+import { openSqlStore, type SqlStoreOptions } from "./sql-store.ts"
+import type {
+  Change,
+  Entry,
+  RecordName,
+  Replacement,
+  Row,
+  Store,
+  StoredRecord,
+  WriteResult,
+} from "./store.ts"
+import type { Stretch } from "./watch-hub.ts"
+
+const LOG_ROWS = 500
+/** Announcements cost every server a look, so they are sent this often at most. */
+const ANNOUNCE_EVERY_MS = 10
+
+export interface PostgresOptions extends SqlStoreOptions {
+  readonly address: PostgresAddress
+  readonly tls?: TlsFiles
+}
+
+const NO_FILES: TlsFiles = { ca: null, cert: null, key: null }
+
+/** Makes the database and the tables where they are missing. */
+export async function openPostgres(options: PostgresOptions): Promise<Store> {
+  const { address, tls = NO_FILES } = options
+  const connections = await Connections.open(address, tls)
+  try {
+    await connections.script(SCHEMA)
+  } catch (error) {
+    await connections.close()
+    throw error
+  }
+  return openSqlStore(new PostgresEngine(connections), options)
+}
+
+/** Where the table stands, of the same snapshot as what is joined to it. */
+const STANDING = `
+  (SELECT GREATEST(n.newest, c.compacted) AS newest, c.compacted FROM
+    (SELECT COALESCE(MAX(id), 0) AS newest FROM kine) AS n,
+    (SELECT COALESCE(MAX(prev_revision), 0) AS compacted FROM kine WHERE name = '${COMPACT_KEY}') AS c
+  ) AS s`
+const COMPACTED = `(SELECT COALESCE(MAX(prev_revision), 0) FROM kine WHERE name = '${COMPACT_KEY}')`
+
+/** Parameters 1 to 3. Older kines made the column with the database's collation; the order is always that of bytes. */
+const IN_RANGE = `name COLLATE "C" >= $1 AND ($2::text IS NULL OR name COLLATE "C" < $2)
+  AND ($3::text IS NULL OR name COLLATE "C" > $3) AND name <> '${COMPACT_KEY}'`
+const rangeValues = ({ prefix, after }: KeyRange) => [
+  prefix,
+  keysEnd(prefix) ?? null,
+  after ?? null,
+]
+
+const NEWEST_OF_EACH = `
+  SELECT DISTINCT ON (name COLLATE "C") id, name, deleted FROM kine
+  WHERE ${IN_RANGE} AND id <= $4 ORDER BY name COLLATE "C", id DESC`
+
+const ENTRY =
+  "k.id, k.name, CASE WHEN k.created = 1 THEN k.id ELSE k.create_revision END AS born, k.value"
+
+/** Rows in the order of their ids, none after the one with which they are more than a batch. */
+const batch = (columns: string, where: string, limit: string): string => `
+  SELECT ${columns} FROM (
+    SELECT *, SUM(COALESCE(octet_length(value), 0) + COALESCE(octet_length(old_value), 0))
+      OVER (ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+    FROM (SELECT * FROM kine WHERE ${where} ORDER BY id LIMIT ${limit}) AS rows
+  ) AS sized WHERE COALESCE(bytes_before, 0) <= ${BATCH_BYTES_MAX} ORDER BY id`
+
+const CHANGE = "id, name, created, deleted, value, old_value"
+
+const SQL = {
+  standing: `SELECT newest, compacted FROM ${STANDING}`,
+  head: `SELECT s.newest, s.compacted, k.* FROM ${STANDING} LEFT JOIN (
+    SELECT ${ENTRY}, k.deleted FROM kine AS k WHERE name = $1 AND id <= $2 ORDER BY id DESC LIMIT 1
+  ) AS k ON true`,
+  list: `SELECT s.newest, s.compacted, k.* FROM ${STANDING} LEFT JOIN (
+    SELECT ${ENTRY} FROM (
+      SELECT id FROM (${NEWEST_OF_EACH}) AS newest WHERE deleted = 0 ORDER BY name COLLATE "C" LIMIT $5
+    ) AS live JOIN kine AS k USING (id)
+  ) AS k ON true ORDER BY k.name COLLATE "C"`,
+  count: `SELECT COUNT(*) FROM (${NEWEST_OF_EACH}) AS newest WHERE deleted = 0`,
+  changes: `SELECT ${COMPACTED}, k.* FROM (SELECT) AS one LEFT JOIN (
+    ${batch(CHANGE, 'id > $1 AND id <= $2 AND name COLLATE "C" >= $3 AND ($4::text IS NULL OR name COLLATE "C" < $4)', `${LOG_ROWS}`)}
+  ) AS k ON true ORDER BY k.id`,
+  log: `SELECT ${COMPACTED},
+    (SELECT COALESCE(string_agg(version, ' ' ORDER BY name), '') FROM keyturn_record)
+      || ' ' || COALESCE((SELECT fence FROM keyturn_fence), ''),
+    k.* FROM (SELECT) AS one LEFT JOIN (${batch(`${CHANGE}, lease`, "id > $1", `${LOG_ROWS}`)}) AS k ON true
+    ORDER BY k.id`,
+  rows: batch(
+    "id, name, value, old_value",
+    `id > $1 AND id <= $2 AND name <> '${COMPACT_KEY}'`,
+    "$3",
+  ),
+  countRows: `SELECT COUNT(*) FROM kine WHERE id > $1 AND id <= $2 AND name <> '${COMPACT_KEY}'`,
+  leased:
+    "SELECT name, id, lease FROM kine WHERE id > $1 AND id <= $2 AND lease > 0 AND deleted = 0",
+  rowsOf:
+    "SELECT id, created, deleted, prev_revision, value FROM kine WHERE name = $1 AND id > $2 ORDER BY id",
+  holes: `SELECT before, id - 1 FROM (
+    SELECT id, LAG(id, 1, $1::bigint) OVER (ORDER BY id) AS before FROM kine WHERE id > $1
+  ) AS steps WHERE id > before + 1 ORDER BY id`,
+  fill: `INSERT INTO kine (id, name, created, deleted, create_revision, prev_revision, lease, value, old_value)
+    SELECT id, 'gap-' || id, 0, 1, 0, 0, 0, NULL, NULL
+    FROM generate_series($1::bigint + 1, $2::bigint) AS missing (id) ON CONFLICT DO NOTHING`,
+  write: "SELECT * FROM keyturn_write_v1($1, $2, $3, $4, $5, $6)",
+  step: "SELECT keyturn_step_v1($1, $2, $3, $4, $5, $6, $7, $8)",
+  rewrite: "SELECT keyturn_rewrite_v1($1, $2, $3, $4, $5)",
+  record: "SELECT value, version FROM keyturn_record WHERE name = $1",
+  fence: "SELECT fence FROM keyturn_fence",
+  /** An announcement is no data: it need not wait for the disk. */
+  announce: `BEGIN; SET LOCAL synchronous_commit = off; NOTIFY ${CHANNEL}; COMMIT`,
+} as const
+
+const integer = (value: unknown): number =>
+  typeof value === "number" ? value : bug("a column is no integer")
+const text = (value: unknown): string =>
+  typeof value === "string" ? value : bug("a column is no text")
+const bytes = (value: unknown): Buffer | undefined => (Buffer.isBuffer(value) ? value : undefined)
+
+const standingOf = ([newest, compacted]: Columns): Standing => ({
+  newest: integer(newest),
+  compacted: integer(compacted),
+})
+
+const toEntry = ([id, name, born, value]: Columns): Entry => ({
+  key: text(name),
+  value: bytes(value) ?? Buffer.alloc(0),
+  revision: integer(id),
+  createRevision: integer(born),
+})
+
+const readChange = ([id, name, created, deleted, value, old]: Columns): Change | undefined =>
+  toChange({
+    revision: integer(id),
+    key: text(name),
+    created: created === 1,
+    deleted: deleted === 1,
+    value: bytes(value),
+    previous: bytes(old),
+  })
+
+const firstRow = ([row]: readonly Columns[]): Columns => row ?? bug("a statement without a row")
+
+class PostgresEngine implements SqlEngine {
+  readonly #db: Connections
+  #wake: () => void = () => {}
+  /** Listens, and reads the log; made anew after it was lost. */
+  #listener: Client | undefined
+  #hasNews = false
+  #isAnnouncing = false
+  #closed = false
+
+  constructor(db: Connections) {
+    this.#db = db
+  }
+
+  get where(): string {
+    return this.#db.where
+  }
+
+  async standing(): Promise<Standing> {
+    return standingOf(firstRow(await this.#db.query(SQL.standing)))
+  }
+
+  async head(key: string, revision: number): Promise<Standing & { head: Head | undefined }> {
+    const row = firstRow(await this.#db.query(SQL.head, [key, revision]))
+    const found = row.slice(2)
+    const head = found[0] === null ? undefined : { entry: toEntry(found), deleted: found[4] === 1 }
+    return { ...standingOf(row), head }
+  }
+
+  async list(
+    range: KeyRange,
+    { revision, limit }: { revision: number; limit: number },
+  ): Promise<Standing & { entries: Entry[] }> {
+    const rows = await this.#db.query(SQL.list, [...rangeValues(range), revision, limit])
+    return { ...standingOf(firstRow(rows)), entries: joined(rows).map(toEntry) }
+  }
+
+  async count(range: KeyRange, revision: number): Promise<number> {
+    const rows = await this.#db.query(SQL.count, [...rangeValues(range), revision])
+    return integer(firstRow(rows)[0])
+  }
+
+  async changes(prefix: string, { after, upTo }: Span): Promise<Stretch> {
+    const values = [after, upTo, prefix, keysEnd(prefix) ?? null]
+    const rows = await this.#db.query(SQL.changes, values)
+    const compacted = integer(firstRow(rows)[0])
+    const found = rows.map((row) => row.slice(1)).filter(([id]) => id !== null)
+    const changes = found.flatMap((row) => readChange(row) ?? [])
+    const isWhole = found.length < LOG_ROWS && !endsEarly(found)
+    return { changes, compacted, upTo: isWhole ? upTo : integer(found.at(-1)?.[0]) }
+  }
+
+  async rows({ after, upTo, limit }: Span & { limit: number }): Promise<Row[]> {
+    const rows = await this.#db.query(SQL.rows, [after, upTo, limit])
+    return rows.map(([id, name, value, old]) => ({
+      revision: integer(id),
+      key: text(name),
+      value: bytes(value),
+      previous: bytes(old),
+    }))
+  }
+
+  async countRows({ after, upTo }: Span): Promise<number> {
+    return integer(firstRow(await this.#db.query(SQL.countRows, [after, upTo]))[0])
+  }
+
+  async leased({ after, upTo }: Span): Promise<Leased[]> {
+    const rows = await this.#db.query(SQL.leased, [after, upTo])
+    return rows.map(([name, id, lease]) => ({
+      key: text(name),
+      revision: integer(id),
+      ttlSeconds: integer(lease),
+    }))
+  }
+
+  async write(write: EngineWrite): Promise<WriteResult> {
+    const { kind, key, fence, expected, ttlSeconds, value } = write
+    const values = [kind, key, fence ?? null, expected, ttlSeconds, value]
+    const row = firstRow(await this.#db.query(SQL.write, values))
+    const [outcome, revision, live, born, liveValue] = row
+    if (outcome === "fenced") return { outcome }
+    if (outcome === "done") return { outcome, revision: integer(revision) }
+    const current = live === null ? undefined : toEntry([live, key, born, liveValue])
+    return { outcome: "conflict", current }
+  }
+
+  async rowsOf(key: string, after: number): Promise<WrittenRow[]> {
+    const rows = await this.#db.query(SQL.rowsOf, [key, after])
+    return rows.map(([id, created, deleted, replaces, value]) => ({
+      revision: integer(id),
+      created: created === 1,
+      deleted: deleted === 1,
+      replaces: integer(replaces),
+      value: bytes(value),
+    }))
+  }
+
+  async step({ compare, put, fence }: EngineStep): Promise<{ revision: number } | "conflict"> {
+    const values = [
+      compare.map(({ name }) => name),
+      compare.map(({ version }) => version),
+      put.map(({ name }) => name),
+      put.map(({ version }) => version),
+      put.map(({ value }) => value),
+      fence !== undefined,
+      fence?.expected ?? null,
+      fence?.next ?? null,
+    ]
+    const [revision] = firstRow(await this.#db.query(SQL.step, values))
+    return revision === null ? "conflict" : { revision: integer(revision) }
+  }
+
+  async record(name: RecordName): Promise<StoredRecord | undefined> {
+    const [row] = await this.#db.query(SQL.record, [name])
+    if (row === undefined) return undefined
+    const [value, version] = row
+    return { value: bytes(value) ?? bug(`record ${name} is no bytea`), version: text(version) }
+  }
+
+  async fence(): Promise<string | undefined> {
+    const [row] = await this.#db.query(SQL.fence)
+    return row && text(row[0])
+  }
+
+  async rewrite(fence: string, replacements: readonly Replacement[]): Promise<number | "fenced"> {
+    const values = [
+      fence,
+      replacements.map(({ revision }) => revision),
+      replacements.map(({ column }) => column === "value"),
+      replacements.map(({ expected }) => expected),
+      replacements.map(({ replacement }) => replacement),
+    ]
+    const [replaced] = firstRow(await this.#db.query(SQL.rewrite, values))
+    return replaced === null ? "fenced" : integer(replaced)
+  }
+
+  async compact({ after, upTo }: Span): Promise<void> {
+    await this.#db.script(
+      `BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT keyturn_compact_v1(${after}, ${upTo}); COMMIT`,
+    )
+  }
+
+  /** VACUUM knows no parameters and no transaction, and may take long. */
+  async scrub(): Promise<void> {
+    const client = await this.#db.single({ isUnlimited: true })
+    try {
+      await client.query("VACUUM kine, keyturn_record")
+    } catch (error) {
+      throw this.#db.error(error, { sent: true })
+    } finally {
+      await client.end().catch(() => {})
+    }
+  }
+
+  async log(after: number): Promise<LogPage> {
+    const client = (this.#listener ??= await this.#listen())
+    try {
+      const { rows } = await client.query<unknown[]>({
+        text: SQL.log,
+        values: [after],
+        rowMode: "array",
+      })
+      const [compacted, records] = firstRow(rows)
+      const found = rows.map((row) => row.slice(2)).filter(([id]) => id !== null)
+      const more = found.length === LOG_ROWS || endsEarly(found)
+      return {
+        rows: found.map(toLogRow),
+        more,
+        compacted: integer(compacted),
+        records: text(records),
+      }
+    } catch (error) {
+      this.#listener = undefined
+      await client.end().catch(() => {})
+      throw this.#db.error(error, { sent: true })
+    }
+  }
+
+  async holes(after: number): Promise<Span[]> {
+    const rows = await this.#db.query(SQL.holes, [after])
+    return rows.map(([before, last]) => ({ after: integer(before), upTo: integer(last) }))
+  }
+
+  async fill({ after, upTo }: Span): Promise<void> {
+    await this.#db.query(SQL.fill, [after, upTo])
+  }
+
+  /** Outside of the write's transaction: one that notifies holds back the commits of all others that do. */
+  announce(): void {
+    this.#hasNews = true
+    if (!this.#isAnnouncing) void this.#announceAll()
+  }
+
+  onAnnounced(wake: () => void): void {
+    this.#wake = wake
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#listener?.end().catch(() => {})
+    await this.#db.close()
+  }
+
+  async #announceAll(): Promise<void> {
+    this.#isAnnouncing = true
+    while (this.#hasNews && !this.#closed) {
+      this.#hasNews = false
+      // Nobody misses it for long: every server looks by itself.
+      await this.#db.script(SQL.announce).catch(() => {})
+      await sleep(ANNOUNCE_EVERY_MS)
+    }
+    this.#isAnnouncing = false
+  }
+
+  async #listen(): Promise<Client> {
+    const client = await this.#db.single()
+    client.on("notification", () => this.#wake())
+    await client.query(`LISTEN ${CHANNEL}`)
+    return client
+  }
+}
+
+const joined = (rows: readonly Columns[]): Columns[] =>
+  rows.map((row) => row.slice(2)).filter(([id]) => id !== null)
+
+const toLogRow = (row: Columns): LogRow => ({
+  revision: integer(row[0]),
+  change: readChange(row),
+  ttlSeconds: integer(row[6] ?? 0),
+})
+
+/** Whether rows were left out for their size. */
+const endsEarly = (rows: readonly Columns[]): boolean =>
+  rows.reduce((sum, row) => sum + (bytes(row[4])?.length ?? 0) + (bytes(row[5])?.length ?? 0), 0) >
+  BATCH_BYTES_MAX

@@ -1,0 +1,132 @@
+/** What a store on a database server (sql-store.ts) asks of its engine: one method a statement, each one round trip and one
+ *  transaction. Every method rejects with a KnownError for what is foreseen; {@link NotDone} and {@link AnswerLost} are the
+ *  two that the store acts on. */
+import { KnownError } from "../errors.ts"
+import type { Head, Leased } from "./kine.ts"
+import type {
+  Change,
+  Entry,
+  RecordName,
+  RecordStep,
+  Replacement,
+  Row,
+  StoredRecord,
+  WriteResult,
+} from "./store.ts"
+import type { Stretch } from "./watch-hub.ts"
+
+/** The database took the statement back (deadlock, lock time-out, an id that a filler took): nothing was written. */
+export class NotDone extends KnownError {
+  constructor(message: string, options?: ErrorOptions) {
+    super("StoreUnavailable", message, options)
+  }
+}
+
+/** The connection ended after the statement was sent and before the answer came: a write may have happened, may still
+ *  happen, or may never. */
+export class AnswerLost extends KnownError {
+  constructor(message: string, options?: ErrorOptions) {
+    super("StoreUnavailable", message, options)
+  }
+}
+
+/** Keys that begin with `prefix` and are above `after`. */
+export interface KeyRange {
+  readonly prefix: string
+  readonly after?: string | undefined
+}
+
+/** Revisions with `after` < revision ≤ `upTo`. */
+export interface Span {
+  readonly after: number
+  readonly upTo: number
+}
+
+/** Where the table stood when it was read. Below `newest` there may be ids that are given and not committed. */
+export interface Standing {
+  readonly newest: number
+  readonly compacted: number
+}
+
+export interface EngineWrite {
+  readonly kind: "create" | "update" | "delete"
+  readonly key: string
+  readonly fence: string | undefined
+  /** 0 for a create. */
+  readonly expected: number
+  /** null for a delete. */
+  readonly value: Buffer | null
+  readonly ttlSeconds: number
+}
+
+/** A step whose new records' versions the caller has chosen, so that it can recognise them. */
+export interface EngineStep extends Omit<RecordStep, "put"> {
+  readonly put: readonly { name: RecordName; version: string; value: Uint8Array }[]
+}
+
+/** One row of the log. `change` is undefined for rows that are nobody's change. */
+export interface LogRow {
+  readonly revision: number
+  readonly change: Change | undefined
+  readonly ttlSeconds: number
+}
+
+export interface LogPage {
+  /** Rows above the revision asked for, in order; ids may be missing between them. */
+  readonly rows: readonly LogRow[]
+  /** Whether there may be more rows than these. */
+  readonly more: boolean
+  readonly compacted: number
+  /** Differs whenever a record or the fence does. */
+  readonly records: string
+}
+
+export interface SqlEngine {
+  /** For messages: which database, without credentials. */
+  readonly where: string
+
+  standing(): Promise<Standing>
+  head(key: string, revision: number): Promise<Standing & { head: Head | undefined }>
+  list(
+    range: KeyRange,
+    at: { revision: number; limit: number },
+  ): Promise<Standing & { entries: Entry[] }>
+  count(range: KeyRange, revision: number): Promise<number>
+  changes(prefix: string, span: Span): Promise<Stretch>
+  rows(range: Span & { limit: number }): Promise<Row[]>
+  countRows(span: Span): Promise<number>
+  leased(span: Span): Promise<Leased[]>
+
+  write(write: EngineWrite): Promise<WriteResult>
+  /** The rows of a key above a revision, to recognise what a write whose answer was lost has done. */
+  rowsOf(key: string, after: number): Promise<readonly WrittenRow[]>
+  step(step: EngineStep): Promise<{ revision: number } | "conflict">
+  record(name: RecordName): Promise<StoredRecord | undefined>
+  fence(): Promise<string | undefined>
+  /** How many bytes strings were replaced, each only where it was as expected. */
+  rewrite(fence: string, replacements: readonly Replacement[]): Promise<number | "fenced">
+  /** Moves the compacted revision from `after` to `upTo`; does nothing where it is elsewhere. */
+  compact(span: Span): Promise<void>
+  scrub(): Promise<void>
+
+  log(after: number): Promise<LogPage>
+  /** Stretches of ids above `after` that are missing below the newest one. */
+  holes(after: number): Promise<Span[]>
+  /** Decides what is missing of a span: waits for the transactions that hold one of its ids, and fills what nobody holds
+   *  with rows `gap-<id>`, so that nothing can come there any more. */
+  fill(span: Span): Promise<void>
+
+  /** Tells the other servers, soon, that something changed. */
+  announce(): void
+  /** `wake` is called when another server may have changed something. */
+  onAnnounced(wake: () => void): void
+  close(): Promise<void>
+}
+
+export interface WrittenRow {
+  readonly revision: number
+  readonly created: boolean
+  readonly deleted: boolean
+  readonly replaces: number
+  readonly value: Buffer | undefined
+}

@@ -1,0 +1,371 @@
+/** The datastore on a database server that several keyturns, and kine, may write at once. The engine has the statements;
+ *  here is what holds for all of them: at which revision a read answers, what becomes of a write whose answer is lost, how
+ *  a watch learns of what others wrote. No stored bytes are kept for longer than it takes to tell the watchers. */
+import { randomBytes } from "node:crypto"
+import { setTimeout as sleep } from "node:timers/promises"
+import { KnownError } from "../errors.ts"
+import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
+import { compactedAway, futureRevision, liveEntry, NEWEST } from "./kine.ts"
+import { lastKey, PageCounts } from "./page-counts.ts"
+import {
+  AnswerLost,
+  type EngineStep,
+  type EngineWrite,
+  NotDone,
+  type SqlEngine,
+  type Standing,
+  type WrittenRow,
+} from "./sql-engine.ts"
+import { type SettledPart, Tail } from "./sql-tail.ts"
+import type {
+  Change,
+  Create,
+  Delete,
+  Entry,
+  Page,
+  RecordName,
+  RecordStep,
+  Replacement,
+  Row,
+  StepResult,
+  Store,
+  StoredRecord,
+  Update,
+  WatchOptions,
+  WriteResult,
+} from "./store.ts"
+import { Wakers } from "./wakers.ts"
+import { WatchHub } from "./watch-hub.ts"
+
+/** Revisions forgotten in one transaction of compaction, as in kine. */
+const COMPACT_REVISIONS = 1_000
+const LEASED_REVISIONS = 100_000
+const EXPIRY_RETRY_SECONDS = 10
+/** Some seconds, at the pause between them. */
+const ATTEMPTS_MAX = 60
+const PAUSE_MS_MAX = 100
+
+export interface SqlStoreOptions {
+  /** Called with what nobody else hears of: a failure in the background. */
+  readonly warn?: (message: string, error: unknown) => void
+  readonly schedule?: Schedule
+}
+
+/** Opens a store over an engine whose tables exist; closes the engine where that fails. */
+export async function openSqlStore(engine: SqlEngine, options: SqlStoreOptions): Promise<Store> {
+  try {
+    const { newest, compacted } = await engine.standing()
+    for (const hole of await engine.holes(compacted)) await engine.fill(hole)
+    return new SqlStore(engine, newest, options)
+  } catch (error) {
+    await engine.close()
+    throw error
+  }
+}
+
+class SqlStore implements Store {
+  readonly #engine: SqlEngine
+  readonly #warn: (message: string, error: unknown) => void
+  readonly #tail: Tail
+  readonly #hub: WatchHub
+  readonly #expiry: Expiry
+  readonly #recordWakers = new Wakers()
+  readonly #pageCounts = new PageCounts()
+  /** A look at the log may be under way that read bytes from before they were rewritten. */
+  #forgetsAgain = false
+  #closed = false
+
+  constructor(engine: SqlEngine, start: number, options: SqlStoreOptions) {
+    const { warn = () => {}, schedule = systemSchedule } = options
+    this.#engine = engine
+    this.#warn = warn
+    const compacted = async () => (await engine.standing()).compacted
+    this.#hub = new WatchHub(
+      { compacted, read: (prefix, span) => engine.changes(prefix, span) },
+      start,
+    )
+    this.#expiry = new Expiry(schedule, (key, revision) => void this.#expire(key, revision))
+    this.#tail = new Tail({
+      engine,
+      start,
+      settled: (part) => this.#settled(part),
+      recordsChanged: () => this.#recordsChanged(),
+      warn,
+    })
+    engine.onAnnounced(() => this.#tail.wake())
+    void this.#findLeased(start)
+  }
+
+  async get(
+    key: string,
+    revision?: number,
+  ): Promise<{ entry: Entry | undefined; revision: number }> {
+    const { found, at } = await this.#readAt(revision, (at) => this.#engine.head(key, at))
+    return { entry: liveEntry(found.head), revision: at }
+  }
+
+  async list(range: Parameters<Store["list"]>[0]): Promise<Page> {
+    const { prefix, after, limit = NEWEST } = range
+    const { found, at } = await this.#readAt(range.revision, (at) =>
+      this.#engine.list({ prefix, after }, { revision: at, limit }),
+    )
+    const { entries } = found
+    if (entries.length < limit) return { entries, revision: at, remaining: 0 }
+    const asked = { prefix, after, revision: at }
+    const remaining =
+      this.#pageCounts.known(asked, entries) ??
+      (await this.#engine.count({ prefix, after: lastKey(entries) }, at))
+    this.#pageCounts.remember(asked, entries, remaining)
+    return { entries, revision: at, remaining }
+  }
+
+  async count(prefix: string): Promise<number> {
+    this.#refuseClosed()
+    return await this.#engine.count({ prefix }, NEWEST)
+  }
+
+  create({ key, fence, value, ttlSeconds = 0 }: Create): Promise<WriteResult> {
+    const bytes = Buffer.from(value)
+    return this.#write({ kind: "create", key, fence, expected: 0, value: bytes, ttlSeconds })
+  }
+
+  update({ key, fence, expected, value, ttlSeconds = 0 }: Update): Promise<WriteResult> {
+    const bytes = Buffer.from(value)
+    return this.#write({ kind: "update", key, fence, expected, value: bytes, ttlSeconds })
+  }
+
+  delete({ key, fence, expected }: Delete): Promise<WriteResult> {
+    return this.#write({ kind: "delete", key, fence, expected, value: null, ttlSeconds: 0 })
+  }
+
+  watch(options: WatchOptions): AsyncIterable<readonly Change[]> {
+    return this.#hub.watch(options)
+  }
+
+  async revision(): Promise<number> {
+    return (await this.#readAt(undefined, () => this.#engine.standing())).at
+  }
+
+  async compactedRevision(): Promise<number> {
+    this.#refuseClosed()
+    return (await this.#engine.standing()).compacted
+  }
+
+  async compact(revision: number): Promise<void> {
+    const now = await this.revision()
+    if (revision > now) throw futureRevision(revision, now)
+    for (;;) {
+      const after = await this.compactedRevision()
+      if (after >= revision) return
+      const upTo = Math.min(revision, after + COMPACT_REVISIONS)
+      await this.#again(() => this.#engine.compact({ after, upTo }))
+    }
+  }
+
+  async record(name: RecordName): Promise<StoredRecord | undefined> {
+    this.#refuseClosed()
+    return await this.#engine.record(name)
+  }
+
+  async fence(): Promise<string | undefined> {
+    this.#refuseClosed()
+    return await this.#engine.fence()
+  }
+
+  async step({ put = [], ...rest }: RecordStep): Promise<StepResult> {
+    // Random, so that a record restored from a backup and changed again never repeats a version somebody has seen.
+    const version = (): string => randomBytes(16).toString("hex")
+    const step = { ...rest, put: put.map((record) => ({ ...record, version: version() })) }
+    const result = await this.#again(() => this.#engine.step(step)).catch((error: unknown) => {
+      if (error instanceof AnswerLost) return this.#lookForStep(step, error)
+      throw error
+    })
+    if (result === "conflict") return { outcome: "conflict" }
+    this.#changed()
+    return { outcome: "done", revision: result.revision }
+  }
+
+  watchRecords(signal: AbortSignal): AsyncIterable<void> {
+    return this.#recordWakers.wakes(signal)
+  }
+
+  async rows(range: { after: number; upTo: number; limit: number }): Promise<Row[]> {
+    this.#refuseClosed()
+    return await this.#engine.rows(range)
+  }
+
+  async countRows(range: { after: number; upTo: number }): Promise<number> {
+    this.#refuseClosed()
+    return await this.#engine.countRows(range)
+  }
+
+  /** Repeating it is no harm, so a lost answer is no "unknown": what was replaced already is passed over. */
+  async rewrite(
+    fence: string,
+    replacements: readonly Replacement[],
+  ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }> {
+    const result = await this.#again(() => this.#engine.rewrite(fence, replacements))
+    this.#forget()
+    return result === "fenced" ? { outcome: "fenced" } : { outcome: "done", replaced: result }
+  }
+
+  async scrub(): Promise<void> {
+    this.#refuseClosed()
+    await this.#engine.scrub()
+    this.#forget()
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#expiry.close()
+    this.#hub.close()
+    this.#recordWakers.close()
+    await this.#tail.close()
+    await this.#engine.close()
+  }
+
+  /** Reads at a revision, or at the newest one that is settled once that has reached what the table held when it was asked.
+   *  Mostly all of the table is settled, and the first read is the answer. */
+  async #readAt<T extends Standing>(
+    revision: number | undefined,
+    read: (revision: number) => Promise<T>,
+  ): Promise<{ found: T; at: number }> {
+    this.#refuseClosed()
+    const at = revision ?? this.#tail.settled
+    const found = await read(at)
+    if (revision === undefined) {
+      if (found.newest <= at) return { found, at }
+      return this.#readAt(await this.#tail.reach(found.newest), read)
+    }
+    if (revision > found.newest) throw futureRevision(revision, found.newest)
+    if (revision < found.compacted) throw compactedAway(revision, found.compacted)
+    if (revision <= this.#tail.settled) return { found, at }
+    await this.#tail.reach(revision)
+    return this.#readAt(revision, read)
+  }
+
+  async #write(write: EngineWrite): Promise<WriteResult> {
+    const { settled } = this.#tail
+    const result = await this.#again(() => this.#engine.write(write)).catch((error: unknown) => {
+      if (error instanceof AnswerLost) return this.#lookFor(write, settled, error)
+      throw error
+    })
+    if (result.outcome === "done") this.#changed()
+    return result
+  }
+
+  /** Looks once for a write whose answer was lost. Never writes: it may still be on its way. */
+  async #lookFor(write: EngineWrite, after: number, lost: AnswerLost): Promise<WriteResult> {
+    try {
+      const rows = await this.#engine.rowsOf(write.key, after)
+      const ours = rows.find((row) => isOurs(row, write))
+      if (ours !== undefined) return { outcome: "done", revision: ours.revision }
+      const current = liveEntry((await this.#engine.head(write.key, NEWEST)).head)
+      const isTaken =
+        write.kind === "create"
+          ? current !== undefined
+          : rows.some(({ replaces }) => replaces === write.expected)
+      if (isTaken) return { outcome: "conflict", current }
+    } catch (error) {
+      this.#warn(`${write.key} could not be looked for`, error)
+    }
+    throw unknown(`the ${write.kind} of ${write.key}`, lost)
+  }
+
+  async #lookForStep(step: EngineStep, lost: AnswerLost): Promise<{ revision: number }> {
+    try {
+      const [put] = step.put
+      const isOurs =
+        put === undefined
+          ? step.fence?.next !== undefined && (await this.#engine.fence()) === step.fence.next
+          : (await this.#engine.record(put.name))?.version === put.version
+      // Later than the lock was held, and so at or above every write that it kept out.
+      if (isOurs) return { revision: (await this.#engine.standing()).newest }
+    } catch (error) {
+      this.#warn("a change of the records could not be looked for", error)
+    }
+    throw unknown("a change of the records", lost)
+  }
+
+  /** Again and again while the database takes it back; what it took back was not done. */
+  async #again<T>(action: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
+      this.#refuseClosed()
+      try {
+        return await action()
+      } catch (error) {
+        if (!(error instanceof NotDone) || attempt === ATTEMPTS_MAX) throw error
+        await sleep(Math.min(attempt, PAUSE_MS_MAX))
+      }
+    }
+  }
+
+  #changed(): void {
+    this.#tail.wake()
+    this.#engine.announce()
+  }
+
+  #settled({ rows, upTo, skippedTo = 0 }: SettledPart): void {
+    for (const { change, ttlSeconds, revision } of rows) {
+      if (change === undefined) continue
+      if (change.type === "delete") this.#expiry.forget(change.key)
+      else this.#expiry.track({ key: change.key, revision, ttlSeconds })
+    }
+    if (skippedTo > 0) this.#hub.skip(skippedTo)
+    const changes = rows.flatMap(({ change, revision }) =>
+      change === undefined || revision <= skippedTo ? [] : [change],
+    )
+    this.#hub.publish(changes, upTo)
+    if (this.#forgetsAgain) this.#hub.forget()
+    this.#forgetsAgain = false
+  }
+
+  /** Another server may have rewritten what is kept here, and may soon destroy the key it was under. */
+  #recordsChanged(): void {
+    this.#hub.forget()
+    this.#recordWakers.wake()
+  }
+
+  #forget(): void {
+    this.#hub.forget()
+    this.#forgetsAgain = true
+  }
+
+  #refuseClosed(): void {
+    if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
+  }
+
+  /** Starts the clocks of the entries that are there already. One that was replaced meanwhile is no harm: the delete
+   *  compares the revision. */
+  async #findLeased(newest: number): Promise<void> {
+    try {
+      for (let after = 0; after < newest && !this.#closed; after += LEASED_REVISIONS) {
+        const span = { after, upTo: Math.min(newest, after + LEASED_REVISIONS) }
+        for (const leased of await this.#engine.leased(span)) this.#expiry.track(leased)
+      }
+    } catch (error) {
+      if (!this.#closed) this.#warn("entries with a time to live could not be listed", error)
+    }
+  }
+
+  async #expire(key: string, expected: number): Promise<void> {
+    try {
+      await this.delete({ key, expected, fence: undefined })
+    } catch (error) {
+      if (this.#closed) return
+      this.#warn(`${key} could not be removed at the end of its life`, error)
+      this.#expiry.track({ key, revision: expected, ttlSeconds: EXPIRY_RETRY_SECONDS })
+    }
+  }
+}
+
+/** A tombstone has no bytes of its own: that of the same revision is ours as well as another's. */
+function isOurs(row: WrittenRow, { kind, expected, value }: EngineWrite): boolean {
+  if (kind === "delete") return row.deleted && row.replaces === expected
+  const isKind = kind === "create" ? row.created : !row.created && row.replaces === expected
+  return isKind && !row.deleted && value !== null && row.value?.equals(value) === true
+}
+
+const unknown = (what: string, lost: AnswerLost): KnownError =>
+  new KnownError("OutcomeUnknown", `${what} may have happened: ${lost.message}`, { cause: lost })

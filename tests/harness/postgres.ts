@@ -1,0 +1,144 @@
+/** A real PostgreSQL server of its own for a test file: a temporary directory, a free port, ended with the file. */
+import { chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Client } from "pg"
+import type { PostgresAddress } from "../../src/store/postgres-url.ts"
+import { Program, run, until } from "./process.ts"
+import { postgresProgram } from "./programs.ts"
+
+const PASSWORD = "s3cr3t-of-the-d4tabase"
+
+export class Postgres implements AsyncDisposable {
+  readonly port: number
+  readonly #folder: string
+  readonly #settings: readonly string[]
+  #program: Program | undefined
+  #databases = 0
+
+  private constructor(port: number, folder: string, settings: readonly string[]) {
+    this.port = port
+    this.#folder = folder
+    this.#settings = settings
+  }
+
+  /** `settings` as in postgresql.conf. It does not sync to the disk unless told: no test here pulls the plug. */
+  static async start(...settings: readonly string[]): Promise<Postgres> {
+    const folder = mkdtempSync(join(tmpdir(), "keyturn-pg-"))
+    const user = await postgresUser()
+    if (user !== undefined) chownSync(folder, user.uid, user.gid)
+    const passwordFile = join(folder, "password")
+    writeFileSync(passwordFile, PASSWORD, { mode: 0o644 })
+    const args = `--username=postgres --auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 --no-sync`
+    const { code, stderr } = await run(
+      postgresProgram("initdb"),
+      [...args.split(" "), `--pgdata=${join(folder, "data")}`, `--pwfile=${passwordFile}`],
+      { cwd: tmpdir(), ...user },
+    )
+    if (code !== 0) throw new Error(`initdb: ${stderr}`)
+    const server = new Postgres(await freePort(), folder, settings)
+    await server.start()
+    return server
+  }
+
+  async start(): Promise<void> {
+    const settings = ["fsync=off", "unix_socket_directories=", ...this.#settings]
+    const user = await postgresUser()
+    const args = ["-D", join(this.#folder, "data"), "-p", String(this.port), "-h", "127.0.0.1"]
+    for (const setting of settings) args.push("-c", setting)
+    const program = new Program(postgresProgram("postgres"), args, { cwd: this.#folder, ...user })
+    this.#program = program
+    const answers = async () => {
+      if (!program.isRunning) throw new Error(program.stderr)
+      const client = this.client("postgres")
+      try {
+        await client.connect()
+        return true
+      } catch {
+        return false
+      } finally {
+        await client.end().catch(() => {})
+      }
+    }
+    await until(answers, { timeoutMs: 20_000, what: "PostgreSQL answers" })
+  }
+
+  /** SIGINT: its fast shutdown. */
+  async stop(signal: NodeJS.Signals = "SIGINT"): Promise<void> {
+    await this.#program?.end(signal)
+    this.#program = undefined
+  }
+
+  /** The processes of the server and of its connections. */
+  get pid(): number {
+    if (this.#program === undefined) throw new Error("the server is not running")
+    return this.#program.pid
+  }
+
+  /** A database that does not exist yet. */
+  newDatabase(): PostgresAddress {
+    this.#databases += 1
+    return this.address(`test_${this.#databases}`)
+  }
+
+  address(database: string): PostgresAddress {
+    const { port } = this
+    return {
+      host: "127.0.0.1",
+      port,
+      user: "postgres",
+      password: PASSWORD,
+      database,
+      sslMode: undefined,
+    }
+  }
+
+  url(database: string): string {
+    return `postgres://postgres:${PASSWORD}@127.0.0.1:${this.port}/${database}`
+  }
+
+  /** Not yet connected; whoever takes it ends it. */
+  client(database: string): Client {
+    const { host, port, user, password } = this.address(database)
+    const client = new Client({ host, port, user, password, database })
+    client.on("error", () => {}) // the queries tell of it
+    return client
+  }
+
+  async query(database: string, text: string): Promise<unknown[][]> {
+    const client = this.client(database)
+    await client.connect()
+    try {
+      return (await client.query<unknown[]>({ text, rowMode: "array" })).rows
+    } finally {
+      await client.end()
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+}
+
+interface User {
+  readonly uid: number
+  readonly gid: number
+}
+
+/** PostgreSQL refuses root: then it runs as its package's user. */
+async function postgresUser(): Promise<User | undefined> {
+  if (process.getuid?.() !== 0) return undefined
+  const id = async (flag: string) => Number((await run("id", [flag, "postgres"])).stdout)
+  return { uid: await id("-u"), gid: await id("-g") }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+  const address = server.address()
+  await new Promise((resolve) => server.close(resolve))
+  if (address === null || typeof address === "string") throw new Error("no free port")
+  return address.port
+}
