@@ -15,7 +15,8 @@ const IDLE_TIMEOUT_MS = 60_000
 const VERSION_MIN = 130_000
 
 const NO_SUCH_DATABASE = "3D000"
-const DATABASE_EXISTS = "42P04"
+/** Found when it began, and when another server created it meanwhile. */
+const DATABASE_EXISTS = ["42P04", "23505"]
 
 const SESSION = `
 SET idle_in_transaction_session_timeout = '2s';
@@ -121,7 +122,7 @@ export class Connections {
   async single(overrides: { readonly isUnlimited?: boolean } = {}): Promise<Client> {
     const limits = overrides.isUnlimited ? { query_timeout: 0, statement_timeout: 0 } : {}
     const client = new Client({ ...config(this.#settings), ...limits })
-    client.on("error", () => {}) // whoever uses it next learns of it
+    client.on("error", () => {}) // connect() tells of it
     try {
       await client.connect()
       await this.#prepare(client)
@@ -141,6 +142,7 @@ export class Connections {
   }
 
   async #prepare(client: ClientBase): Promise<void> {
+    client.on("error", () => {}) // it ended: the statement under way, or the next one, tells of it
     const answers = (await client.query({ text: SESSION, rowMode: "array" })) as unknown as {
       rows: [string, number][]
     }[]
@@ -204,7 +206,8 @@ async function createDatabase({ address, ssl }: Settings): Promise<void> {
     await client.connect()
     await client.query(`CREATE DATABASE ${escapeIdentifier(address.database)}`)
   } catch (error) {
-    if (!(error instanceof DatabaseError) || error.code !== DATABASE_EXISTS) throw error
+    const exists = error instanceof DatabaseError && DATABASE_EXISTS.includes(error.code ?? "")
+    if (!exists) throw error
   } finally {
     await client.end().catch(() => {})
   }

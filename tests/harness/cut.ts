@@ -1,0 +1,66 @@
+/** A TCP way to a server that can be cut: before what is sent arrives, or before the answer comes back. */
+import { createServer, type Server, type Socket, connect } from "node:net"
+
+type Direction = "requests" | "answers"
+
+export class Way implements AsyncDisposable {
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+  #lost: Direction | undefined
+  #isClosed = false
+
+  private constructor(target: number) {
+    this.#server = createServer((client) => {
+      const server = connect(target, "127.0.0.1")
+      this.#pass(client, server, "requests")
+      this.#pass(server, client, "answers")
+      if (this.#isClosed) client.destroy()
+    })
+  }
+
+  static async to(target: number): Promise<Way> {
+    const way = new Way(target)
+    await new Promise<void>((resolve) => way.#server.listen(0, "127.0.0.1", resolve))
+    return way
+  }
+
+  get port(): number {
+    const address = this.#server.address()
+    if (address === null || typeof address === "string") throw new Error("the way is closed")
+    return address.port
+  }
+
+  /** From now on all in one direction is lost, and each connection ends shortly after it lost something. */
+  lose(direction: Direction): void {
+    this.#lost = direction
+  }
+
+  /** Ends all connections, and takes no new ones. */
+  cut(): void {
+    this.#isClosed = true
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  mend(): void {
+    this.#lost = undefined
+    this.#isClosed = false
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.cut()
+    await new Promise((resolve) => this.#server.close(resolve))
+  }
+
+  #pass(from: Socket, to: Socket, direction: Direction): void {
+    this.#sockets.add(from)
+    from.on("data", (chunk) => {
+      if (this.#lost !== direction) return void to.write(chunk)
+      setTimeout(() => from.destroy(), 50)
+    })
+    from.on("error", () => {}) // close follows
+    from.on("close", () => {
+      this.#sockets.delete(from)
+      to.destroy()
+    })
+  }
+}
