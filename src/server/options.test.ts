@@ -52,7 +52,7 @@ test("with nothing given every option has its default", () => {
     writeKubeconfigMode: 0o600,
     logLevel: "info",
     logFormat: "text",
-    database: "/var/lib/keyturn/server/db/state.db",
+    datastore: { kind: "sqlite", path: "/var/lib/keyturn/server/db/state.db" },
   })
 })
 
@@ -60,9 +60,19 @@ test("another user than root has a data directory of his own, and what lies in i
   expect(parse({ isRoot: false })).toMatchObject({
     dataDir: "/home/ann/.keyturn",
     writeKubeconfig: "/home/ann/.keyturn/keyturn.yaml",
-    database: "/home/ann/.keyturn/server/db/state.db",
+    datastore: { kind: "sqlite", path: "/home/ann/.keyturn/server/db/state.db" },
   })
   expect(parse(argv("--data-dir", "~/x")).writeKubeconfig).toBe("/home/ann/x/keyturn.yaml")
+})
+
+test("PostgreSQL's address comes with the files for TLS", () => {
+  const flags = ["--datastore-cafile=~/ca.pem", "--datastore-certfile=/c.pem"]
+  const endpoint = "--datastore-endpoint=postgresql://ann:p4ss@db.example/keys"
+  expect(parse(argv(endpoint, ...flags)).datastore).toMatchObject({
+    kind: "postgres",
+    address: { host: "db.example", port: 5432, user: "ann", password: "p4ss", database: "keys" },
+    tls: { ca: "/home/ann/ca.pem", cert: "/c.pem", key: null },
+  })
 })
 
 test("options are frozen", () => {
@@ -94,7 +104,10 @@ const SAMPLES: Readonly<Record<string, readonly [text: string, expected: object]
   "write-kubeconfig-mode": ["644", { writeKubeconfigMode: 0o644 }],
   "log-level": ["debug", { logLevel: "debug" }],
   "log-format": ["json", { logFormat: "json" }],
-  "datastore-endpoint": ["sqlite:///x/y.db", { database: "/x/y.db" }],
+  "datastore-endpoint": ["sqlite:///x/y.db", { datastore: { kind: "sqlite", path: "/x/y.db" } }],
+  "datastore-cafile": ["/ca.pem", {}],
+  "datastore-certfile": ["/cert.pem", {}],
+  "datastore-keyfile": ["/key.pem", {}],
 }
 
 describe.each(SERVER_FLAGS)("--$name", ({ name, short, type }) => {
@@ -231,12 +244,12 @@ test.each<[Given, string]>([
     "--token and KEYTURN_TOKEN_FILE cannot both be given",
   ],
   [
-    argv("--datastore-endpoint=postgres://u:p4ss@h/db"),
-    "--datastore-endpoint must be empty or sqlite:///path, not postgres: this version serves SQLite only",
+    argv("--datastore-endpoint=mysql://u:p4ss@h/db"),
+    "--datastore-endpoint must be empty, sqlite:///path or postgres://…, not mysql",
   ],
   [
     argv("--datastore-endpoint=sqlite://x.db"),
-    "--datastore-endpoint must be empty or sqlite:///path: this version serves SQLite only",
+    "--datastore-endpoint must be empty, sqlite:///path or postgres://…",
   ],
   // the file's form
   [config("a: b: p4ss"), `${DEFAULT_CONFIG} is not valid YAML at line 1, column 4`],
@@ -258,6 +271,7 @@ test.each<[string, Given]>([
   ["glued to -t", argv("-tp4ss-word")],
   ["in broken YAML", config("token: *p4ss-word\ntoken: 'p4ss-word")],
   ["in another datastore's address", argv("--datastore-endpoint=etcd://p4ss-word@h")],
+  ["in an address with a mistake", argv("--datastore-endpoint=postgres://u:p4ss-word@h:x/db")],
 ])("a token %s is not repeated in the message", (_, given) => {
   expect(refusal(given)).not.toMatch(/accepted|p4ss-word/)
 })

@@ -5,6 +5,7 @@ import { canonicalName } from "../cluster/certificates.ts"
 import { dataDirPaths } from "../cluster/data-dir.ts"
 import { bug } from "../errors.ts"
 import { KEY_PROVIDERS, type KeyProvider } from "../providers/provider.ts"
+import { type Datastore, datastoreOf } from "./datastore.ts"
 import { type FlagName, LOG_FORMATS, LOG_LEVELS, RELOADS, SERVER_FLAGS, SWITCH } from "./flags.ts"
 import { nearest } from "./nearest.ts"
 import {
@@ -37,8 +38,7 @@ export interface ServerOptions {
   readonly writeKubeconfigMode: number
   readonly logLevel: (typeof LOG_LEVELS)[number]
   readonly logFormat: (typeof LOG_FORMATS)[number]
-  /** Path of the SQLite database. */
-  readonly database: string
+  readonly datastore: Datastore
 }
 
 export interface OptionSources {
@@ -78,7 +78,14 @@ export function parseServerOptions(sources: OptionSources): ServerOptions {
     writeKubeconfigMode: modeOf(setting("write-kubeconfig-mode")),
     logLevel: oneOf(LOG_LEVELS, setting("log-level")),
     logFormat: oneOf(LOG_FORMATS, setting("log-format")),
-    database: databaseOf(setting("datastore-endpoint")) ?? dataDirPaths(dataDir).state,
+    datastore: datastoreOf(setting("datastore-endpoint"), {
+      standard: dataDirPaths(dataDir).state,
+      tls: {
+        ca: ifGiven("datastore-cafile"),
+        cert: ifGiven("datastore-certfile"),
+        key: ifGiven("datastore-keyfile"),
+      },
+    }),
   })
 }
 
@@ -169,14 +176,4 @@ function namesOf({ text, where }: Setting): string[] {
       if (isAddress(name) || isDnsName(canonical.replace(/^\*\./, ""))) return canonical
       throw usage(`${where} must be host names or IP addresses, not "${name}"`)
     })
-}
-
-/** Other addresses may hold a password, so none is quoted. */
-function databaseOf({ text, where }: Setting): string | null {
-  if (text === "") return null
-  const [, path] = /^sqlite:\/\/(\/[^?]+)$/.exec(text) ?? []
-  if (path !== undefined) return path
-  const [, scheme] = /^([a-z0-9+]+):/.exec(text) ?? []
-  const seen = scheme === undefined || scheme === "sqlite" ? "" : `, not ${scheme}`
-  throw usage(`${where} must be empty or sqlite:///path${seen}: this version serves SQLite only`)
 }

@@ -18,9 +18,9 @@ import type { Keyring } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
 import { Registry } from "../registry/registry.ts"
 import { type Run, runOperations } from "../rewriter/run.ts"
-import { openSqlite } from "../store/sqlite.ts"
 import type { Store } from "../store/store.ts"
 import { Background } from "./background.ts"
+import { openDatastore } from "./datastore.ts"
 import { listen } from "./listener.ts"
 import type { ServerOptions } from "./options.ts"
 import { Publisher } from "./publish.ts"
@@ -60,11 +60,10 @@ async function startAndServe(context: ServerContext): Promise<void> {
   await using stack = new AsyncDisposableStack()
   const { paths, release } = openDataDir(options.dataDir, { now: now() })
   stack.defer(release)
-  stack.defer(claimDatabase(options.database, { now: now() }))
-  const store = openSqlite({
-    path: options.database,
-    warn: (message, error) => log.warn({ err: error }, message),
-  })
+  if (options.datastore.kind === "sqlite") {
+    stack.defer(claimDatabase(options.datastore.path, { now: now() }))
+  }
+  const store = await openDatastore(options.datastore, log)
   stack.defer(() => store.close())
   const { keys, token, recovered } = await openKeyring({
     store,

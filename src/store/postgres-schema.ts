@@ -4,6 +4,7 @@
  *  A write is one call of a function, so it is one message to the server and one transaction that the client cannot leave
  *  open, paused or dead. A function's body is part of the protocol between servers of different versions: never change one,
  *  add a `_v2`. */
+import { bug } from "../errors.ts"
 import { COMPACT_KEY, HEALTH_KEY, HEALTH_VALUE } from "./kine.ts"
 
 /** One lock for the fence, one for making the tables; per database. "keyt" in ASCII, and a number. */
@@ -14,8 +15,8 @@ const SCHEMA_LOCK = `${NAMESPACE}, 2`
 /** Another server's announcement that something changed. */
 export const CHANNEL = "keyturn"
 
-const TABLES = `
-CREATE TABLE IF NOT EXISTS kine
+const TABLES = [
+  `TABLE kine
   (
     id BIGSERIAL PRIMARY KEY,
     name text COLLATE "C",
@@ -26,16 +27,29 @@ CREATE TABLE IF NOT EXISTS kine
     lease INTEGER,
     value bytea,
     old_value bytea
-  );
-CREATE INDEX IF NOT EXISTS kine_name_index ON kine (name);
-CREATE INDEX IF NOT EXISTS kine_name_id_index ON kine (name,id);
-CREATE INDEX IF NOT EXISTS kine_id_deleted_index ON kine (id,deleted);
-CREATE INDEX IF NOT EXISTS kine_prev_revision_index ON kine (prev_revision);
-CREATE UNIQUE INDEX IF NOT EXISTS kine_name_prev_revision_uindex ON kine (name, prev_revision);
-CREATE INDEX IF NOT EXISTS kine_list_query_index ON kine (name, id DESC, deleted);
-CREATE TABLE IF NOT EXISTS keyturn_record (name text PRIMARY KEY, version text NOT NULL, value bytea NOT NULL);
-CREATE TABLE IF NOT EXISTS keyturn_fence (id integer PRIMARY KEY CHECK (id = 1), fence text NOT NULL);
+  )`,
+  "INDEX kine_name_index ON kine (name)",
+  "INDEX kine_name_id_index ON kine (name,id)",
+  "INDEX kine_id_deleted_index ON kine (id,deleted)",
+  "INDEX kine_prev_revision_index ON kine (prev_revision)",
+  "UNIQUE INDEX kine_name_prev_revision_uindex ON kine (name, prev_revision)",
+  "INDEX kine_list_query_index ON kine (name, id DESC, deleted)",
+  "TABLE keyturn_record (name text PRIMARY KEY, version text NOT NULL, value bytea NOT NULL)",
+  "TABLE keyturn_fence (id integer PRIMARY KEY CHECK (id = 1), fence text NOT NULL)",
+] as const
+
+/** Only what is missing is created: to create an index, even IF NOT EXISTS, waits for every transaction that writes, and
+ *  all others wait behind it. */
+const CREATE_MISSING = `
+DO $$ BEGIN
+${TABLES.map(createMissing).join("\n")}
+END $$;
 `
+
+function createMissing(object: string): string {
+  const [, name] = /(?:TABLE|INDEX) (\w+)/.exec(object) ?? bug(`no name in ${object}`)
+  return `IF to_regclass('${name}') IS NULL THEN CREATE ${object}; END IF;`
+}
 
 const FIRST_ROWS = `
 DELETE FROM kine WHERE name = '${COMPACT_KEY}' AND id <> (
@@ -171,6 +185,6 @@ END $$;
 export const SCHEMA = `
 BEGIN;
 SELECT pg_advisory_xact_lock(${SCHEMA_LOCK});
-${TABLES} ${FIRST_ROWS} ${WRITE} ${STEP} ${REWRITE} ${COMPACT}
+${CREATE_MISSING} ${FIRST_ROWS} ${WRITE} ${STEP} ${REWRITE} ${COMPACT}
 COMMIT;
 `

@@ -22,7 +22,7 @@ test.each([
   ["postgres:///k?host=/run/postgresql", { host: "/run/postgresql", database: "k" }],
   ["postgres://h?sslmode=verify-ca", { host: "h", sslMode: "verify-ca" }],
 ])("%s", (text, expected) => {
-  expect(parsePostgresUrl(text)).toEqual({ ...standard, ...expected })
+  expect(parsePostgresUrl(text, "--x")).toEqual({ ...standard, ...expected })
 })
 
 test.each([
@@ -33,7 +33,7 @@ test.each([
 ])("refused without the password: %s", (text, why) => {
   let seen: unknown
   try {
-    parsePostgresUrl(text)
+    parsePostgresUrl(text, "--x")
   } catch (error) {
     seen = error
   }
@@ -48,12 +48,12 @@ test.each([
   ["postgres://h?sslmode=require", [{ rejectUnauthorized: false }]],
   ["postgres:///d?host=/run/postgresql&sslmode=require", [false]],
 ])("TLS of %s", (text, ways) => {
-  expect(tlsWays(parsePostgresUrl(text), NONE)).toEqual(ways)
+  expect(tlsWays(parsePostgresUrl(text, "--x"), NONE)).toEqual(ways)
 })
 
 test("a file makes TLS verified, with the host's name", () => {
   const { pathname } = new URL(import.meta.url)
-  const [way, ...others] = tlsWays(parsePostgresUrl("postgres://db.example"), {
+  const [way, ...others] = tlsWays(parsePostgresUrl("postgres://db.example", "--x"), {
     ...NONE,
     ca: pathname,
   })

@@ -24,8 +24,19 @@ export interface TlsFiles {
   readonly key: string | null
 }
 
-/** Throws KnownError UsageInvalid. */
-export function parsePostgresUrl(text: string): PostgresAddress {
+/** `where`: what the text was given as, for messages. Throws KnownError UsageInvalid. */
+export function parsePostgresUrl(text: string, where: string): PostgresAddress {
+  const refuse = (why: string): never => {
+    const form = "postgres://user:password@host:port/database"
+    throw new KnownError("UsageInvalid", `${where} ${why}; expected is ${form}`)
+  }
+  const decoded = (part: string): string => {
+    try {
+      return decodeURIComponent(part)
+    } catch {
+      return refuse("has a % that is not followed by two hexadecimal digits")
+    }
+  }
   const url = URL.canParse(text) ? new URL(text) : refuse("is not a URL")
   const { host = decoded(url.hostname), sslmode, ...others } = Object.fromEntries(url.searchParams)
   const [other] = Object.keys(others)
@@ -43,19 +54,6 @@ export function parsePostgresUrl(text: string): PostgresAddress {
     database: decoded(url.pathname.slice(1)).toLowerCase() || "kubernetes",
     sslMode,
   }
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return refuse("has a % that is not followed by two hexadecimal digits")
-  }
-}
-
-function refuse(why: string): never {
-  const form = "postgres://user:password@host:port/database"
-  throw new KnownError("UsageInvalid", `the address of PostgreSQL ${why}; expected is ${form}`)
 }
 
 /** How to speak TLS: each way is tried where the one before was refused for want of TLS. As in kine, a file makes it

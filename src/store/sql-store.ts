@@ -3,7 +3,7 @@
  *  a watch learns of what others wrote. No stored bytes are kept for longer than it takes to tell the watchers. */
 import { randomBytes } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
-import { KnownError } from "../errors.ts"
+import { isKnown, KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
 import { compactedAway, futureRevision, liveEntry, NEWEST } from "./kine.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
@@ -44,6 +44,7 @@ const EXPIRY_RETRY_SECONDS = 10
 /** Some seconds, at the pause between them. */
 const ATTEMPTS_MAX = 60
 const PAUSE_MS_MAX = 100
+const ASK_AGAIN_MS = 200
 
 export interface SqlStoreOptions {
   /** Called with what nobody else hears of: a failure in the background. */
@@ -79,9 +80,11 @@ class SqlStore implements Store {
     const { warn = () => {}, schedule = systemSchedule } = options
     this.#engine = engine
     this.#warn = warn
-    const compacted = async () => (await engine.standing()).compacted
     this.#hub = new WatchHub(
-      { compacted, read: (prefix, span) => engine.changes(prefix, span) },
+      {
+        compacted: async () => (await engine.standing()).compacted,
+        read: (prefix, span) => this.#untilThere(() => engine.changes(prefix, span)),
+      },
       start,
     )
     this.#expiry = new Expiry(schedule, (key, revision) => void this.#expire(key, revision))
@@ -297,6 +300,18 @@ class SqlStore implements Store {
       } catch (error) {
         if (!(error instanceof NotDone) || attempt === ATTEMPTS_MAX) throw error
         await sleep(Math.min(attempt, PAUSE_MS_MAX))
+      }
+    }
+  }
+
+  /** A watch outlives the time in which the database cannot be asked. */
+  async #untilThere<T>(read: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await read()
+      } catch (error) {
+        if (this.#closed || !isKnown(error, "StoreUnavailable")) throw error
+        await sleep(ASK_AGAIN_MS)
       }
     }
   }

@@ -1,6 +1,8 @@
 /** A TCP way to a server that can be cut: before what is sent arrives, or before the answer comes back. */
 import { createServer, type Server, type Socket, connect } from "node:net"
 
+const ENDS_AFTER_MS = 400
+
 type Direction = "requests" | "answers"
 
 export class Way implements AsyncDisposable {
@@ -30,7 +32,8 @@ export class Way implements AsyncDisposable {
     return address.port
   }
 
-  /** From now on all in one direction is lost, and each connection ends shortly after it lost something. */
+  /** From now on all in one direction is lost, and each connection ends some time after it lost something: enough to
+   *  look at what became of it, and to mend the way. */
   lose(direction: Direction): void {
     this.#lost = direction
   }
@@ -55,7 +58,7 @@ export class Way implements AsyncDisposable {
     this.#sockets.add(from)
     from.on("data", (chunk) => {
       if (this.#lost !== direction) return void to.write(chunk)
-      setTimeout(() => from.destroy(), 50)
+      setTimeout(() => from.destroy(), ENDS_AFTER_MS)
     })
     from.on("error", () => {}) // close follows
     from.on("close", () => {

@@ -23,7 +23,7 @@ const PROGRAMS = {
 type ProgramName = keyof typeof PROGRAMS
 
 /** Why `name` cannot be used here; undefined where it can. */
-async function missing(name: ProgramName): Promise<string | undefined> {
+export async function missing(name: ProgramName): Promise<string | undefined> {
   const { args, fits, wanted } = PROGRAMS[name]
   try {
     const { code, stdout } = await run(name === "postgres" ? postgresProgram(name) : name, args)

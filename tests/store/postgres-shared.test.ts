@@ -141,6 +141,8 @@ describe("what lies in the database", () => {
     for (const name of ["b", "A", "a-1", "a1", "B"]) await create(store, name, name)
     const { entries } = await store.list({ prefix: ROOT, limit: 4 })
     expect(entries.map(({ value }) => value.toString())).toEqual(["A", "B", "a-1", "a1"])
+    const under = await store.list({ prefix: key("a") })
+    expect(under.entries.map(({ value }) => value.toString())).toEqual(["a-1", "a1"])
     const rest = await store.list({ prefix: ROOT, after: key("a-1") })
     expect(rest.entries.map(({ value }) => value.toString())).toEqual(["a1", "b"])
   })
@@ -231,16 +233,16 @@ describe("several servers", () => {
     const watch = reader.watch({ prefix: ROOT, after, signal: AbortSignal.timeout(20_000) })
     const changes = watch[Symbol.asyncIterator]()
     const tookMs: number[] = []
-    for (let turn = 0; turn < 41; turn += 1) {
+    for (let turn = 0; turn < 15; turn += 1) {
       const next = changes.next()
       const start = performance.now()
       await create(writer, `n${turn}`, "x")
-      await next
+      expect((await next).done).toBe(false)
       tookMs.push(performance.now() - start)
       await sleep(12)
     }
     tookMs.sort((a, b) => a - b)
-    expect(tookMs[20]).toBeLessThan(100)
+    expect(tookMs[7]).toBeLessThan(100)
   })
 
   test("no write under the old fence commits after another server's step", async () => {
@@ -411,6 +413,7 @@ describe("the way to the server is cut", () => {
     const store = await open()
     const after = await store.revision()
     const watching = watched(store, { after, count: 2 })
+    await connected(store)
     const made = [await create(store, "a", "x")]
     await server.stop("SIGQUIT") // its crash: every connection ends, the log is replayed
     expect(await failure(store.get(key("a")))).toBe("StoreUnavailable")
