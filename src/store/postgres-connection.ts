@@ -1,7 +1,16 @@
 /** The connections to one PostgreSQL database: a bounded pool for statements, and single ones for what must not share. Every
  *  connection has the same session, and none is used on a server that would lose what it acknowledged. */
+import { Socket } from "node:net"
 import type { ConnectionOptions } from "node:tls"
-import { Client, type ClientBase, DatabaseError, escapeIdentifier, Pool, types } from "pg"
+import {
+  Client,
+  type ClientBase,
+  DatabaseError,
+  escapeIdentifier,
+  Pool,
+  type PoolClient,
+  types,
+} from "pg"
 import { KnownError } from "../errors.ts"
 import { isConnectionSound, postgresError } from "./postgres-errors.ts"
 import { type PostgresAddress, type TlsFiles, tlsWays } from "./postgres-url.ts"
@@ -12,6 +21,8 @@ const STATEMENT_TIMEOUT_MS = 10_000
 /** Longer than the server's own limit: it is met only where the server or the way to it stands still. */
 const ANSWER_TIMEOUT_MS = 12_000
 const IDLE_TIMEOUT_MS = 60_000
+/** A server that stands still takes no leave; this is how long a close waits for it. */
+const CLOSE_TIMEOUT_MS = 2_000
 const VERSION_MIN = 130_000
 
 const NO_SUCH_DATABASE = "3D000"
@@ -20,6 +31,7 @@ const DATABASE_EXISTS = ["42P04", "23505"]
 
 const SESSION = `
 SET idle_in_transaction_session_timeout = '2s';
+SET statement_timeout = ${STATEMENT_TIMEOUT_MS};
 SET default_transaction_isolation = 'read committed';
 SET client_min_messages = 'warning';
 SET bytea_output = 'hex';
@@ -36,7 +48,7 @@ const parsers: typeof types = {
   ...types,
   getTypeParser: ((oid: number) => {
     if (oid === INT8) return revisionOf
-    if (oid === BYTEA) return (text: string) => Buffer.from(text.slice(2), "hex")
+    if (oid === BYTEA) return bytesOf
     return types.getTypeParser(oid, "text") as (text: string) => unknown
   }) as typeof types.getTypeParser,
 }
@@ -45,6 +57,11 @@ function revisionOf(text: string): number {
   const revision = Number(text)
   if (Number.isSafeInteger(revision)) return revision
   throw new KnownError("StoreUnavailable", `revision ${text} is above 2^53, expected below`)
+}
+
+function bytesOf(text: string): Buffer {
+  if (text.startsWith("\\x")) return Buffer.from(text.slice(2), "hex")
+  throw new KnownError("StoreUnavailable", "bytea_output is not hex; is a pooler in between?")
 }
 
 interface Settings {
@@ -61,7 +78,6 @@ const config = ({ address, ssl }: Settings) => ({
   ssl,
   application_name: "keyturn",
   connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-  statement_timeout: STATEMENT_TIMEOUT_MS,
   query_timeout: ANSWER_TIMEOUT_MS,
   keepAlive: true,
   types: parsers,
@@ -73,13 +89,14 @@ export class Connections {
   /** For messages: which database, without credentials. */
   readonly where: string
   readonly #settings: Settings
+  readonly #sockets = new Set<Socket>()
   readonly #pool: Pool
 
   private constructor(settings: Settings) {
     this.#settings = settings
     this.where = describe(settings.address)
     this.#pool = new Pool({
-      ...config(settings),
+      ...this.#config(),
       max: CONNECTIONS_MAX,
       idleTimeoutMillis: IDLE_TIMEOUT_MS,
       // The pool waits for it and passes its failure on; the type knows neither.
@@ -95,37 +112,29 @@ export class Connections {
   }
 
   /** One statement: one round trip, one transaction. */
-  async query(text: string, values: readonly unknown[] = []): Promise<Columns[]> {
-    const client = await this.#pool.connect().catch((error: unknown) => {
-      throw this.error(error, { sent: false })
+  query(text: string, values: readonly unknown[] = []): Promise<Columns[]> {
+    return this.#use(isConnectionSound, async (client) => {
+      const query = { text, values: [...values], rowMode: "array" as const }
+      return (await client.query<unknown[]>(query)).rows
     })
-    try {
-      const { rows } = await client.query<unknown[]>({
-        text,
-        values: [...values],
-        rowMode: "array",
-      })
-      client.release()
-      return rows
-    } catch (error) {
-      client.release(!isConnectionSound(error))
-      throw this.error(error, { sent: true })
-    }
   }
 
-  /** Statements without parameters, in one message: nothing is left open between them. */
-  async script(text: string): Promise<void> {
-    await this.query(text)
+  /** Statements without parameters, in one message: no transaction waits for the client between them. One that failed may
+   *  leave its transaction open, so the connection goes with it. */
+  script(text: string): Promise<void> {
+    const never = () => false
+    return this.#use(never, async (client) => void (await client.query(text)))
   }
 
-  /** A connection of its own; `overrides` such as another time limit. Whoever takes it ends it. */
-  async single(overrides: { readonly isUnlimited?: boolean } = {}): Promise<Client> {
-    const limits = overrides.isUnlimited ? { query_timeout: 0, statement_timeout: 0 } : {}
-    const client = new Client({ ...config(this.#settings), ...limits })
+  /** A connection of its own; whoever takes it ends it. */
+  async single(limits: { readonly isUnlimited?: boolean } = {}): Promise<Client> {
+    const settings = this.#config()
+    const client = new Client(limits.isUnlimited ? { ...settings, query_timeout: 0 } : settings)
     client.on("error", () => {}) // connect() tells of it
     try {
       await client.connect()
       await this.#prepare(client)
+      if (limits.isUnlimited) await client.query("SET statement_timeout = 0")
       return client
     } catch (error) {
       await client.end().catch(() => {})
@@ -137,8 +146,40 @@ export class Connections {
     return postgresError(error, { where: this.where, sent })
   }
 
-  close(): Promise<void> {
-    return this.#pool.end()
+  async close(): Promise<void> {
+    const late = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy()
+    }, CLOSE_TIMEOUT_MS)
+    await this.#pool.end()
+    const isClosed = (socket: Socket) => new Promise((resolve) => socket.once("close", resolve))
+    await Promise.all(Array.from(this.#sockets, isClosed))
+    clearTimeout(late)
+  }
+
+  #config() {
+    const stream = (): Socket => {
+      const socket = new Socket()
+      this.#sockets.add(socket)
+      return socket.once("close", () => this.#sockets.delete(socket))
+    }
+    return { ...config(this.#settings), stream }
+  }
+
+  async #use<T>(
+    staysSound: (error: unknown) => boolean,
+    action: (client: PoolClient) => Promise<T>,
+  ): Promise<T> {
+    const client = await this.#pool.connect().catch((error: unknown) => {
+      throw this.error(error, { sent: false })
+    })
+    try {
+      const result = await action(client)
+      client.release()
+      return result
+    } catch (error) {
+      client.release(!staysSound(error))
+      throw this.error(error, { sent: true })
+    }
   }
 
   async #prepare(client: ClientBase): Promise<void> {

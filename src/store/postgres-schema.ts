@@ -62,14 +62,17 @@ INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease,
   WHERE NOT EXISTS (SELECT FROM kine WHERE name = '${HEALTH_KEY}');
 `
 
-/** Where the fence is current until the end of the transaction. In READ COMMITTED a statement sees what was committed when
- *  it began: the fence must be read by a statement that begins *after* the lock was given, or it sees the old one. */
+/** From here to the end of the transaction the fence stays what it is. Every write holds it, also one that compares no
+ *  fence: none that copied an old value may commit after somebody moved the fence and looked for such values. */
 const HOLD_FENCE = `
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'a fenced write needs READ COMMITTED' USING ERRCODE = 'feature_not_supported';
   END IF;
-  PERFORM pg_advisory_xact_lock_shared(${FENCE_LOCK});
-  fenced := NOT EXISTS (SELECT FROM keyturn_fence WHERE fence = my_fence);`
+  PERFORM pg_advisory_xact_lock_shared(${FENCE_LOCK});`
+
+/** A statement of its own: in READ COMMITTED a statement sees what was committed when it began, so one that began before the
+ *  lock was given sees the fence before the last. */
+const IS_FENCED = "NOT EXISTS (SELECT FROM keyturn_fence WHERE fence = my_fence)"
 
 /** Returns the outcome, and the new revision or the live entry that stood against it. */
 const WRITE = `
@@ -78,15 +81,12 @@ CREATE OR REPLACE FUNCTION keyturn_write_v1(
   OUT outcome text, OUT revision bigint, OUT live_revision bigint, OUT live_create_revision bigint, OUT live_value bytea
 ) LANGUAGE plpgsql AS $$
 DECLARE
-  fenced boolean := false;
   head kine%ROWTYPE;
   born bigint;
-BEGIN
-  IF my_fence IS NOT NULL THEN ${HOLD_FENCE}
-    IF fenced THEN
-      outcome := 'fenced';
-      RETURN;
-    END IF;
+BEGIN ${HOLD_FENCE}
+  IF my_fence IS NOT NULL AND ${IS_FENCED} THEN
+    outcome := 'fenced';
+    RETURN;
   END IF;
   SELECT * INTO head FROM kine WHERE name = my_name ORDER BY id DESC LIMIT 1;
   born := CASE WHEN head.created = 1 THEN head.id ELSE head.create_revision END;
@@ -147,10 +147,9 @@ CREATE OR REPLACE FUNCTION keyturn_rewrite_v1(
   OUT replaced bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
-  fenced boolean;
   count bigint;
 BEGIN ${HOLD_FENCE}
-  IF fenced THEN
+  IF ${IS_FENCED} THEN
     RETURN;
   END IF;
   UPDATE kine SET value = r.replacement

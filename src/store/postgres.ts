@@ -364,8 +364,7 @@ class PostgresEngine implements SqlEngine {
 
   async close(): Promise<void> {
     this.#closed = true
-    await this.#listener?.end().catch(() => {})
-    await this.#db.close()
+    await Promise.all([this.#listener?.end().catch(() => {}), this.#db.close()])
   }
 
   async #announceAll(): Promise<void> {
@@ -383,6 +382,7 @@ class PostgresEngine implements SqlEngine {
     const client = await this.#db.single()
     client.on("notification", () => this.#wake())
     await client.query(`LISTEN ${CHANNEL}`)
+    if (this.#closed) await client.end()
     return client
   }
 }

@@ -224,8 +224,8 @@ class SqlStore implements Store {
     this.#expiry.close()
     this.#hub.close()
     this.#recordWakers.close()
-    await this.#tail.close()
-    await this.#engine.close()
+    // The tail ends at once when its connection does.
+    await Promise.all([this.#tail.close(), this.#engine.close()])
   }
 
   /** Reads at a revision, or at the newest one that is settled once that has reached what the table held when it was asked.

@@ -1,16 +1,11 @@
-/** PostgreSQL under several writers, and under faults between it and a writer. */
-import { inspect } from "node:util"
-import type { Client } from "pg"
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest"
-import { KnownError } from "../../src/errors.ts"
-import { openPostgres } from "../../src/store/postgres.ts"
-import type { PostgresAddress } from "../../src/store/postgres-url.ts"
+/** PostgreSQL under several writers at once, and what keyturn leaves in it. */
+import { fileURLToPath } from "node:url"
+import { describe, expect, test } from "vitest"
 import type { Change, Store } from "../../src/store/store.ts"
 import {
   bytes,
   create,
   done,
-  failure,
   key,
   live,
   ROOT,
@@ -19,52 +14,17 @@ import {
   update,
   watched,
 } from "../contract/store-helpers.ts"
-import { Way } from "../harness/cut.ts"
-import { Postgres } from "../harness/postgres.ts"
-import { until } from "../harness/process.ts"
-import { missing, needs } from "../harness/programs.ts"
+import { PostgresStores, sleep } from "../harness/postgres-stores.ts"
+import { Program, until } from "../harness/process.ts"
 
-needs("postgres")
-let server: Postgres
-beforeAll(async () => {
-  if ((await missing("postgres")) === undefined) server = await Postgres.start()
-})
-afterAll(() => server?.[Symbol.asyncDispose]())
+const pg = new PostgresStores()
 
-let address: PostgresAddress
-let stores: Store[]
-/** One more server's store on the test's database. */
-async function open(overrides: Partial<PostgresAddress> = {}): Promise<Store> {
-  const store = await openPostgres({ address: { ...address, ...overrides } })
-  stores.push(store)
-  return store
-}
-/** A connection that does what no keyturn would. */
-async function stranger(): Promise<Client> {
-  const client = server.client(address.database)
-  await client.connect()
-  strangers.push(client)
-  return client
-}
-let strangers: Client[]
-beforeEach(() => {
-  address = server.newDatabase()
-  stores = []
-  strangers = []
-})
-afterEach(async () => {
-  await Promise.all(strangers.map((client) => client.end()))
-  await Promise.all(stores.map((store) => store.close()))
-})
-
-const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
-const query = (text: string) => server.query(address.database, text)
 const INSERT =
   "INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value) VALUES"
 
 describe("what lies in the database", () => {
   test("the rows are kine's, column by column", async () => {
-    const store = await open()
+    const store = await pg.open()
     const one = await create(store, "a", "one")
     const two = await update(store, "a", { expected: one, text: "two" })
     const three = await update(store, "a", { expected: two, text: "three" })
@@ -76,7 +36,7 @@ describe("what lies in the database", () => {
     expect([one, two, three, four, five]).toEqual([3, 4, 5, 6, 7])
     const shown = (value: unknown): string =>
       Buffer.isBuffer(value) ? `'${value.toString()}'` : String(value)
-    const rows = await query("SELECT * FROM kine ORDER BY id")
+    const rows = await pg.query("SELECT * FROM kine ORDER BY id")
     // id name created deleted create_revision prev_revision lease value old_value
     expect(rows.map((row) => row.map(shown).join(" "))).toEqual([
       "1 compact_rev_key 1 0 0 0 0 '' null",
@@ -93,8 +53,8 @@ describe("what lies in the database", () => {
   })
 
   test("table and indexes are kine's, by name, type and collation", async () => {
-    await open()
-    const columns = await query(
+    await pg.open()
+    const columns = await pg.query(
       `SELECT column_name || ' ' || data_type || COALESCE(' ' || collation_name, '')
        FROM information_schema.columns WHERE table_name = 'kine' ORDER BY ordinal_position`,
     )
@@ -109,7 +69,7 @@ describe("what lies in the database", () => {
       "value bytea",
       "old_value bytea",
     ])
-    const indexes = await query(
+    const indexes = await pg.query(
       `SELECT replace(replace(indexdef, ' ON public.kine USING btree ', ' '), 'CREATE ', '')
        FROM pg_indexes WHERE tablename = 'kine' ORDER BY indexname`,
     )
@@ -125,19 +85,19 @@ describe("what lies in the database", () => {
   })
 
   test("servers that start together on nothing end with one of everything", async () => {
-    await Promise.all(Array.from({ length: 6 }, () => open()))
-    expect(await query("SELECT id, name FROM kine ORDER BY id")).toEqual([
+    await Promise.all(Array.from({ length: 6 }, () => pg.open()))
+    expect(await pg.query("SELECT id, name FROM kine ORDER BY id")).toEqual([
       ["1", "compact_rev_key"],
       ["2", "/registry/health"],
     ])
   })
 
   test("an older kine's table, with the database's collation, is listed in the order of bytes", async () => {
-    await server.query("postgres", `CREATE DATABASE ${address.database}`)
-    await query(`CREATE TABLE kine (id SERIAL PRIMARY KEY, name VARCHAR(630) COLLATE "und-x-icu",
+    await pg.server.query("postgres", `CREATE DATABASE ${pg.database}`)
+    await pg.query(`CREATE TABLE kine (id SERIAL PRIMARY KEY, name VARCHAR(630) COLLATE "und-x-icu",
       created INTEGER, deleted INTEGER, create_revision INTEGER, prev_revision INTEGER,
       lease INTEGER, value bytea, old_value bytea)`)
-    const store = await open()
+    const store = await pg.open()
     for (const name of ["b", "A", "a-1", "a1", "B"]) await create(store, name, name)
     const { entries } = await store.list({ prefix: ROOT, limit: 4 })
     expect(entries.map(({ value }) => value.toString())).toEqual(["A", "B", "a-1", "a1"])
@@ -150,8 +110,8 @@ describe("what lies in the database", () => {
 
 describe("rows that commit late", () => {
   test("a list waits for what was given an id before it, and a watch from it misses nothing", async () => {
-    const store = await open()
-    const late = await stranger()
+    const store = await pg.open()
+    const late = await pg.stranger()
     await late.query(`BEGIN; ${INSERT} ('${key("late")}', 1, 0, 0, 0, 0, 'x')`)
     const after = await create(store, "after", "x")
     const listing = store.list({ prefix: ROOT })
@@ -168,34 +128,34 @@ describe("rows that commit late", () => {
   })
 
   test("an id that never comes is filled as in kine, and nobody is told of it", async () => {
-    const store = await open()
-    const late = await stranger()
+    const store = await pg.open()
+    const late = await pg.stranger()
     await late.query(`BEGIN; ${INSERT} ('${key("never")}', 1, 0, 0, 0, 0, 'x')`)
     const after = await create(store, "after", "x")
     const watching = watched(store, { after: after - 2, count: 1 })
     await late.query("ROLLBACK")
     expect((await watching).map((change) => change.revision)).toEqual([after])
     expect((await store.list({ prefix: ROOT })).revision).toBe(after)
-    expect(await query(`SELECT * FROM kine WHERE id = ${after - 1}`)).toEqual([
+    expect(await pg.query(`SELECT * FROM kine WHERE id = ${after - 1}`)).toEqual([
       [`${after - 1}`, `gap-${after - 1}`, 0, 1, "0", "0", 0, null, null],
     ])
   })
 
   test("a server that starts waits for what is in flight", async () => {
-    await open()
-    const late = await stranger()
+    await pg.open()
+    const late = await pg.stranger()
     await late.query(`BEGIN; ${INSERT} ('${key("late")}', 1, 0, 0, 0, 0, 'x')`)
-    await query(`${INSERT} ('${key("after")}', 1, 0, 0, 0, 0, 'y')`)
-    const opening = open()
+    await pg.query(`${INSERT} ('${key("after")}', 1, 0, 0, 0, 0, 'y')`)
+    const opening = pg.open()
     expect(await Promise.race([opening, sleep(300)]), "it must wait").toBeUndefined()
     await late.query("COMMIT")
     expect(await live(await opening)).toEqual({ late: "x", after: "y" })
   })
 
   test("an id that a filler took from a writer costs him a second try, not the write", async () => {
-    const store = await open()
-    const next = Number((await query("SELECT last_value + 1 FROM kine_id_seq"))[0]?.[0])
-    await query(
+    const store = await pg.open()
+    const next = Number((await pg.query("SELECT last_value + 1 FROM kine_id_seq"))[0]?.[0])
+    await pg.query(
       `INSERT INTO kine (id, name, created, deleted) VALUES (${next}, 'gap-${next}', 0, 1)`,
     )
     expect(await create(store, "a", "x")).toBe(next + 1)
@@ -205,7 +165,7 @@ describe("rows that commit late", () => {
 
 describe("several servers", () => {
   test("four that write at once each tell every change once, in order, and soon", async () => {
-    const servers = await Promise.all(Array.from({ length: 4 }, () => open()))
+    const servers = await Promise.all(Array.from({ length: 4 }, () => pg.open()))
     const [first] = servers
     if (first === undefined) throw new Error("no server")
     const after = await first.revision()
@@ -228,7 +188,7 @@ describe("several servers", () => {
   })
 
   test("what one writes another tells within 100 ms at the median", async () => {
-    const [writer, reader] = [await open(), await open()]
+    const [writer, reader] = [await pg.open(), await pg.open()]
     const after = await writer.revision()
     const watch = reader.watch({ prefix: ROOT, after, signal: AbortSignal.timeout(20_000) })
     const changes = watch[Symbol.asyncIterator]()
@@ -246,7 +206,7 @@ describe("several servers", () => {
   })
 
   test("no write under the old fence commits after another server's step", async () => {
-    const [mover, writer] = [await open(), await open()]
+    const [mover, writer] = [await pg.open(), await pg.open()]
     await setFence(mover, "f0")
     const barriers: { fence: string; revision: number }[] = []
     const written: { fence: string; revision: number }[] = []
@@ -276,8 +236,60 @@ describe("several servers", () => {
     }
   })
 
+  test("a writer that is stopped anywhere holds nobody, and writes nothing after the fence moved", async () => {
+    const mover = await pg.open()
+    const writer = fileURLToPath(new URL("./fenced-writer.ts", import.meta.url))
+    await setFence(mover, "f0")
+    for (let round = 0; round < 6; round += 1) {
+      const url = pg.server.url(pg.database)
+      const args = [writer, url, `r${round}`, `f${round}`]
+      await using paused = new Program(process.execPath, args)
+      await until(() => paused.stdout.length > 200 + round * 7)
+      paused.signal("SIGSTOP")
+      const start = performance.now()
+      const fence = { expected: `f${round}`, next: `f${round + 1}` }
+      const moved = await mover.step({ compare: [], fence })
+      expect(performance.now() - start).toBeLessThan(3_000)
+      paused.signal("SIGCONT")
+      expect(await paused.ended).toBe(0)
+      expect(paused.stdout).toContain("fenced")
+      const last = Math.max(...paused.stdout.split("\n").map(Number).filter(Number.isFinite))
+      if (moved.outcome !== "done") throw new Error("the fence did not move")
+      expect(last).toBeLessThanOrEqual(moved.revision)
+    }
+  })
+
+  test("a write that compares no fence waits for a step all the same: it may copy an old value", async () => {
+    const store = await pg.open()
+    const expected = await create(store, "a", "x")
+    const step = await pg.stranger()
+    await step.query("BEGIN; SELECT pg_advisory_xact_lock(1801812340, 1)")
+    const writing = update(store, "a", { expected, text: "y" })
+    expect(await Promise.race([writing, sleep(300)]), "it must wait").toBeUndefined()
+    await step.query("COMMIT")
+    expect(await writing).toBeGreaterThan(expected)
+  })
+
+  test("several that compact at once leave what lives, and can go on", async () => {
+    const servers = await Promise.all([pg.open(), pg.open(), pg.open()])
+    const [first] = servers
+    if (first === undefined) throw new Error("no server")
+    let expected = await create(first, "a", "0")
+    for (let turn = 1; turn <= 300; turn += 1) {
+      expected = await update(first, "a", { expected, text: `${turn}` })
+    }
+    for (let back = 250; back >= 0; back -= 50) {
+      await Promise.all(servers.map((store) => store.compact(expected - back)))
+    }
+    expect(await first.compactedRevision()).toBe(expected)
+    for (const store of servers) expect(await live(store)).toEqual({ a: "300" })
+    expect(await pg.query("SELECT COUNT(*) FROM kine")).toEqual([["3"]])
+    // No connection was left in a transaction that failed.
+    await Promise.all(servers.flatMap((store) => Array.from({ length: 20 }, () => live(store))))
+  })
+
   test("a record changed by one wakes the other", async () => {
-    const [writer, reader] = [await open(), await open()]
+    const [writer, reader] = [await pg.open(), await pg.open()]
     const wakes = reader.watchRecords(AbortSignal.timeout(10_000))[Symbol.asyncIterator]()
     await reader.revision()
     await sleep(50)
@@ -289,10 +301,10 @@ describe("several servers", () => {
   })
 
   test("one that stands still with the lock taken holds the others for less than 3 s", async () => {
-    const [mover, writer] = [await open(), await open()]
+    const [mover, writer] = [await pg.open(), await pg.open()]
     await setFence(mover, "f1")
     // The session of a keyturn, which the server's limit must end.
-    const paused = await stranger()
+    const paused = await pg.stranger()
     await paused.query("SET idle_in_transaction_session_timeout = '2s'")
     await paused.query("BEGIN; SELECT pg_advisory_xact_lock_shared(1801812340, 1)")
     const start = performance.now()
@@ -326,135 +338,3 @@ async function contend(store: Store, lane: number): Promise<number[]> {
   }
   return made
 }
-
-/** Several connections that wait for a statement. */
-async function connected(store: Store): Promise<void> {
-  await Promise.all(Array.from({ length: 4 }, () => store.count(ROOT)))
-  await sleep(50)
-}
-
-describe("the way to the server is cut", () => {
-  test("a write that was done is found, one that did not arrive is unknown; none is repeated", async () => {
-    await using way = await Way.to(server.port)
-    const direct = await open()
-    const store = await open({ port: way.port })
-    const revision = await create(direct, "a", "one")
-    await connected(store)
-
-    way.lose("answers")
-    const found = update(store, "a", { expected: revision, text: "two" })
-    await expect.poll(() => live(direct)).toMatchObject({ a: "two" })
-    way.mend()
-    const second = (await direct.get(key("a"))).entry?.revision
-    expect(await found).toBe(second)
-
-    await connected(store)
-    way.lose("requests")
-    const lost = failure(update(store, "a", { expected: await found, text: "three" }))
-    await sleep(20)
-    way.mend()
-    expect(await lost).toBe("OutcomeUnknown")
-    await sleep(200)
-    expect(await live(direct)).toEqual({ a: "two" })
-  })
-
-  test("another's bytes in the place of a lost write are a conflict", async () => {
-    await using way = await Way.to(server.port)
-    const direct = await open()
-    const store = await open({ port: way.port })
-    const expected = await create(direct, "a", "one")
-    await connected(store)
-    way.lose("requests")
-    const write = { key: key("a"), value: bytes("mine"), expected, fence: undefined }
-    const lost = store.update(write)
-    const created = store.create({ ...write, key: key("new") })
-    const theirs = await update(direct, "a", { expected, text: "theirs" })
-    await create(direct, "new", "theirs")
-    way.mend()
-    expect(await lost).toMatchObject({ outcome: "conflict", current: { revision: theirs } })
-    expect(await created).toMatchObject({
-      outcome: "conflict",
-      current: { value: bytes("theirs") },
-    })
-  })
-
-  test("a change of the records whose answer was lost is recognised", async () => {
-    await using way = await Way.to(server.port)
-    const direct = await open()
-    const store = await open({ port: way.port })
-    await setFence(store, "f1")
-    way.lose("answers")
-    const put = [{ name: "keyring" as const, value: bytes("k") }]
-    const changing = store.step({ compare: [{ name: "keyring", version: null }], put })
-    await expect.poll(() => direct.record("keyring")).toBeDefined()
-    way.mend()
-    expect((await changing).outcome).toBe("done")
-  })
-
-  test("reads and writes fail plainly while it lasts; a watch goes on where it was", async () => {
-    await using way = await Way.to(server.port)
-    const direct = await open()
-    const store = await open({ port: way.port })
-    const after = await store.revision()
-    const watching = watched(store, { after, count: 3 })
-    await connected(store)
-    const made = [await create(store, "a", "x")]
-    await sleep(50)
-    way.cut()
-    expect(await failure(store.list({ prefix: ROOT }))).toBe("StoreUnavailable")
-    expect(["StoreUnavailable", "OutcomeUnknown"]).toContain(await failure(create(store, "b", "x")))
-    made.push(await create(direct, "c", "x"))
-    way.mend()
-    made.push(await until(() => create(store, "d", "x").catch(() => undefined)))
-    expect((await watching).map(({ revision }) => revision)).toEqual(made)
-  })
-
-  test("the server starts anew: what it acknowledged is there, the watch goes on", async () => {
-    const store = await open()
-    const after = await store.revision()
-    const watching = watched(store, { after, count: 2 })
-    await connected(store)
-    const made = [await create(store, "a", "x")]
-    await server.stop("SIGQUIT") // its crash: every connection ends, the log is replayed
-    expect(await failure(store.get(key("a")))).toBe("StoreUnavailable")
-    await server.start()
-    made.push(await until(() => create(store, "b", "x").catch(() => undefined)))
-    expect((await watching).map(({ revision }) => revision)).toEqual(made)
-    expect(await live(store)).toEqual({ a: "x", b: "x" })
-  })
-})
-
-describe("what is refused", () => {
-  const refusal = async (overrides: Partial<PostgresAddress>): Promise<KnownError> => {
-    const error: unknown = await open(overrides).then(
-      () => undefined,
-      (reason: unknown) => reason,
-    )
-    if (error instanceof KnownError) return error
-    throw new Error(`expected a refusal, saw ${inspect(error)}`)
-  }
-
-  test("a server that does not wait for the disk", async () => {
-    await server.query("postgres", `CREATE DATABASE ${address.database}`)
-    await query(`ALTER DATABASE ${address.database} SET synchronous_commit = off`)
-    const { code, message } = await refusal({})
-    expect(code).toBe("ConfigInvalid")
-    expect(message).toContain("synchronous_commit is off")
-  })
-
-  test("nothing that is shown of a failure holds the password", async () => {
-    const password = "another-p4ssword"
-    const failures = [
-      await refusal({ password }),
-      await refusal({ password, user: "nobody" }),
-      await refusal({ password, port: 1 }),
-      await refusal({ password, host: "no-such-host.invalid" }),
-    ]
-    for (const error of failures) {
-      expect(error.code).toBe("StoreUnavailable")
-      expect(error.message).toMatch(/^PostgreSQL database test_\d+ at \S+:\d+: ./)
-      expect(inspect(error, { depth: 10, showHidden: true })).not.toContain(password)
-    }
-    expect(failures[0]?.message).toContain("SQLSTATE 28P01")
-  })
-})

@@ -1,0 +1,21 @@
+/** A child process that writes under one fence without end and prints each acknowledged revision; ends when it is fenced. */
+import { writeSync } from "node:fs"
+import { openPostgres } from "../../src/store/postgres.ts"
+import { parsePostgresUrl } from "../../src/store/postgres-url.ts"
+
+const [url = "", name = "", fence = ""] = process.argv.slice(2)
+const store = await openPostgres({ address: parsePostgresUrl(url, "the argument") })
+const CLIENTS = 8
+
+async function client(lane: number): Promise<void> {
+  for (let turn = 0; ; turn += 1) {
+    const key = `/registry/contract/${name}-${lane}-${turn}`
+    const result = await store.create({ key, value: Buffer.from(fence), fence })
+    if (result.outcome !== "done") return
+    writeSync(1, `${result.revision}\n`)
+  }
+}
+
+await Promise.all(Array.from({ length: CLIENTS }, (_, lane) => client(lane)))
+writeSync(1, "fenced\n")
+await store.close()

@@ -1,0 +1,205 @@
+/** PostgreSQL away, cut off, standing still or badly set up. */
+import { inspect } from "node:util"
+import { describe, expect, test } from "vitest"
+import { KnownError } from "../../src/errors.ts"
+import type { PostgresAddress } from "../../src/store/postgres-url.ts"
+import type { Store } from "../../src/store/store.ts"
+import {
+  bytes,
+  create,
+  failure,
+  key,
+  live,
+  ROOT,
+  setFence,
+  update,
+  watched,
+} from "../contract/store-helpers.ts"
+import { Way } from "../harness/cut.ts"
+import { PostgresStores, sleep } from "../harness/postgres-stores.ts"
+import { until } from "../harness/process.ts"
+
+const pg = new PostgresStores()
+
+/** Several connections that wait for a statement. */
+async function connected(store: Store): Promise<void> {
+  await Promise.all(Array.from({ length: 4 }, () => store.count(ROOT)))
+  await sleep(50)
+}
+
+describe("the way to the server is cut", () => {
+  test("a write that was done is found, one that did not arrive is unknown; none is repeated", async () => {
+    await using way = await Way.to(pg.server.port)
+    const direct = await pg.open()
+    const store = await pg.open({ port: way.port })
+    const revision = await create(direct, "a", "one")
+    await connected(store)
+
+    way.lose("answers")
+    const found = update(store, "a", { expected: revision, text: "two" })
+    await expect.poll(() => live(direct)).toMatchObject({ a: "two" })
+    way.mend()
+    const second = (await direct.get(key("a"))).entry?.revision
+    expect(await found).toBe(second)
+
+    await connected(store)
+    way.lose("requests")
+    const lost = failure(update(store, "a", { expected: await found, text: "three" }))
+    await sleep(20)
+    way.mend()
+    expect(await lost).toBe("OutcomeUnknown")
+    await sleep(200)
+    expect(await live(direct)).toEqual({ a: "two" })
+  })
+
+  test("another's bytes in the place of a lost write are a conflict", async () => {
+    await using way = await Way.to(pg.server.port)
+    const direct = await pg.open()
+    const store = await pg.open({ port: way.port })
+    const expected = await create(direct, "a", "one")
+    await connected(store)
+    way.lose("requests")
+    const write = { key: key("a"), value: bytes("mine"), expected, fence: undefined }
+    const lost = store.update(write)
+    const created = store.create({ ...write, key: key("new") })
+    const theirs = await update(direct, "a", { expected, text: "theirs" })
+    await create(direct, "new", "theirs")
+    way.mend()
+    expect(await lost).toMatchObject({ outcome: "conflict", current: { revision: theirs } })
+    expect(await created).toMatchObject({
+      outcome: "conflict",
+      current: { value: bytes("theirs") },
+    })
+  })
+
+  test("a change of the records whose answer was lost is recognised", async () => {
+    await using way = await Way.to(pg.server.port)
+    const direct = await pg.open()
+    const store = await pg.open({ port: way.port })
+    await setFence(store, "f1")
+    way.lose("answers")
+    const put = [{ name: "keyring" as const, value: bytes("k") }]
+    const changing = store.step({ compare: [{ name: "keyring", version: null }], put })
+    await expect.poll(() => direct.record("keyring")).toBeDefined()
+    way.mend()
+    expect((await changing).outcome).toBe("done")
+  })
+
+  test("reads and writes fail plainly while it lasts; a watch goes on where it was", async () => {
+    await using way = await Way.to(pg.server.port)
+    const direct = await pg.open()
+    const store = await pg.open({ port: way.port })
+    const after = await store.revision()
+    const watching = watched(store, { after, count: 3 })
+    await connected(store)
+    const made = [await create(store, "a", "x")]
+    await sleep(50)
+    way.cut()
+    expect(await failure(store.list({ prefix: ROOT }))).toBe("StoreUnavailable")
+    expect(["StoreUnavailable", "OutcomeUnknown"]).toContain(await failure(create(store, "b", "x")))
+    made.push(await create(direct, "c", "x"))
+    way.mend()
+    made.push(await until(() => create(store, "d", "x").catch(() => undefined)))
+    expect((await watching).map(({ revision }) => revision)).toEqual(made)
+  })
+
+  test("the server starts anew: what it acknowledged is there, the watch goes on", async () => {
+    const store = await pg.open()
+    const after = await store.revision()
+    const watching = watched(store, { after, count: 2 })
+    await connected(store)
+    const made = [await create(store, "a", "x")]
+    await pg.server.stop("SIGQUIT") // its crash: every connection ends, the log is replayed
+    expect(await failure(store.get(key("a")))).toBe("StoreUnavailable")
+    await pg.server.start()
+    made.push(await until(() => create(store, "b", "x").catch(() => undefined)))
+    expect((await watching).map(({ revision }) => revision)).toEqual(made)
+    expect(await live(store)).toEqual({ a: "x", b: "x" })
+  })
+})
+
+test("an engine that stands still is told of in time: a read is refused, a write unknown", async () => {
+  const store = await pg.open()
+  await connected(store)
+  const pids = await processes()
+  for (const pid of pids) signal(pid, "SIGSTOP")
+  const start = performance.now()
+  const outcomes = Promise.all([
+    failure(store.list({ prefix: ROOT })),
+    failure(create(store, "a", "x")),
+  ])
+  try {
+    const seen = await Promise.race([outcomes, sleep(35_000)])
+    expect(seen).toEqual(["StoreUnavailable", "OutcomeUnknown"])
+    expect(performance.now() - start).toBeLessThan(30_000)
+  } finally {
+    for (const pid of pids) signal(pid, "SIGCONT")
+  }
+  const again = () => create(store, "b", "x").catch(() => undefined)
+  const revision = await until(again, { timeoutMs: 15_000 })
+  expect((await store.list({ prefix: ROOT })).revision).toBeGreaterThanOrEqual(revision)
+})
+
+test("a store closes while its engine stands still", async () => {
+  const store = await pg.open()
+  await connected(store)
+  const pids = await processes()
+  for (const pid of pids) signal(pid, "SIGSTOP")
+  const start = performance.now()
+  try {
+    await Promise.race([store.close(), sleep(8_000)])
+    expect(performance.now() - start).toBeLessThan(4_000)
+  } finally {
+    for (const pid of pids) signal(pid, "SIGCONT")
+  }
+})
+
+/** The engine's own, and that of each connection. */
+async function processes(): Promise<number[]> {
+  const found = await pg.query("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+  return [pg.server.pid, ...found.map(([pid]) => Number(pid))]
+}
+
+/** A connection may have ended meanwhile. */
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name)
+  } catch (error) {
+    if (!(error instanceof Error) || !error.message.includes("ESRCH")) throw error
+  }
+}
+
+describe("what is refused", () => {
+  const refusal = async (overrides: Partial<PostgresAddress>): Promise<KnownError> => {
+    const error: unknown = await pg.open(overrides).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    )
+    if (error instanceof KnownError) return error
+    throw new Error(`expected a refusal, saw ${inspect(error)}`)
+  }
+
+  test("a server that does not wait for the disk", async () => {
+    await pg.server.query("postgres", `CREATE DATABASE ${pg.database}`)
+    await pg.query(`ALTER DATABASE ${pg.database} SET synchronous_commit = off`)
+    const { code, message } = await refusal({})
+    expect(code).toBe("ConfigInvalid")
+    expect(message).toContain("synchronous_commit is off")
+  })
+
+  test("nothing that is shown of a failure holds the password", async () => {
+    const password = "another-p4ssword"
+    const failures = [
+      await refusal({ password }),
+      await refusal({ password, user: "nobody" }),
+      await refusal({ password, port: 1 }),
+      await refusal({ password, host: "no-such-host.invalid" }),
+    ]
+    for (const error of failures) {
+      expect(error.code).toBe("StoreUnavailable")
+      expect(error.message).toMatch(/^PostgreSQL database test_\d+ at \S+:\d+: ./)
+      expect(inspect(error, { depth: 10, showHidden: true })).not.toContain(password)
+    }
+    expect(failures[0]?.message).toContain("SQLSTATE 28P01")
+  })
+})
