@@ -51,6 +51,12 @@ test.each([
   expect(tlsWays(parsePostgresUrl(text, "--x"), NONE)).toEqual(ways)
 })
 
+test("a file that is not there is named", () => {
+  const address = parsePostgresUrl("postgres://h", "--x")
+  const read = () => tlsWays(address, { ...NONE, key: "/no/such/file" })
+  expect(read).toThrow(/a file for TLS to PostgreSQL: ENOENT.*\/no\/such\/file/)
+})
+
 test("a file makes TLS verified, with the host's name", () => {
   const { pathname } = new URL(import.meta.url)
   const [way, ...others] = tlsWays(parsePostgresUrl("postgres://db.example", "--x"), {

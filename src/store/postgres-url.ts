@@ -62,8 +62,7 @@ export function tlsWays(
   { host, sslMode }: PostgresAddress,
   files: TlsFiles,
 ): readonly (ConnectionOptions | false)[] {
-  const read = (path: string | null) => (path === null ? undefined : readFileSync(path, "utf8"))
-  const [ca, cert, key] = [read(files.ca), read(files.cert), read(files.key)]
+  const [ca, cert, key] = [pem(files.ca), pem(files.cert), pem(files.key)]
   const given = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) }
   const standard = Object.keys(given).length > 0 ? "verify-full" : "prefer"
   const unverified = { ...given, rejectUnauthorized: false }
@@ -77,4 +76,14 @@ export function tlsWays(
     ],
   }
   return host.startsWith("/") ? [false] : ways[sslMode ?? standard]
+}
+
+function pem(path: string | null): string | undefined {
+  if (path === null) return undefined
+  try {
+    return readFileSync(path, "utf8")
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new KnownError("FilesUnreadable", `a file for TLS to PostgreSQL: ${why}`, { cause })
+  }
 }

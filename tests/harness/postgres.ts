@@ -122,13 +122,13 @@ export class Postgres implements AsyncDisposable {
   }
 }
 
-interface User {
+export interface User {
   readonly uid: number
   readonly gid: number
 }
 
 /** PostgreSQL refuses root: then it runs as its package's user. */
-async function postgresUser(): Promise<User | undefined> {
+export async function postgresUser(): Promise<User | undefined> {
   if (process.getuid?.() !== 0) return undefined
   const id = async (flag: string) => Number((await run("id", [flag, "postgres"])).stdout)
   return { uid: await id("-u"), gid: await id("-g") }

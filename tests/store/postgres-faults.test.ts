@@ -103,6 +103,24 @@ describe("the way to the server is cut", () => {
     expect((await watching).map(({ revision }) => revision)).toEqual(made)
   })
 
+  test("a watch in the middle of history waits until that can be read again", async () => {
+    await using way = await Way.to(pg.server.port)
+    const direct = await pg.open()
+    const after = await direct.revision()
+    const names = Array.from({ length: 2_500 }, (_, index) => `n${index}`)
+    const made = await Promise.all(names.map((name) => create(direct, name, "x")))
+    const store = await pg.open({ port: way.port })
+    const watch = store.watch({ prefix: ROOT, after, signal: AbortSignal.timeout(20_000) })
+    const told: number[] = []
+    for await (const batch of watch) {
+      if (told.length === 0) way.cut()
+      setTimeout(() => way.mend(), 500)
+      told.push(...batch.map(({ revision }) => revision))
+      if (told.length === made.length) break
+    }
+    expect(told).toEqual(made.toSorted((a, b) => a - b))
+  })
+
   test("the server starts anew: what it acknowledged is there, the watch goes on", async () => {
     const store = await pg.open()
     const after = await store.revision()

@@ -1,0 +1,79 @@
+/** PostgreSQL over TLS: whom keyturn trusts, and what it shows of itself. */
+import { chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll, beforeAll, expect, test } from "vitest"
+import { issueAdmin, issueServing, makeAuthorities } from "../../src/cluster/certificates.ts"
+import { openPostgres } from "../../src/store/postgres.ts"
+import type { PostgresAddress, TlsFiles } from "../../src/store/postgres-url.ts"
+import { failure } from "../contract/store-helpers.ts"
+import { Postgres, postgresUser } from "../harness/postgres.ts"
+import { missing, needs } from "../harness/programs.ts"
+
+needs("postgres")
+const NONE = { ca: null, cert: null, key: null }
+const folder = mkdtempSync(join(tmpdir(), "keyturn-tls-"))
+const file = (name: string, content: string): string => {
+  const path = join(folder, name)
+  writeFileSync(path, content, { mode: 0o600 })
+  return path
+}
+let server: Postgres
+let files: { ca: string; cert: string; key: string; otherCa: string }
+
+beforeAll(async () => {
+  if ((await missing("postgres")) !== undefined) return
+  const now = new Date()
+  const { server: ca, client } = await makeAuthorities(now)
+  const serving = await issueServing(ca, { names: ["127.0.0.1"], now })
+  const admin = await issueAdmin(client, { now })
+  const settings = {
+    ssl_cert_file: file("server.crt", serving.cert),
+    ssl_key_file: file("server.key", serving.key),
+    ssl_ca_file: file("clients.crt", client.cert),
+  }
+  const user = await postgresUser()
+  for (const path of [folder, ...Object.values(settings)]) {
+    if (user !== undefined) chownSync(path, user.uid, user.gid)
+  }
+  const own = { cert: file("own.crt", admin.cert), key: file("own.key", admin.key) }
+  files = { ca: file("ca.crt", ca.cert), otherCa: file("other.crt", client.cert), ...own }
+  const lines = Object.entries(settings).map(([name, path]) => `${name}=${path}`)
+  server = await Postgres.start("ssl=on", ...lines)
+})
+afterAll(async () => {
+  await server?.[Symbol.asyncDispose]()
+  rmSync(folder, { recursive: true })
+})
+
+/** `<TLS or not> <the name that the client's certificate says>` of a store's connection. */
+async function spoken(tls: TlsFiles, sslMode?: PostgresAddress["sslMode"]): Promise<string> {
+  const address = { ...server.newDatabase(), sslMode }
+  const store = await openPostgres({ address, tls })
+  const [row] = await server.query(
+    address.database,
+    `SELECT ssl, COALESCE(client_dn, 'nobody') FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+     WHERE application_name = 'keyturn' AND datname = '${address.database}' LIMIT 1`,
+  )
+  await store.close()
+  return String(row?.join(" "))
+}
+
+test("it is spoken where the server does, and not where it must not be", async () => {
+  expect(await spoken(NONE)).toBe("true nobody")
+  expect(await spoken(NONE, "require")).toBe("true nobody")
+  expect(await spoken(NONE, "disable")).toBe("false nobody")
+})
+
+test("a server is trusted by its authority and its name", async () => {
+  const { ca, otherCa } = files
+  expect(await spoken({ ...NONE, ca })).toBe("true nobody")
+  expect(await failure(spoken({ ...NONE, ca: otherCa }))).toBe("StoreUnavailable")
+  expect(await failure(spoken({ ...NONE, ca: otherCa }, "verify-ca"))).toBe("StoreUnavailable")
+  expect(await failure(spoken(NONE, "verify-full"))).toBe("StoreUnavailable")
+})
+
+test("a certificate is shown where one is given", async () => {
+  const { ca, cert, key } = files
+  expect(await spoken({ ca, cert, key })).toBe("true /O=system:masters/CN=system:admin")
+})
