@@ -269,7 +269,9 @@ class SqlStore implements Store {
         write.kind === "create"
           ? current !== undefined
           : rows.some(({ replaces }) => replaces === write.expected)
-      if (isTaken) return { outcome: "conflict", current }
+      // Once the fence moved, other bytes may be ours that were rewritten since.
+      const isSure = write.fence === undefined || (await this.#engine.fence()) === write.fence
+      if (isTaken && isSure) return { outcome: "conflict", current }
     } catch (error) {
       this.#warn(`${write.key} could not be looked for`, error)
     }

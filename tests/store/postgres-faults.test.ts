@@ -72,6 +72,23 @@ describe("the way to the server is cut", () => {
     })
   })
 
+  test("a lost write whose bytes were rewritten meanwhile is unknown, not a conflict", async () => {
+    await using way = await Way.to(pg.server.port)
+    const direct = await pg.open()
+    const store = await pg.open({ port: way.port })
+    await setFence(direct, "f1")
+    await connected(store)
+    way.lose("answers")
+    const lost = failure(store.create({ key: key("a"), value: bytes("mine"), fence: "f1" }))
+    await expect.poll(() => live(direct)).toEqual({ a: "mine" })
+    await setFence(direct, "f2")
+    const revision = (await direct.get(key("a"))).entry?.revision ?? 0
+    const [expected, replacement] = [bytes("mine"), bytes("mine, rewritten")]
+    await direct.rewrite("f2", [{ revision, column: "value", expected, replacement }])
+    way.mend()
+    expect(await lost).toBe("OutcomeUnknown")
+  })
+
   test("a change of the records whose answer was lost is recognised", async () => {
     await using way = await Way.to(pg.server.port)
     const direct = await pg.open()
