@@ -1,5 +1,5 @@
-/** The connections to one PostgreSQL database: a bounded pool for statements, and single ones for what must not share. Every
- *  connection has the same session, and none is used on a server that would lose what it acknowledged. */
+/** The connections to one PostgreSQL database: a bounded pool for statements, and single ones for what must not share.
+ *  Every connection has the same session, and none is used on a server that would lose what it acknowledged. */
 import { Socket } from "node:net"
 import type { ConnectionOptions } from "node:tls"
 import {
@@ -119,8 +119,8 @@ export class Connections {
     })
   }
 
-  /** Statements without parameters, in one message: no transaction waits for the client between them. One that failed may
-   *  leave its transaction open, so the connection goes with it. */
+  /** Statements without parameters, in one message: no transaction waits for the client between them. One that failed
+   *  may leave its transaction open, so the connection goes with it. */
   script(text: string): Promise<void> {
     const never = () => false
     return this.#use(never, async (client) => void (await client.query(text)))

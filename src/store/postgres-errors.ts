@@ -21,8 +21,8 @@ const CONNECTION_ENDS = /^(?:08|40003|57P0)/
 const DISK_FULL = "53100"
 const FORESEEN = /^(?:08|0A000|25006|25P03|28|3D|42501|42P04|53|55000|57|58|XX00[12])/
 
-/** A foreseen failure as a {@link KnownError}; anything else comes back as it is: a bug. `sent`: whether the server may have
- *  been told to do something. */
+/** A foreseen failure as a {@link KnownError}; anything else comes back as it is: a bug. `sent`: whether the server
+ *  may have been told to do something. */
 export function postgresError(
   error: unknown,
   { where, sent }: { readonly where: string; readonly sent: boolean },

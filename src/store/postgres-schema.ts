@@ -1,9 +1,9 @@
-/** What stands in the database before the first request: kine's table (v0.16: names, types, collation and indexes, never
- *  change), ours beside it, and the functions that write.
+/** What stands in the database before the first request: kine's table (v0.16: names, types, collation and indexes,
+ *  never change), ours beside it, and the functions that write.
  *
- *  A write is one call of a function, so it is one message to the server and one transaction that the client cannot leave
- *  open, paused or dead. A function's body is part of the protocol between servers of different versions: never change one,
- *  add a `_v2`. */
+ *  A write is one call of a function, so it is one message to the server and one transaction that the client cannot
+ *  leave open, paused or dead. A function's body is part of the protocol between servers of different versions: never
+ *  change one, add a `_v2`. */
 import { bug } from "../errors.ts"
 import { COMPACT_KEY, HEALTH_KEY, HEALTH_VALUE } from "./kine.ts"
 
@@ -38,8 +38,8 @@ const TABLES = [
   "TABLE keyturn_fence (id integer PRIMARY KEY CHECK (id = 1), fence text NOT NULL)",
 ] as const
 
-/** Only what is missing is created: to create an index, even IF NOT EXISTS, waits for every transaction that writes, and
- *  all others wait behind it. */
+/** Only what is missing is created: to create an index, even IF NOT EXISTS, waits for every transaction that writes,
+ *  and all others wait behind it. */
 const CREATE_MISSING = `
 DO $$ BEGIN
 ${TABLES.map(createMissing).join("\n")}
@@ -70,8 +70,8 @@ const HOLD_FENCE = `
   END IF;
   PERFORM pg_advisory_xact_lock_shared(${FENCE_LOCK});`
 
-/** A statement of its own: in READ COMMITTED a statement sees what was committed when it began, so one that began before the
- *  lock was given sees the fence before the last. */
+/** A statement of its own: in READ COMMITTED a statement sees what was committed when it began, so one that began
+ *  before the lock was given sees the fence before the last. */
 const IS_FENCED = "NOT EXISTS (SELECT FROM keyturn_fence WHERE fence = my_fence)"
 
 /** Returns the outcome, and the new revision or the live entry that stood against it. */
@@ -113,8 +113,8 @@ BEGIN ${HOLD_FENCE}
 END $$;
 `
 
-/** Returns the newest revision under the exclusive lock, NULL where a compare failed. A holder that does not let go keeps
- *  it from nobody else: waiting ends soon, and the caller tries again. */
+/** Returns the newest revision under the exclusive lock, NULL where a compare failed. A holder that does not let go
+ *  keeps it from nobody else: waiting ends soon, and the caller tries again. */
 const STEP = `
 CREATE OR REPLACE FUNCTION keyturn_step_v1(
   names text[], versions text[], put_names text[], put_versions text[], put_values bytea[],

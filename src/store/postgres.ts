@@ -1,8 +1,8 @@
-/** The datastore on PostgreSQL 13 and later: kine's table, and the statements on it. postgres-schema.ts has the functions
- *  that write; sql-store.ts decides what they are used for.
+/** The datastore on PostgreSQL 13 and later: kine's table, and the statements on it. postgres-schema.ts has the
+ *  functions that write; sql-store.ts decides what they are used for.
  *
- *  What VACUUM cannot clean, and so may hold bytes from before they were rewritten: the write-ahead log and its archive,
- *  replicas, backups, and free space inside of the table's pages until it is used again. */
+ *  What VACUUM cannot clean, and so may hold bytes from before they were rewritten: the write-ahead log and its
+ *  archive, replicas, backups, and free space inside of the table's pages until it is used again. */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Client } from "pg"
 import { bug } from "../errors.ts"

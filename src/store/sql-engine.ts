@@ -1,6 +1,6 @@
-/** What a store on a database server (sql-store.ts) asks of its engine: one method a statement, each one round trip and one
- *  transaction. Every method rejects with a KnownError for what is foreseen; {@link NotDone} and {@link AnswerLost} are the
- *  two that the store acts on. */
+/** What a store on a database server (sql-store.ts) asks of its engine: one method a statement, each one round trip
+ *  and one transaction. Every method rejects with a KnownError for what is foreseen; {@link NotDone} and {@link
+ *  AnswerLost} are the two that the store acts on. */
 import { KnownError } from "../errors.ts"
 import type { Head, Leased } from "./kine.ts"
 import type {
@@ -112,8 +112,8 @@ export interface SqlEngine {
   log(after: number): Promise<LogPage>
   /** Stretches of ids above `after` that are missing below the newest one. */
   holes(after: number): Promise<Span[]>
-  /** Decides what is missing of a span: waits for the transactions that hold one of its ids, and fills what nobody holds
-   *  with rows `gap-<id>`, so that nothing can come there any more. */
+  /** Decides what is missing of a span: waits for the transactions that hold one of its ids, and fills what nobody
+   *  holds with rows `gap-<id>`, so that nothing can come there any more. */
   fill(span: Span): Promise<void>
 
   /** Tells the other servers, soon, that something changed. */

@@ -1,6 +1,7 @@
-/** The datastore on a database server that several keyturns, and kine, may write at once. The engine has the statements;
- *  here is what holds for all of them: at which revision a read answers, what becomes of a write whose answer is lost, how
- *  a watch learns of what others wrote. No stored bytes are kept for longer than it takes to tell the watchers. */
+/** The datastore on a database server that several keyturns, and kine, may write at once. The engine has the
+ *  statements; here is what holds for all of them: at which revision a read answers, what becomes of a write whose
+ *  answer is lost, how a watch learns of what others wrote. No stored bytes are kept for longer than it takes to tell
+ *  the watchers. */
 import { randomBytes } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../errors.ts"
@@ -228,8 +229,8 @@ class SqlStore implements Store {
     await Promise.all([this.#tail.close(), this.#engine.close()])
   }
 
-  /** Reads at a revision, or at the newest one that is settled once that has reached what the table held when it was asked.
-   *  Mostly all of the table is settled, and the first read is the answer. */
+  /** Reads at a revision, or at the newest one that is settled once that has reached what the table held when it was
+   *  asked. Mostly all of the table is settled, and the first read is the answer. */
   async #readAt<T extends Standing>(
     revision: number | undefined,
     read: (revision: number) => Promise<T>,

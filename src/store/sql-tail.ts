@@ -1,10 +1,12 @@
 /** Following the table in the order of its ids.
  *
- *  A database gives ids before it commits them, so rows appear out of order. A revision is *settled* when no id at or below
- *  it is in flight: each is a row that can be read, or was compacted, or will never come. Up to there lists answer and
- *  watches tell; a hole holds both back until its transaction has ended. One that stays is filled, as in kine.
+ *  A database gives ids before it commits them, so rows appear out of order. A revision is *settled* when no id at or
+ *  below it is in flight: each is a row that can be read, or was compacted, or will never come. Up to there lists
+ *  answer and watches tell; a hole holds both back until its transaction has ended. One that stays is filled, as in
+ *  kine.
  *
- *  The loop looks when it is woken (by an own write, by another server's announcement) and every second at the latest. */
+ *  The loop looks when it is woken (by an own write, by another server's announcement) and every second at the
+ *  latest. */
 import { KnownError } from "../errors.ts"
 import type { LogPage, LogRow, Span, SqlEngine } from "./sql-engine.ts"
 
@@ -12,8 +14,8 @@ const LOOK_EVERY_MS = 1_000
 const RETRY_MS = 200
 /** A transaction under way commits within this, as a rule. */
 const LOOK_AT_HOLE_EVERY_MS = 2
-/** An id that is missing for longer than this is asked for. Filling it sooner could take it from a writer that was given
- *  it and has not inserted its row yet: he would have to write again. */
+/** An id that is missing for longer than this is asked for. Filling it sooner could take it from a writer that was
+ *  given it and has not inserted its row yet: he would have to write again. */
 const HOLE_PATIENCE_MS = 20
 const SETTLE_WITHIN_MS = 10_000
 
@@ -174,8 +176,8 @@ export class Tail {
   }
 }
 
-/** The rows up to the first id that is missing above the compacted revision, and that hole. What is missing below it was
- *  compacted: the table and the compacted revision are of one snapshot. */
+/** The rows up to the first id that is missing above the compacted revision, and that hole. What is missing below it
+ *  was compacted: the table and the compacted revision are of one snapshot. */
 export function settledPart(
   { rows, compacted }: Pick<LogPage, "rows" | "compacted">,
   settled: number,

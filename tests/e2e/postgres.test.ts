@@ -1,4 +1,5 @@
-/** One server on PostgreSQL, as its user starts it: Secrets by kubectl, a rotation, a restart, the database gone and back. */
+/** One server on PostgreSQL, as its user starts it: Secrets by kubectl, a rotation, a restart, the database gone and
+ *  back. */
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { Postgres } from "../harness/postgres.ts"
 import { until } from "../harness/process.ts"

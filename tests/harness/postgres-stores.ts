@@ -1,4 +1,5 @@
-/** For a test file: one PostgreSQL, a new database for each test, and as many servers' stores on it as the test opens. */
+/** For a test file: one PostgreSQL, a new database for each test, and as many servers' stores on it as the test
+ *  opens. */
 import type { Client } from "pg"
 import { afterAll, afterEach, beforeAll, beforeEach } from "vitest"
 import { openPostgres } from "../../src/store/postgres.ts"

@@ -1,4 +1,5 @@
-/** A child process that writes under one fence without end and prints each acknowledged revision; ends when it is fenced. */
+/** A child process that writes under one fence without end and prints each acknowledged revision; ends when it is
+ *  fenced. */
 import { writeSync } from "node:fs"
 import { openPostgres } from "../../src/store/postgres.ts"
 import { parsePostgresUrl } from "../../src/store/postgres-url.ts"

@@ -12,7 +12,7 @@ import { missing, needs } from "../harness/programs.ts"
 
 needs("postgres")
 const NONE = { ca: null, cert: null, key: null }
-const folder = mkdtempSync(join(tmpdir(), "keyturn-tls-"))
+let folder: string
 const file = (name: string, content: string): string => {
   const path = join(folder, name)
   writeFileSync(path, content, { mode: 0o600 })
@@ -23,6 +23,7 @@ let files: { ca: string; cert: string; key: string; otherCa: string }
 
 beforeAll(async () => {
   if ((await missing("postgres")) !== undefined) return
+  folder = mkdtempSync(join(tmpdir(), "keyturn-tls-"))
   const now = new Date()
   const { server: ca, client } = await makeAuthorities(now)
   const serving = await issueServing(ca, { names: ["127.0.0.1"], now })
@@ -43,7 +44,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await server?.[Symbol.asyncDispose]()
-  rmSync(folder, { recursive: true })
+  if (folder !== undefined) rmSync(folder, { recursive: true })
 })
 
 /** `<TLS or not> <the name that the client's certificate says>` of a store's connection. */

@@ -1,4 +1,5 @@
-/** The contract on a real PostgreSQL. Several servers: postgres-shared.test.ts; a failing one: postgres-faults.test.ts. */
+/** The contract on a real PostgreSQL. Several servers: postgres-shared.test.ts; a failing one:
+ *  postgres-faults.test.ts. */
 import { storeContract } from "../contract/store.contract.ts"
 import { PostgresStores } from "../harness/postgres-stores.ts"
 
