@@ -85,7 +85,8 @@ function stagesPage(): string {
   return page("Stages", "src/rotation/verbs.ts", [
     "The stage that `keyturn secrets-encrypt status` shows, and what leads from one to the next. A verb taken at another stage is refused",
     "and changes nothing; `--force` skips the order and the comparison of hashes, nothing else. A verb repeated where it was taken",
-    "already succeeds and changes nothing. `reencrypt_active` becomes `reencrypt_finished` by itself, when the proof has been made.",
+    "already succeeds and changes nothing. `reencrypt_active` becomes `reencrypt_finished` by itself, when the proof has been made:",
+    "`reencrypt` changes nothing while that rewrite runs, and begins it again where its record was lost.",
     "I1 to I5 are in [invariants.md](invariants.md).",
     "",
     ...table(["verb", "taken at", "repeated at", "leads to", "because"], rows),

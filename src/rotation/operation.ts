@@ -1,6 +1,6 @@
 /** The operation record: the running rewrite, or how the last one ended. It holds no secret and lies in the datastore as JSON;
  *  names are stored, never rename one. */
-import { KnownError } from "../errors.ts"
+import { isRecord } from "../format/schema.ts"
 
 export const VERBS = ["enable", "disable", "prepare", "rotate", "reencrypt", "rotate-keys"] as const
 export type Verb = (typeof VERBS)[number]
@@ -78,11 +78,43 @@ export const startOperation = (of: {
 export const encodeOperation = (operation: Operation): Buffer =>
   Buffer.from(JSON.stringify(operation))
 
-export function decodeOperation(stored: Buffer): Operation {
+const isText = (value: unknown): boolean => typeof value === "string"
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 0
+const orNull = (fits: (value: unknown) => boolean) => (value: unknown) =>
+  value === null || fits(value)
+const oneOf = (values: readonly unknown[]) => (value: unknown) => values.includes(value)
+
+const SHAPE: Readonly<Record<keyof Operation, (value: unknown) => boolean>> = {
+  id: isText,
+  kind: oneOf(VERBS),
+  state: oneOf(["running", "finished", "superseded"]),
+  fence: isText,
+  target: orNull(isText),
+  retires: oneOf([true, false]),
+  started: isText,
+  ended: orNull(isText),
+  pass: oneOf([1, 2]),
+  upTo: orNull(isCount),
+  cursor: isCount,
+  rows: isCount,
+  looked: isCount,
+  rewritten: isCount,
+  unreadable: isCount,
+  unreadableNames: (value) => Array.isArray(value) && value.every(isRecord),
+  retired: (value) => Array.isArray(value) && value.every(isText),
+  kept: (value) => isRecord(value) && Object.values(value).every(isCount),
+}
+
+/** Undefined where the record is damaged: it holds nothing that the next verb does not find out anew, so it stops nobody. */
+export function decodeOperation(stored: Buffer): Operation | undefined {
   try {
-    return JSON.parse(stored.toString()) as Operation
-  } catch (cause) {
-    throw new KnownError("RecordCorrupt", "the operation record is not JSON", { cause })
+    const value: unknown = JSON.parse(stored.toString())
+    if (!isRecord(value)) return undefined
+    const fits = Object.entries(SHAPE).every(([name, holds]) => holds(value[name]))
+    return fits ? (value as unknown as Operation) : undefined
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined
+    throw error
   }
 }
 

@@ -70,6 +70,14 @@ test("while a retiring operation runs every change is refused with its progress"
   expect(outcome(() => ask("reencrypt", situation, { skip: true }))).toBe("RotationUnderWay")
 })
 
+test("a rewrite whose record was lost is begun again, by the verb that every refusal names", () => {
+  const situation = seen({ ...enabled, stage: "reencrypt_active" })
+  expect(() => ask("rotate-keys", situation)).toThrow("next: keyturn secrets-encrypt reencrypt")
+  expect(ask("reencrypt", situation)).toMatchObject({
+    starts: { kind: "reencrypt", retires: true },
+  })
+})
+
 test("a rewrite that retires nothing is taken over", () => {
   const situation = seen(enabled, { operation: operation(false) })
   expect(ask("disable", situation)).toMatchObject({

@@ -27,7 +27,7 @@ export const VERB_TABLE = {
   // verb           taken at                                repeated at                                    leads to                    because
   "prepare":     { from: ["start", "reencrypt_finished"], own: ["prepare"],                                to: "prepare",              because: "I1: the new key is durable before it writes" },
   "rotate":      { from: ["prepare"],                     own: ["rotate"],                                 to: "rotate",               because: "I2: the fence moves with the writing key; from here no commit is under the old one" },
-  "reencrypt":   { from: ["rotate"],                      own: ["reencrypt_active", "reencrypt_finished"], to: "reencrypt_active",     because: "I5: rows change in place, nothing is lost; I4: a key leaves after the last byte under it" },
+  "reencrypt":   { from: ["rotate", "reencrypt_active"],  own: ["reencrypt_finished"],                     to: "reencrypt_active",     because: "I5: rows change in place, nothing is lost; I4: a key leaves after the last byte under it" },
   "rotate-keys": { from: ["start", "reencrypt_finished"], own: [],                                         to: "reencrypt_active",     because: "the three steps above in one commit" },
   "enable":      { from: STAGES,                          own: [],                                         to: null,                   because: "the writer changes from identity to a key, and the fence with it" },
   "disable":     { from: STAGES,                          own: [],                                         to: null,                   because: "the writer changes to identity; every key stays" },
@@ -78,11 +78,15 @@ export function decide(request: Request, seen: Situation): Decision {
   return verb === "reencrypt" ? reencrypt(seen, request.skip) : STEPS[verb](seen)
 }
 
-function isDone({ verb, force, skip }: Request, { keyring }: Situation): boolean {
+function isDone({ verb, force, skip }: Request, { keyring, operation }: Situation): boolean {
   if (verb === "enable") return keyring.intent === "encrypted"
   if (verb === "disable") return keyring.intent !== "encrypted"
   const own: readonly Stage[] = VERB_TABLE[verb].own
-  if (verb === "reencrypt" && (force || skip)) return false
+  if (verb === "reencrypt") {
+    if (force || skip) return false
+    // At `reencrypt_active` the rewrite runs, or its record was lost and this verb begins it again.
+    if (isRunning(operation) && operation.retires) return true
+  }
   return keyring.intent === "encrypted" && own.includes(keyring.stage)
 }
 
@@ -101,7 +105,7 @@ const NEXT: Record<Stage, string> = {
   start:              "keyturn secrets-encrypt rotate-keys (or prepare)",
   prepare:            "keyturn secrets-encrypt rotate",
   rotate:             "keyturn secrets-encrypt reencrypt",
-  reencrypt_active:   "wait for the running rewrite",
+  reencrypt_active:   "keyturn secrets-encrypt reencrypt",
   reencrypt_finished: "keyturn secrets-encrypt rotate-keys (or prepare)",
 }
 
