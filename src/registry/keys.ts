@@ -78,6 +78,12 @@ export class Keys {
     }
   }
 
+  /** Leaves no earlier keyring behind in the files of the datastore: who held a secret that opened it could open it still.
+   *  Throws StoreUnavailable. */
+  scrub(): Promise<void> {
+    return this.#store.scrub()
+  }
+
   async operation(): Promise<Operation | undefined> {
     const stored = await this.#store.record("operation")
     return stored && decodeOperation(stored.value)

@@ -8,6 +8,7 @@ import { apiClient } from "../harness/api.ts"
 import { run, until } from "../harness/process.ts"
 import { expectQuiet } from "../harness/quiet.ts"
 import { KEYTURN, keyturn, startServer, type TestServer } from "../harness/server.ts"
+import { filesBelow } from "../harness/stored.ts"
 
 const SECRETS = "/api/v1/namespaces/default/secrets"
 const TOKEN = /^K10[0-9a-f]{64}::server:[^\n]+\n$/
@@ -52,6 +53,36 @@ function rows(dataDir: string): unknown[] {
 }
 
 const SLOTS = /it opens by: server token of \d{4}-\d\d-\d\dT[\d:.]+Z/
+
+test("token rotate leaves nothing in the files of the datastore that the old token opens, or says so", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  const keyring = () => {
+    using db = new DatabaseSync(dataDirPaths(server.dataDir).state, { readOnly: true })
+    const [row] = db.prepare("SELECT value FROM keyturn_record WHERE name = 'keyring'").all()
+    return JSON.parse(Buffer.from(row?.value as Uint8Array).toString())
+  }
+  const left = (box: string) =>
+    [...filesBelow(dataDirPaths(server.dataDir).db)].flatMap(([name, bytes]) =>
+      bytes.includes(box.slice(0, 200)) ? [name] : [],
+    )
+  const first = keyring().box
+  expect(left(first)).not.toEqual([])
+  await said(server, "token", "rotate")
+  expect(left(first)).toEqual([])
+
+  const second = keyring().box
+  using reader = new DatabaseSync(dataDirPaths(server.dataDir).state, { readOnly: true })
+  reader.exec("BEGIN; SELECT count(*) FROM kine")
+  const { code, stderr } = await keyturn(server, ["token", "rotate"])
+  expect({ code, stderr }).toEqual({
+    code: 24,
+    stderr: expect.stringContaining("but the old one still opens copies of the datastore"),
+  })
+  expect(left(second)).not.toEqual([])
+  reader.exec("COMMIT")
+  await said(server, "token", "rotate")
+  expect(left(second)).toEqual([])
+})
 
 test("token rotate: the old one is refused at once, the new one opens all there ever was", async () => {
   await using server = await startServer({ args: ["--secrets-encryption"] })
