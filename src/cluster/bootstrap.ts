@@ -86,7 +86,7 @@ async function recover(
   const clusterKey = await unlock(slots, { kind: "recovery", secret: recoveryKey })
   const keys = await Keys.open(boot.store, clusterKey)
   const token = await changeToken(boot.paths, keys, {
-    password: wantedPassword(boot),
+    password: passwordFromNowOn(boot),
     now: boot.now(),
   })
   keepToken(boot.paths, token)
@@ -96,6 +96,16 @@ async function recover(
 const wantedPassword = ({ token, paths }: Bootstrap): string => {
   const own = token ?? readToken(paths)
   return own === null ? randomPassword() : passwordOf(own)
+}
+
+/** A damaged token file is a lost token. */
+function passwordFromNowOn(boot: Bootstrap): string {
+  try {
+    return wantedPassword(boot)
+  } catch (error) {
+    if (boot.token !== null || !isKnown(error, "TokenInvalid")) throw error
+    return randomPassword()
+  }
 }
 
 async function found(boot: Bootstrap): Promise<OpenedKeyring> {

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto"
 import { isKnown } from "../errors.ts"
 import type { KubeObject } from "../format/object.ts"
 import type { Registry, Stored } from "../registry/registry.ts"
-import type { Kind } from "../registry/resource.ts"
+import { type Kind, type Ref, storageKey } from "../registry/resource.ts"
 
 /** K3s shows the same text in `k3s.io/encryption-config-hash`. */
 const HASH_ANNOTATION = "keyturn.io/encryption-config-hash"
@@ -125,14 +125,26 @@ const seconds = (time: Date) => `${time.toISOString().slice(0, 19)}Z`
 /** Writes the own Node, against any other writer. */
 export async function writeNode(registry: Registry, facts: NodeFacts, shown: Shown): Promise<void> {
   for (;;) {
-    const stored = await registry.get(NODES, { name: facts.name })
-    const node = nodeAs(stored?.object, facts, shown)
     try {
+      const stored = await readable(registry, { name: facts.name })
+      const node = nodeAs(stored?.object, facts, shown)
       await (stored ? registry.replace(stored, node) : registry.create(NODES, facts, node))
       return
     } catch (error) {
       if (!isKnown(error, "Conflict", "AlreadyExists")) throw error
     }
+  }
+}
+
+/** A Node that does not open is deleted: all that is ours in it can be made anew, and it would keep the server from starting. */
+async function readable(registry: Registry, ref: Ref): Promise<Stored | undefined> {
+  try {
+    return await registry.get(NODES, ref)
+  } catch (error) {
+    if (!isKnown(error, "ValueCorrupt", "KeyDidNotOpen", "ObjectInvalid")) throw error
+    const revision = await registry.revisionOf(NODES, ref)
+    if (revision !== undefined) await registry.remove({ key: storageKey(NODES, ref), revision })
+    return undefined
   }
 }
 

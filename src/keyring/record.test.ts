@@ -56,6 +56,9 @@ test("nothing outside of the box can be changed, and no byte of the box", () => 
     changed((record) => (record.fence = newFence())),
     changed((record) => (record.format = "keyturn.io/keyring/v2")),
     changed((record) => (record.box = randomBytes(200).toString("base64"))),
+    changed((record) => delete record.box),
+    changed((record) => (record.slots = [null])),
+    changed((record) => (record.slots = [{ kind: "token" }])),
     Buffer.from("{"),
     Buffer.alloc(0),
   ]

@@ -3,6 +3,7 @@
  *  to the datastore can change a key, the writer or the fence. The layout is stored: never change it, add a format. */
 import { createSecretKey, type KeyObject, randomBytes } from "node:crypto"
 import { bug, KnownError } from "../errors.ts"
+import { isRecord } from "../format/schema.ts"
 import type { Key, Keyring } from "./keyring.ts"
 import { type OpenSlot, openBox, type Slot, sealBox, sealSlot } from "./slots.ts"
 
@@ -68,15 +69,24 @@ export function sealRecord(
   return Buffer.from(JSON.stringify({ ...header, box }))
 }
 
+const corrupt = (message: string, options?: ErrorOptions): KnownError =>
+  new KnownError("RecordCorrupt", message, options)
+const isText = (value: unknown): boolean => typeof value === "string"
+const isSlot = (value: unknown): boolean =>
+  isRecord(value) && [value.id, value.kind, value.created, value.salt, value.sealed].every(isText)
+
 /** What stands outside of the box: readable without any key. Throws RecordCorrupt. */
 export function readOutside(stored: Buffer): Outside & Box {
   try {
     const { format, epoch, fence, slots, box } = JSON.parse(stored.toString()) as Outside & Box
-    if (format === FORMAT && Array.isArray(slots)) return { format, epoch, fence, slots, box }
-    throw new KnownError("RecordCorrupt", `the keyring record has the unknown format "${format}"`)
+    if (format !== FORMAT)
+      throw corrupt(`the keyring record has the unknown format "${String(format)}"`)
+    if (!isText(box) || !Array.isArray(slots) || !slots.every(isSlot))
+      throw corrupt("the keyring record lacks its box or has a damaged slot")
+    return { format, epoch, fence, slots, box }
   } catch (cause) {
     if (cause instanceof KnownError) throw cause
-    throw new KnownError("RecordCorrupt", "the keyring record is not JSON", { cause })
+    throw corrupt("the keyring record is not JSON", { cause })
   }
 }
 
@@ -85,8 +95,7 @@ export function openRecord(stored: Buffer, clusterKey: KeyObject): OpenRecord {
   const { box, ...header } = readOutside(stored)
   const body = openBox(clusterKey, Buffer.from(box, "base64"), JSON.stringify(header))
   if (body === undefined)
-    throw new KnownError(
-      "RecordCorrupt",
+    throw corrupt(
       "the keyring record does not open under the cluster key: it was changed from outside, or the token was rotated elsewhere",
     )
   // Nobody but a holder of the cluster key can have written it.

@@ -173,7 +173,7 @@ export class Registry {
   #opened({ key, value, revision }: Entry): Stored {
     const { plaintext, stale } = this.#keys.view.open(key, value)
     return {
-      object: atRevision(decodeObject(plaintext), revision),
+      object: atRevision(decoded(key, plaintext), revision),
       key,
       revision,
       stale,
@@ -185,7 +185,7 @@ export class Registry {
     const { type, key, revision } = change
     const decode = async (stored: Buffer | undefined) => {
       if (stored === undefined) return undefined
-      const open = () => decodeObject(this.#keys.view.open(key, stored).plaintext)
+      const open = () => decoded(key, this.#keys.view.open(key, stored).plaintext)
       try {
         return open()
       } catch (error) {
@@ -213,6 +213,16 @@ export class Registry {
       await this.#keys.refresh()
     }
     throw new KnownError("RecordCorrupt", "the fence in the datastore is not the keyring's")
+  }
+}
+
+/** Throws ValueCorrupt and ObjectInvalid with the name of the object. */
+function decoded(key: string, plaintext: Buffer): KubeObject {
+  try {
+    return decodeObject(plaintext)
+  } catch (error) {
+    if (!isKnown(error)) throw error
+    throw new KnownError(error.code, `${key}: ${error.message}`, { cause: error })
   }
 }
 

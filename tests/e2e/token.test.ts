@@ -219,6 +219,15 @@ test("a wrong or lost token: the error says what opens it, and nothing is change
   await server.stop()
   copyFileSync(kept, token)
   expect((await failedStart(server)).code).toBe(15)
+
+  for (const damaged of ["", "K10abc"]) {
+    writeFileSync(token, damaged)
+    expect((await failedStart(server)).code).toBeOneOf([15, 22])
+    await server.start(["--recovery-key-file", recovery])
+    expect(await read(server, "one")).toBe("one")
+    expect(tokenIn(server)).toMatch(TOKEN)
+    await server.stop()
+  }
 })
 
 test("a recovery key is printed once and nowhere else, and outlives changes of the token", async () => {

@@ -1,0 +1,41 @@
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll, expect, test } from "vitest"
+import { emptyKeyring } from "../keyring/keyring.ts"
+import { newClusterKey, newFence } from "../keyring/record.ts"
+import { createKeyring, Keys } from "../registry/keys.ts"
+import { Registry } from "../registry/registry.ts"
+import { openSqlite } from "../store/sqlite.ts"
+import { type NodeFacts, shownHashes, writeNode } from "./node.ts"
+
+const dir = mkdtempSync(join(tmpdir(), "keyturn-node-"))
+const store = openSqlite({ path: join(dir, "state.db") })
+afterAll(async () => {
+  await store.close()
+  rmSync(dir, { recursive: true })
+})
+
+const FACTS: NodeFacts = {
+  name: "server-1",
+  addresses: [],
+  version: "v0",
+  os: { platform: "linux", arch: "amd64", release: "6" },
+}
+
+test("an own Node that does not open is made anew", async () => {
+  const clusterKey = newClusterKey()
+  const pair = { cert: "", key: "" }
+  const keyring = emptyKeyring({ server: pair, client: pair })
+  const record = { epoch: 1, fence: newFence(), slots: [], keyring }
+  await createKeyring(store, { record, clusterKey })
+  const registry = new Registry(store, await Keys.open(store, clusterKey))
+  for (const damaged of ["rubbish", "k8s:enc:aescbc:v1:nobodys:0123456789abcdef", "k8s\0\xff"]) {
+    const key = `/registry/minions/${damaged.length}`
+    const facts = { ...FACTS, name: String(damaged.length) }
+    await store.create({ key, value: Buffer.from(damaged, "latin1"), fence: undefined })
+    await expect(shownHashes(registry)).rejects.toThrow(key)
+    await writeNode(registry, facts, { hash: "start-0", now: new Date(0) })
+    expect(await shownHashes(registry)).toContainEqual({ name: facts.name, hash: "start-0" })
+  }
+})
