@@ -10,7 +10,7 @@ import { createKeyring, Keys } from "../../src/registry/keys.ts"
 import { Registry } from "../../src/registry/registry.ts"
 import { census } from "../../src/rewriter/census.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
-import { runOperation } from "../../src/rewriter/run.ts"
+import { runOperation, runOperations } from "../../src/rewriter/run.ts"
 import type { Verb } from "../../src/rotation/operation.ts"
 import { openSqlite } from "../../src/store/sqlite.ts"
 import { verbsOf } from "../harness/verbs.ts"
@@ -39,10 +39,12 @@ async function cluster() {
   const now = () => new Date(Date.UTC(2026, 10, 23, 12, 0, (seconds += 2)))
   const take = (verb: Verb, flags = {}) =>
     takeVerb({ verb, force: false, skip: false, ...flags }, verbsOf(keys, now))
-  const run = () =>
-    runOperation({ store, keys, now, monotonicMs: () => 0, signal: new AbortController().signal })
+  const parts = { store, keys, now, monotonicMs: () => 0 }
+  const run = () => runOperation({ ...parts, signal: new AbortController().signal })
+  const runAll = (signal: AbortSignal, failed: (error: unknown) => Promise<void>) =>
+    runOperations({ ...parts, signal }, { began: () => {}, ended: async () => {}, failed })
   const anotherServer = async () => new Registry(store, await Keys.open(store, clusterKey))
-  return { store, keys, registry: new Registry(store, keys), anotherServer, take, run }
+  return { store, keys, registry: new Registry(store, keys), anotherServer, take, run, runAll }
 }
 
 const secret = (name: string, value: string) => ({
@@ -90,7 +92,7 @@ test("secrets written in plain are encrypted by enable, and turned by rotate-key
 })
 
 test("a server whose keyring is behind seals again under the new key", async () => {
-  const { store, keys, registry, anotherServer, take, run } = await cluster()
+  const { store, keys, registry, anotherServer, take, run, runAll } = await cluster()
   await take("enable")
   await run()
   const behind = await anotherServer()
@@ -140,6 +142,25 @@ test("a forged operation record turns nothing into plain text and brings no old 
       [writer, 1],
     ])
   }
+})
+
+test("a fence that is not the keyring's ends the rewrite with an error that waits, not in a loop", async () => {
+  const { store, keys, registry, take, runAll } = await cluster()
+  await registry.create(SECRETS, { namespace: "default", name: "s" }, secret("s", "x"))
+  const begun = await take("enable")
+  const past = { ...begun, upTo: await store.revision(), rows: 1 }
+  const put = [{ name: "operation" as const, value: Buffer.from(JSON.stringify(past)) }]
+  await store.step({ compare: [], put, fence: { expected: keys.view.record.fence, next: "other" } })
+  const stop = new AbortController()
+  cleanups.push(() => stop.abort())
+  const failure = await new Promise((failed) => {
+    void runAll(stop.signal, async (error) => {
+      failed(error)
+      stop.abort()
+    })
+  })
+  expect(failure).toMatchObject({ code: "RecordCorrupt" })
+  expect(await keys.operation()).toMatchObject({ state: "running" })
 })
 
 /** A key name that another one begins, by a whole AES block: what the longer one sealed, the shorter one opens too. */
