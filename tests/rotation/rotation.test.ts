@@ -92,7 +92,7 @@ test("secrets written in plain are encrypted by enable, and turned by rotate-key
 })
 
 test("a server whose keyring is behind seals again under the new key", async () => {
-  const { store, keys, registry, anotherServer, take, run, runAll } = await cluster()
+  const { store, keys, registry, anotherServer, take, run } = await cluster()
   await take("enable")
   await run()
   const behind = await anotherServer()
