@@ -1,4 +1,7 @@
-/** kine's table on SQLite, statement by statement; kine.ts says what a row means. */
+/** kine's table on SQLite, statement by statement; kine.ts says what a row means.
+ *
+ *  SQLite keeps any type in any column, and files of other programs are taken up here. Every value is therefore read and
+ *  compared as BLOB. A name that is no TEXT is nobody's key; the rewriter alone sees its row, for its value counts. */
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite"
 import { bug } from "../errors.ts"
 import { bufferOf } from "../format/wire.ts"
@@ -37,7 +40,7 @@ export function keyRange(prefix: string, after = ""): KeyRange {
   return { start, end: keysEnd(prefix) ?? new Uint8Array() }
 }
 
-const ENTRY = "k.id, k.name, iif(k.created = 1, k.id, k.create_revision), k.value"
+const ENTRY = "k.id, k.name, iif(k.created = 1, k.id, k.create_revision), CAST(k.value AS BLOB)"
 const toEntry = ([id, name, createRevision, value]: Columns): Entry => ({
   key: text(name),
   value: blob(value) ?? Buffer.alloc(0),
@@ -45,7 +48,7 @@ const toEntry = ([id, name, createRevision, value]: Columns): Entry => ({
   createRevision: integer(createRevision),
 })
 
-const CHANGE = "id, name, created, deleted, value, old_value"
+const CHANGE = "id, name, created, deleted, CAST(value AS BLOB), CAST(old_value AS BLOB)"
 const readChange = ([id, name, created, deleted, value, old]: Columns): Change | undefined =>
   toChange({
     revision: integer(id),
@@ -105,22 +108,23 @@ export class KineTable {
        WHERE id > ? AND id <= ? AND +name >= ? AND +name < ? ORDER BY id`,
     )
     this.#rows = query(
-      `SELECT id, name, value, old_value FROM kine
-       WHERE id > ? AND id <= ? AND +name <> '${COMPACT_KEY}' ORDER BY id LIMIT ?`,
+      `SELECT id, ifnull(CAST(name AS TEXT), ''), CAST(value AS BLOB), CAST(old_value AS BLOB) FROM kine
+       WHERE id > ? AND id <= ? AND +name IS NOT '${COMPACT_KEY}' ORDER BY id LIMIT ?`,
     )
     this.#countRows = query(
-      `SELECT count(*) FROM kine WHERE id > ? AND id <= ? AND +name <> '${COMPACT_KEY}'`,
+      `SELECT count(*) FROM kine WHERE id > ? AND id <= ? AND +name IS NOT '${COMPACT_KEY}'`,
     )
     this.#leased = query(
-      `SELECT name, id, lease FROM kine WHERE id > ? AND id <= ? AND lease > 0 AND +deleted = 0`,
+      `SELECT name, id, lease FROM kine
+       WHERE id > ? AND id <= ? AND lease > 0 AND +deleted = 0 AND typeof(name) = 'text'`,
     )
     this.#insert = query(
       `INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)
        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, (SELECT value FROM kine WHERE id = ?5))`,
     )
     this.#replace = {
-      value: query("UPDATE kine SET value = ? WHERE id = ? AND value = ?"),
-      previous: query("UPDATE kine SET old_value = ? WHERE id = ? AND old_value = ?"),
+      value: query("UPDATE kine SET value = ? WHERE id = ? AND CAST(value AS BLOB) = ?"),
+      previous: query("UPDATE kine SET old_value = ? WHERE id = ? AND CAST(old_value AS BLOB) = ?"),
     }
     this.#forget = query(
       `DELETE FROM kine WHERE id IN (
