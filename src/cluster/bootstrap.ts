@@ -8,7 +8,7 @@ import { makeSlot, opensBy, type Slot, unlock } from "../keyring/slots.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 import { createKeyring, Keys } from "../registry/keys.ts"
 import { makeView } from "../registry/view.ts"
-import type { Store } from "../store/store.ts"
+import type { Store, StoredRecord } from "../store/store.ts"
 import { makeAuthorities, readAuthorities } from "./certificates.ts"
 import { type DataDirPaths, readToken, writeToken } from "./data-dir.ts"
 import { type ConfigurationText, keyringFrom, readStage, withKeysOf } from "./encryption-files.ts"
@@ -37,12 +37,25 @@ export interface OpenedKeyring {
   readonly recovered: boolean
 }
 
-/** Throws SlotDidNotOpen, TokenInvalid, KeyNameTaken, KeyDidNotOpen, ConfigInvalid: nothing is changed then. */
+/** Throws RecordCorrupt, SlotDidNotOpen, TokenInvalid, KeyNameTaken, KeyDidNotOpen, ConfigInvalid: nothing is changed then. */
 export async function openKeyring(boot: Bootstrap): Promise<OpenedKeyring> {
-  const stored = await boot.store.record("keyring")
+  const stored = await storedKeyring(boot.store)
   const opened = stored ? await join(boot, readOutside(stored.value).slots) : await found(boot)
   await takeInLocalKeys(boot, opened.keys)
   return opened
+}
+
+/** Undefined where there has never been one. Both records come in one commit, so the keyring is read again after the fence:
+ *  another server may make them in between. */
+async function storedKeyring(store: Store): Promise<StoredRecord | undefined> {
+  const stored = await store.record("keyring")
+  if (stored !== undefined || (await store.fence()) === undefined) return stored
+  const made = await store.record("keyring")
+  if (made !== undefined) return made
+  throw new KnownError(
+    "RecordCorrupt",
+    "the datastore has a fence and no keyring: the keyring record was removed",
+  )
 }
 
 async function join(boot: Bootstrap, slots: readonly Slot[]): Promise<OpenedKeyring> {
