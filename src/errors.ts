@@ -32,6 +32,7 @@ export const ERRORS = {
   FutureRevision:      row(504, 1,  "retry", ""),
   SlowWatcher:         row(410, 1,  "retry", "list again and watch from there"),
   StoreUnavailable:    row(503, 13, "retry", "see the server's log and the datastore"),
+  RevisionTooLarge:    row(500, 10, "final", "restore the datastore from a backup: nothing more can be written to this one"),
   OutcomeUnknown:      row(504, 14, "final", "read the object before writing again: the write may have happened"),
   DiskFull:            row(507, 13, "retry", "make space under the data directory"),
   // keyring and rotation

@@ -28,8 +28,8 @@ export const isMachineFault = (error: unknown): boolean =>
 /** A foreseen failure as a {@link KnownError}; anything else comes back as it is: a bug. */
 export function storeError(path: string, error: unknown): unknown {
   if (error instanceof RangeError && "code" in error && error.code === "ERR_OUT_OF_RANGE") {
-    const seen = `${path}: a revision is above 2^53, expected below`
-    return new KnownError("StoreUnavailable", seen, { cause: error })
+    const seen = `${path}: a revision, stored or the next one, is not below 2^53`
+    return new KnownError("RevisionTooLarge", seen, { cause: error })
   }
   if (!isSqliteError(error) || !isMachineFault(error)) return error
   const code = primaryCode(error) === FULL ? "DiskFull" : "StoreUnavailable"

@@ -174,7 +174,7 @@ test("revisions beyond 2^53 are refused, and nothing of the write stays", async 
   db.close()
   const store = openSqlite({ path })
   const write = { key: "/b", value: Buffer.from("x"), fence: undefined }
-  expect(await failure(store.create(write))).toBe("StoreUnavailable")
+  expect(await failure(store.create(write))).toBe("RevisionTooLarge")
   expect((await store.get("/b")).entry).toBeUndefined()
   expect(await store.revision()).toBe(Number.MAX_SAFE_INTEGER)
   await store.close()

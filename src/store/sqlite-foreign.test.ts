@@ -4,7 +4,15 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { afterEach, beforeEach, expect, test } from "vitest"
-import { allRows, create, key, setFence, update } from "../../tests/contract/store-helpers.ts"
+import {
+  allRows,
+  create,
+  failure,
+  key,
+  setFence,
+  update,
+} from "../../tests/contract/store-helpers.ts"
+import { ERRORS } from "../errors.ts"
 import { openSqlite } from "./sqlite.ts"
 import type { Replacement, Store } from "./store.ts"
 
@@ -74,4 +82,22 @@ test("a name that is no TEXT keeps its value in sight of the rewriter, and out o
   ])
   expect(await store.countRows({ after, upTo })).toBe(3)
   expect((await store.list({ prefix: key("") })).entries).toHaveLength(1)
+})
+
+test("a revision near 2^53 is refused for good, and nothing counts the revisions before it", async () => {
+  const last = Number.MAX_SAFE_INTEGER
+  foreign(`INSERT INTO kine VALUES (${last}, '${key("far")}', 1, 0, 0, 0, 60, x'61', NULL)`)
+  await store.close()
+  const clocks: number[] = []
+  const schedule = (_: () => void, delayMs: number) => {
+    clocks.push(delayMs)
+    return () => {}
+  }
+  store = openSqlite({ path: join(folder, "state.db"), schedule })
+  await expect.poll(() => clocks).toEqual([60_000])
+  expect(await failure(create(store, "a", "x"))).toBe("RevisionTooLarge")
+  expect(ERRORS.RevisionTooLarge.again).toBe("final")
+  await store.compact(last)
+  expect(await store.compactedRevision()).toBe(last)
+  expect((await store.get(key("far"))).entry?.revision).toBe(last)
 })

@@ -85,6 +85,7 @@ export class KineTable {
   readonly #rows: StatementSync
   readonly #countRows: StatementSync
   readonly #leased: StatementSync
+  readonly #stepEnd: StatementSync
   readonly #insert: StatementSync
   readonly #replace: { readonly value: StatementSync; readonly previous: StatementSync }
   readonly #forget: StatementSync
@@ -94,6 +95,12 @@ export class KineTable {
     const query = (sql: string): StatementSync => {
       const statement = db.prepare(sql)
       statement.setReturnArrays(true)
+      return statement
+    }
+    // run() reports the connection's last row id too, which a refused insert may have left above 2^53.
+    const change = (sql: string): StatementSync => {
+      const statement = db.prepare(sql)
+      statement.setReadBigInts(true)
       return statement
     }
     this.#revision = query("SELECT MAX(id) FROM kine")
@@ -118,21 +125,26 @@ export class KineTable {
       `SELECT name, id, lease FROM kine
        WHERE id > ? AND id <= ? AND lease > 0 AND +deleted = 0 AND typeof(name) = 'text'`,
     )
+    this.#stepEnd = query(
+      "SELECT MAX(id) FROM (SELECT id FROM kine WHERE id > ? ORDER BY id LIMIT ?)",
+    )
     this.#insert = query(
       `INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)
        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, (SELECT value FROM kine WHERE id = ?5))`,
     )
     this.#replace = {
-      value: query("UPDATE kine SET value = ? WHERE id = ? AND CAST(value AS BLOB) = ?"),
-      previous: query("UPDATE kine SET old_value = ? WHERE id = ? AND CAST(old_value AS BLOB) = ?"),
+      value: change("UPDATE kine SET value = ? WHERE id = ? AND CAST(value AS BLOB) = ?"),
+      previous: change(
+        "UPDATE kine SET old_value = ? WHERE id = ? AND CAST(old_value AS BLOB) = ?",
+      ),
     }
-    this.#forget = query(
+    this.#forget = change(
       `DELETE FROM kine WHERE id IN (
          SELECT prev_revision FROM kine
          WHERE id > ?1 AND id <= ?2 AND name <> '${COMPACT_KEY}' AND prev_revision <> 0
          UNION SELECT id FROM kine WHERE id > ?1 AND id <= ?2 AND deleted <> 0)`,
     )
-    this.#setCompacted = query(
+    this.#setCompacted = change(
       `UPDATE kine SET prev_revision = MAX(prev_revision, ?) WHERE name = '${COMPACT_KEY}'`,
     )
   }
@@ -195,6 +207,11 @@ export class KineTable {
     return integer(first(this.#countRows.get(after, upTo)))
   }
 
+  /** The revision that the next `rows` rows above `after` end with; 0 where there are none. Ids may lie far apart. */
+  stepEnd({ after, rows }: { after: number; rows: number }): number {
+    return integer(first(this.#stepEnd.get(after, rows)))
+  }
+
   leased({ after, upTo }: { after: number; upTo: number }): Leased[] {
     return this.#leased.all(after, upTo).map((row) => {
       const [key, revision, ttlSeconds] = array(row)
@@ -218,7 +235,7 @@ export class KineTable {
 
   /** Whether the row still held the bytes that were read. */
   replace({ revision, column, expected, replacement }: Replacement): boolean {
-    return this.#replace[column].run(replacement, revision, expected).changes === 1
+    return this.#replace[column].run(replacement, revision, expected).changes === 1n
   }
 
   /** kine's delete set for the revisions above the compacted one up to `revision`: what they replaced, and tombstones. */

@@ -34,8 +34,8 @@ import { RecentEntries } from "./recent-entries.ts"
 import { Wakers } from "./wakers.ts"
 import { WatchHub } from "./watch-hub.ts"
 
-/** Revisions looked at in one step of compaction, or of the search for entries with a time to live. */
-const STEP_REVISIONS = 500
+/** Rows looked at in one step of compaction, or of the search for entries with a time to live. */
+const STEP_ROWS = 500
 const EXPIRY_RETRY_SECONDS = 10
 
 export interface SqliteOptions {
@@ -184,8 +184,8 @@ class SqliteStore implements Store {
     if (revision > now) throw futureRevision(revision, now)
     while ((await this.compactedRevision()) < revision) {
       await this.#queue.submit(() => {
-        const next = Math.min(revision, this.#kine.compacted() + STEP_REVISIONS)
-        this.#kine.compact(next)
+        const after = this.#kine.compacted()
+        this.#kine.compact(Math.min(revision, this.#kine.stepEnd({ after, rows: STEP_ROWS })))
       })
     }
     this.#reading(() => checkpoint(this.#db))
@@ -290,11 +290,12 @@ class SqliteStore implements Store {
   async #findLeased(): Promise<void> {
     try {
       const newest = this.#kine.revision()
-      for (let after = 0; after < newest; after += STEP_REVISIONS) {
+      for (let after = 0; after < newest; ) {
         await nextTurn()
         if (this.#closed) return
-        const span = { after, upTo: Math.min(newest, after + STEP_REVISIONS) }
-        for (const leased of this.#kine.leased(span)) this.#expiry.track(leased)
+        const upTo = this.#kine.stepEnd({ after, rows: STEP_ROWS })
+        for (const leased of this.#kine.leased({ after, upTo })) this.#expiry.track(leased)
+        after = upTo
       }
     } catch (error) {
       this.#warn("entries with a time to live could not be listed", storeError(this.#path, error))
