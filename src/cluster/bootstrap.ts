@@ -14,7 +14,7 @@ import { type DataDirPaths, readToken, writeToken } from "./data-dir.ts"
 import { type ConfigurationText, keyringFrom, readStage, withKeysOf } from "./encryption-files.ts"
 import { readIfPresent } from "./files.ts"
 import { passwordOf, randomPassword } from "./token.ts"
-import { changeToken, keepToken, tokenFor } from "./unlock.ts"
+import { changeToken, forgetOldToken, keepToken, tokenFor } from "./unlock.ts"
 
 export interface Bootstrap {
   readonly store: Store
@@ -103,6 +103,7 @@ async function recover(
     now: boot.now(),
   })
   keepToken(boot.paths, token)
+  await forgetOldToken(boot.paths, keys)
   return { keys, token, recovered: true }
 }
 

@@ -1,6 +1,7 @@
 /** The secrets that open the keyring, changed while a server runs: another token, a recovery key. */
 import { randomBytes } from "node:crypto"
 import { rmSync } from "node:fs"
+import { isKnown, KnownError } from "../errors.ts"
 import type { Keyring } from "../keyring/keyring.ts"
 import { newClusterKey } from "../keyring/record.ts"
 import { makeSlot } from "../keyring/slots.ts"
@@ -31,6 +32,18 @@ export async function changeToken(
 export function keepToken(paths: DataDirPaths, token: string): void {
   writeToken(paths, token)
   rmSync(paths.nextToken, { force: true })
+}
+
+/** Leaves no keyring that the old token opens in the files of the datastore; to be called after {@link keepToken}. Throws
+ *  StoreUnavailable: the new token holds all the same. */
+export async function forgetOldToken(paths: DataDirPaths, keys: Keys): Promise<void> {
+  try {
+    await keys.scrub()
+  } catch (error) {
+    if (!isKnown(error)) throw error
+    const done = `the token is changed and lies in ${paths.token}, but the old one still opens copies of the datastore`
+    throw new KnownError(error.code, `${done}: ${error.message}`, { cause: error })
+  }
 }
 
 /** In K3s' long form. */

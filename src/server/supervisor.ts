@@ -2,8 +2,7 @@
 import type { Supervisor } from "../api/routes/supervisor.ts"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import { passwordOf, randomPassword } from "../cluster/token.ts"
-import { changeToken, createRecoveryKey, keepToken } from "../cluster/unlock.ts"
-import { isKnown, KnownError } from "../errors.ts"
+import { changeToken, createRecoveryKey, forgetOldToken, keepToken } from "../cluster/unlock.ts"
 import type { Registry } from "../registry/registry.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
 import { statusOf } from "./status.ts"
@@ -25,11 +24,7 @@ export function makeSupervisor(parts: SupervisorParts): Supervisor & { password:
     keepToken(paths, token)
     token = await changeToken(paths, keys, { password, now: now() })
     keepToken(paths, token)
-    await keys.scrub().catch((error: unknown) => {
-      if (!isKnown(error)) throw error
-      const done = `the token is changed and lies in ${paths.token}, but the old one still opens copies of the datastore`
-      throw new KnownError(error.code, `${done}: ${error.message}`, { cause: error })
-    })
+    await forgetOldToken(paths, keys)
     return token
   }
   return {
