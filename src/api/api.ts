@@ -36,6 +36,7 @@ import {
   StatusError,
   tooLarge,
   tooManyRequests,
+  tooSlow,
   unauthorized,
 } from "./status.ts"
 import { isSupervisorPath, supervise, type Supervisor } from "./routes/supervisor.ts"
@@ -153,7 +154,7 @@ class Api {
     if (info.verb === "watch") return this.#watch(call, response, { target, as: seen.as })
     if (query.has("timeout")) requestTimeoutMs(query)
     const kind = ["get", "list"].includes(info.verb) ? "readOnly" : "mutating"
-    const answer = await this.#limited(kind, () => this.#answer(call, info.verb))
+    const answer = await this.#limited(kind, response, () => this.#answer(call, info.verb))
     const now = this.#options.now()
     const object = converted(answer.object, seen.as.conversion, { resource, query, now })
     sendAnswer(response, { ...answer, object }, seen.as)
@@ -193,15 +194,16 @@ class Api {
     }
   }
 
-  async #limited<T>(kind: RequestKind, run: () => Promise<T>): Promise<T> {
+  /** A request runs until it is done and its answer is read, also where the client has gone away before. */
+  #limited(kind: RequestKind, response: ApiResponse, run: () => Promise<Answer>): Promise<Answer> {
     if (this.#inFlight[kind] >= IN_FLIGHT_MAX[kind])
       throw tooManyRequests("Too many requests, please try again later.", 1)
     this.#inFlight[kind]++
-    try {
-      return await run()
-    } finally {
-      this.#inFlight[kind]--
-    }
+    const { promise: closed, resolve } = Promise.withResolvers<void>()
+    response.once("close", resolve)
+    const running = run()
+    void Promise.allSettled([running, closed]).then(() => this.#inFlight[kind]--)
+    return running
   }
 }
 
@@ -269,7 +271,10 @@ function scopeOf(resource: Resource | undefined, target: ResourcePath | undefine
   return target.namespace === undefined ? "cluster" : "namespace"
 }
 
-/** Throws 413, and 400 where the client goes away in the middle. */
+/** As long as Kubernetes lets a request take. */
+const BODY_MS_MAX = 60_000
+
+/** Throws 413, 408 where the body is not here in time, and 400 where the client goes away in the middle. */
 function readBody(request: ApiRequest): Promise<Buffer> {
   const limit = () => tooLarge(`limit is ${BODY_BYTES_MAX}`)
   if (Number(request.headers["content-length"] ?? 0) > BODY_BYTES_MAX)
@@ -288,5 +293,6 @@ function readBody(request: ApiRequest): Promise<Buffer> {
   const gone = () => reject(badRequest("the request ended in the middle of its body"))
   request.on("error", gone)
   request.on("close", gone)
-  return promise
+  const late = setTimeout(() => reject(tooSlow(BODY_MS_MAX)), BODY_MS_MAX)
+  return promise.finally(() => clearTimeout(late))
 }

@@ -166,6 +166,14 @@ export const tooLarge = (message: string): StatusError =>
     message: `Request entity too large: ${message}`,
   })
 
+/** The body was not here in time: nothing was done. */
+export const tooSlow = (msMax: number): StatusError =>
+  new StatusError({
+    code: 408,
+    reason: "Timeout",
+    message: `Timeout: the body of the request did not come within ${msMax / 1000} seconds`,
+  })
+
 export const unsupportedMediaType = (accepted: readonly string[]): StatusError =>
   new StatusError({
     code: 415,

@@ -38,6 +38,7 @@ export interface ApiResponse {
   flushHeaders?(): void
   write(chunk: Uint8Array): boolean
   end(body?: string | Uint8Array): unknown
+  destroy(): unknown
   once(event: "close" | "drain", listener: () => void): unknown
   off(event: "close" | "drain", listener: () => void): unknown
 }
@@ -48,12 +49,19 @@ export const PLAIN_JSON: Representation = {
   pretty: false,
 }
 
+/** As long as Kubernetes lets a request take. */
+const READ_MS_MAX = 60_000
+
+/** A client that does not read its answer in time loses it, and the connection (HTTP/1.1) or the stream: an unread answer is
+ *  memory, and one of the requests that run at once. */
 export function send(
   response: ApiResponse,
   of: { code: number; contentType: string; body: string | Uint8Array; headers?: Headers },
 ): void {
   const { code, contentType, body, headers } = of
   if (response.destroyed || response.headersSent) return
+  const cut = setTimeout(() => response.destroy(), READ_MS_MAX)
+  response.once("close", () => clearTimeout(cut))
   response.writeHead(code, {
     "cache-control": "no-cache, private",
     "content-type": contentType,
