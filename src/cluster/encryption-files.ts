@@ -56,12 +56,16 @@ export interface ConfigurationText {
   readonly text: string
 }
 
-/** The keyring with every key that the configuration holds, for reading. Throws ConfigInvalid, KeyNameTaken. */
-export const withKeysOf = (keyring: Keyring, from: ConfigurationText, created: string): Keyring =>
-  parseEncryptionConfiguration(from.text, from)
+/** The keyring with every key that the configuration holds, for reading. They stand before the others: the last key is what
+ *  `rotate` turns to, and stays the prepared one. Throws ConfigInvalid, KeyNameTaken. */
+export function withKeysOf(keyring: Keyring, from: ConfigurationText, created: string): Keyring {
+  const whole = parseEncryptionConfiguration(from.text, from)
     .resources.flatMap(({ providers }) => providers)
     .flatMap((provider) => keysOf(provider, created))
     .reduce(withKey, keyring)
+  const taken = whole.keys.slice(keyring.keys.length)
+  return taken.length === 0 ? keyring : { ...keyring, keys: [...taken, ...keyring.keys] }
+}
 
 /** A first keyring as the configuration has it: its keys, what is encrypted, and by the entry that covers Secrets which key
  *  writes. Throws ConfigInvalid, KeyNameTaken. */

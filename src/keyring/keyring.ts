@@ -35,7 +35,7 @@ export interface Authority {
 }
 
 export interface Keyring {
-  /** Oldest first. */
+  /** Oldest first; a key that was taken in for reading counts as older than those that were there. */
   readonly keys: readonly Key[]
   /** The key that seals while `intent` is `encrypted`; kept over a disable, so that enable goes back to it. */
   readonly writer: string | null

@@ -100,6 +100,11 @@ test("a mismatch of hashes stops the ordered verbs and --force passes over it", 
   expect(outcome(() => ask("disable", seen(enabled, { mismatch })))).toBe("step")
 })
 
+test("enable makes a key where none has written yet: those that are there are for reading", () => {
+  const keyring: Keyring = { ...none, keys: [key("k1"), key("k2")] }
+  expect(ask("enable", seen(keyring))).toMatchObject({ starts: { target: "fresh" } })
+})
+
 test("disabled: keys cannot be turned, all of them stay, enable goes back to the one that wrote", () => {
   const disabled: Keyring = { ...enabled, intent: "plain" }
   for (const verb of ["prepare", "rotate", "reencrypt", "rotate-keys"] as const)

@@ -111,8 +111,7 @@ const NEXT: Record<Stage, string> = {
 
 const STEPS = {
   enable({ keyring, freshKey }: Situation): Decision {
-    const known = keyring.writer ?? inactiveKeys(keyring).at(-1)?.name
-    if (known !== undefined) return enabled(keyring, known)
+    if (keyring.writer !== null) return enabled(keyring, keyring.writer)
     if (freshKey === undefined) return { outcome: "wait" }
     return enabled(withKey(keyring, freshKey), freshKey.name)
   },
