@@ -75,6 +75,7 @@ test("a new file is durable at each commit, clears what is deleted and is its ow
   expect(pragma("secure_delete"), "ON").toBe(1)
   expect(pragma("page_size")).toBe(8192)
   expect(pragma("busy_timeout")).toBe(30_000)
+  expect(pragma("temp_store_directory")).toBe(join(folder, "db"))
   expect(mode(join(folder, "db"))).toBe("700")
   for (const file of [path, `${path}-wal`, `${path}-shm`]) expect(mode(file), file).toBe("600")
   db.close()

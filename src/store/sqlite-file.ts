@@ -45,7 +45,10 @@ INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease,
   WHERE NOT EXISTS (SELECT 1 FROM kine WHERE name = '${HEALTH_KEY}');
 `
 
-/** Opens or creates the file, readable by its owner alone. */
+const quoted = (text: string): string => `'${text.replaceAll("'", "''")}'`
+
+/** Opens or creates the file, readable by its owner alone. What SQLite spills (VACUUM: a whole copy) goes to the same folder,
+ *  without a name: elsewhere there may be no space, no right to write, or somebody else's disk. */
 export function openFile(path: string): DatabaseSync {
   const isNew = makePrivate(path)
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
@@ -56,6 +59,7 @@ export function openFile(path: string): DatabaseSync {
       PRAGMA synchronous = FULL;
       PRAGMA secure_delete = ON;
       PRAGMA cache_size = -32768;
+      PRAGMA temp_store_directory = ${quoted(dirname(path))};
       BEGIN IMMEDIATE; ${SCHEMA} COMMIT`)
     return db
   } catch (error) {
@@ -99,12 +103,24 @@ export function checkpoint(db: DatabaseSync): void {
 export function removeResidue(db: DatabaseSync, path: string): void {
   db.exec(`PRAGMA busy_timeout = ${MAINTENANCE_TIMEOUT_MS}`)
   try {
-    db.exec("VACUUM")
-    const row = db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()
-    if (row?.["busy"] === 0) return
+    writeAfresh(db)
+    if (emptyLog(db)) return
     const seen = `${path}: another process reads it, so old pages stay in its write-ahead log`
     throw new KnownError("StoreUnavailable", seen)
   } finally {
     db.exec(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`)
   }
 }
+
+/** Where it fails, it gives back the space that it took from everybody else on the disk. */
+function writeAfresh(db: DatabaseSync): void {
+  try {
+    db.exec("VACUUM")
+  } catch (error) {
+    emptyLog(db)
+    throw error
+  }
+}
+
+const emptyLog = (db: DatabaseSync): boolean =>
+  db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] === 0

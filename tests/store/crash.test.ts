@@ -66,10 +66,18 @@ test(`a writer killed ${ROUNDS} times loses no acknowledged write`, async () => 
   }
 })
 
-test("where the disk takes no more, writes fail whole and everything before them stays", async () => {
+interface Filled {
+  readonly made: number
+  readonly code: string
+  readonly scrub: string
+  readonly visible: number
+  readonly logBytes: number
+}
+
+async function filled(...more: string[]): Promise<Filled> {
   const limit = 'ulimit -f 2000; exec "$0" "$@"'
   const script = join(import.meta.dirname, "filler.ts")
-  const child = spawn("bash", ["-c", limit, process.execPath, script, path], {
+  const child = spawn("bash", ["-c", limit, process.execPath, script, path, ...more], {
     stdio: ["ignore", "pipe", "inherit"],
   })
   let output = ""
@@ -77,7 +85,11 @@ test("where the disk takes no more, writes fail whole and everything before them
     output += chunk.toString()
   })
   expect(await once(child, "close")).toEqual([0, null])
-  const { made, code, visible } = JSON.parse(output)
+  return JSON.parse(output) as Filled
+}
+
+test("where the disk takes no more, writes fail whole and everything before them stays", async () => {
+  const { made, code, visible } = await filled()
   expect(made).toBeGreaterThan(100)
   expect(code).toBe("StoreUnavailable")
   expect(visible, "a failed write was visible").toBe(made)
@@ -85,4 +97,11 @@ test("where the disk takes no more, writes fail whole and everything before them
   const left = await store.count("/registry/filler/")
   expect(left).toBe(made)
   await store.close()
+})
+
+test("a scrub that finds no space takes none", async () => {
+  const { made, scrub, visible, logBytes } = await filled("scrub")
+  expect(scrub).toBe("StoreUnavailable")
+  expect(logBytes).toBe(0)
+  expect(visible).toBe(made)
 })

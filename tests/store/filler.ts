@@ -1,8 +1,11 @@
-/** A child process with a limit on the size of its files: writes until the store refuses, and says what it saw. */
+/** A child process with a limit on the size of its files: writes until the store refuses, and says what it saw. With "scrub"
+ *  it asks for that too, for which there is no space either. */
+import { statSync } from "node:fs"
 import { KnownError } from "../../src/errors.ts"
 import { openSqlite } from "../../src/store/sqlite.ts"
 
-const [path = ""] = process.argv.slice(2)
+const [path = "", more = ""] = process.argv.slice(2)
+const codeOf = (error: unknown) => (error instanceof KnownError ? error.code : String(error))
 const store = openSqlite({ path })
 const value = Buffer.alloc(2_000, "x")
 let made = 0
@@ -16,10 +19,11 @@ while (code === "") {
   const [failed] = results.flatMap((result) =>
     result.status === "rejected" ? [result.reason] : [],
   )
-  if (failed !== undefined) code = failed instanceof KnownError ? failed.code : String(failed)
+  if (failed !== undefined) code = codeOf(failed)
   if (failed !== undefined && done > 0) code = `${code}, but ${done} of the group were done`
 }
-process.stdout.write(
-  JSON.stringify({ made, code, visible: await store.count("/registry/filler/") }),
-)
+const scrub = more === "scrub" ? await store.scrub().then(() => "", codeOf) : ""
+const visible = await store.count("/registry/filler/")
+const logBytes = statSync(`${path}-wal`).size
+process.stdout.write(JSON.stringify({ made, code, scrub, visible, logBytes }))
 process.exit(0) // no closing: the log stays as the failure left it
