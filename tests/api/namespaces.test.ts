@@ -92,3 +92,23 @@ test.each(["default", "kube-system", "kube-public"])("%s is there, and stays", a
   })
   expect((await admin.ask(`GET /api/v1/namespaces/${name}`)).status).toBe(200)
 })
+
+test("a namespace that may not be deleted may be where it does not open, and then be made again", async () => {
+  const path = "/api/v1/namespaces/default"
+  const unread = `${path}?ignoreStoreReadErrorWithClusterBreakingPotential=true`
+  const secret = { metadata: { generateName: "s" } }
+  const create = async () => (await admin.ask(`POST ${path}/secrets`, secret)).status
+  const remove = async (of: string) => (await admin.ask(`DELETE ${of}`)).status
+  const key = "/registry/namespaces/default"
+  expect([await create(), await remove(unread)]).toEqual([201, 422])
+  for (const damaged of ["rubbish", "k8s\0\xff"]) {
+    const expected = (await served.store.get(key)).entry?.revision ?? 0
+    const value = Buffer.from(damaged, "latin1")
+    await served.store.update({ key, expected, value, fence: undefined })
+    expect([await create(), await remove(path), await remove(unread)]).toEqual([500, 403, 200])
+    await make("default")
+    expect(await create()).toBe(201)
+  }
+  const { body } = await admin.ask(`GET ${path}/secrets`)
+  expect((body as { items: object[] }).items).toHaveLength(3)
+})

@@ -37,7 +37,7 @@ async function askedOf(call: Call): Promise<Asked> {
 export async function remove(deps: Deps, call: Call): Promise<Answer> {
   const asked = await askedOf(call)
   const { resource } = call
-  if (resource.kind === "Namespace") refuseImmortal(call.name)
+  if (resource.kind === "Namespace" && !asked.unread) refuseImmortal(call.name)
   const ref = refOf(call)
   const gone = asked.unread
     ? await removeUnread(deps, call, asked)
@@ -75,7 +75,7 @@ async function removeUnread(
   try {
     if ((await registry.get(resource, ref)) === undefined) return undefined
   } catch (error) {
-    if (!isKnown(error, "KeyDidNotOpen", "ValueCorrupt")) throw error
+    if (!isKnown(error, "KeyDidNotOpen", "ValueCorrupt", "ObjectInvalid")) throw error
     const revision = await registry.revisionOf(resource, ref)
     if (revision === undefined) return undefined
     if (!dryRun) await registry.remove({ key: storageKey(resource, ref), revision })
