@@ -7,6 +7,7 @@ import {
   readlinkSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs"
 import { tmpdir } from "node:os"
@@ -14,7 +15,7 @@ import { join } from "node:path"
 import { afterEach, beforeEach, expect, test } from "vitest"
 import { Program, until } from "../../tests/harness/process.ts"
 import { isKnown } from "../errors.ts"
-import { dataDirPaths, openDataDir, readToken, writeToken } from "./data-dir.ts"
+import { claimDatabase, dataDirPaths, openDataDir, readToken, writeToken } from "./data-dir.ts"
 
 const NOW = new Date("2026-11-23T21:00:00Z")
 
@@ -43,9 +44,9 @@ const server = (then = "setInterval(() => {}, 1000)", flags: string[] = []) =>
 
 const said = (program: Program) => until(() => /^.*(?=\n)/.exec(program.stdout)?.[0])
 
-function refusal(): string {
+function refusal(claim = () => openDataDir(dir, { now: NOW }).release()): string {
   try {
-    openDataDir(dir, { now: NOW }).release()
+    claim()
   } catch (error) {
     if (isKnown(error)) return `${error.code}: ${error.message}`
     throw error
@@ -72,6 +73,23 @@ test("a directory in use names its server, and is free when that one releases it
   first.release()
   first.release()
   expect(refusal()).toBe("none")
+})
+
+test("a database is one server's under every name that leads to it", () => {
+  const path = join(dir, "state.db")
+  const link = join(dir, "link.db")
+  mkdirSync(join(dir, "real"))
+  symlinkSync("real", join(dir, "folder"))
+  symlinkSync("state.db", link)
+  writeFileSync(path, "")
+  const releases = [
+    claimDatabase(path, { now: NOW }),
+    claimDatabase(join(dir, "folder", "new.db"), { now: NOW }),
+  ]
+  for (const other of [link, join(dir, "real", "new.db")])
+    expect(refusal(() => claimDatabase(other, { now: NOW })())).toMatch(`${other} is in use by`)
+  for (const release of releases) release()
+  expect(refusal(() => claimDatabase(link, { now: NOW })())).toBe("none")
 })
 
 test("a killed server's lock is gone with it, and its note deceives nobody", async () => {

@@ -1,6 +1,6 @@
 /** Where a server's files lie, named as K3s names them, and the lock that lets one server at a time have them. */
-import { chmodSync } from "node:fs"
-import { dirname, join } from "node:path"
+import { chmodSync, existsSync, realpathSync } from "node:fs"
+import { basename, dirname, join } from "node:path"
 import { pid } from "node:process"
 import { DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
@@ -8,6 +8,7 @@ import {
   linkDurably,
   makeDir,
   makePrivateDir,
+  named,
   readIfPresent,
   writeDurably,
   writeIfChanged,
@@ -69,11 +70,14 @@ export function openDataDir(dataDir: string, { now }: { readonly now: Date }): D
   return { paths, release: claim({ what: dataDir, lock, holder, now }) }
 }
 
-/** A database file, wherever it lies, is one server's too: another one's writes would be events that its watchers never see.
- *  Returns what releases it. Throws DataDirInUse. */
+/** A database file, wherever it lies and whatever symbolic link names it, is one server's too: another one's writes would be
+ *  events that its watchers never see. Returns what releases it. Throws DataDirInUse. */
 export function claimDatabase(path: string, { now }: { readonly now: Date }): () => void {
   makeDir(dirname(path))
-  return claim({ what: path, lock: `${path}.lock`, holder: `${path}.lock.pid`, now })
+  const file = named(`cannot follow ${path}`, () =>
+    existsSync(path) ? realpathSync(path) : join(realpathSync(dirname(path)), basename(path)),
+  )
+  return claim({ what: path, lock: `${file}.lock`, holder: `${file}.lock.pid`, now })
 }
 
 interface Claim {
@@ -108,12 +112,14 @@ function takeLock(of: Claim): DatabaseSync {
     if ("errcode" in error && error.errcode === SQLITE_BUSY) {
       throw new KnownError("DataDirInUse", `${of.what} is in use by ${nameOf(of.holder)}`)
     }
+    const isFull = "errcode" in error && error.errcode === SQLITE_FULL
     const message = `cannot lock ${of.lock}: ${error.message}`
-    throw new KnownError("FilesUnreadable", message, { cause: error })
+    throw new KnownError(isFull ? "DiskFull" : "FilesUnreadable", message, { cause: error })
   }
 }
 
 const SQLITE_BUSY = 5
+const SQLITE_FULL = 13
 
 /** The note beside the lock may be missing or older than the lock (kill -9): it is only believed about a living process. */
 function nameOf(holder: string): string {
