@@ -34,6 +34,7 @@ export const ERRORS = {
   StoreUnavailable:    row(503, 13, "retry", "see the server's log and the datastore"),
   RevisionTooLarge:    row(500, 10, "final", "restore the datastore from a backup: nothing more can be written to this one"),
   OutcomeUnknown:      row(504, 14, "final", "read the object before writing again: the write may have happened"),
+  StoreCorrupt:        row(500, 10, "final", "restore the datastore from a backup"),
   DiskFull:            row(507, 13, "retry", "make space under the data directory"),
   // keyring and rotation
   SlotDidNotOpen:      row(500, 15, "final", "start with the token of this datastore, or with --recovery-key-file"),

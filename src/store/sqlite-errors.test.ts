@@ -8,10 +8,11 @@ const code = (error: unknown): unknown => (error instanceof KnownError ? error.c
 // errcode, while a transaction runs, at its commit
 test.each([
   [5, "StoreUnavailable", "StoreUnavailable"], // SQLITE_BUSY
-  [11, "StoreUnavailable", "StoreUnavailable"], // SQLITE_CORRUPT
+  [11, "StoreCorrupt", "StoreCorrupt"], // SQLITE_CORRUPT
   [13, "DiskFull", "DiskFull"], // SQLITE_FULL
   [778, "StoreUnavailable", "StoreUnavailable"], // SQLITE_IOERR_WRITE
   [1034, "StoreUnavailable", "OutcomeUnknown"], // SQLITE_IOERR_FSYNC
+  [4874, "DiskFull", "OutcomeUnknown"], // SQLITE_IOERR_SHMSIZE
   [1290, "StoreUnavailable", "OutcomeUnknown"], // SQLITE_IOERR_DIR_FSYNC
 ])("SQLite's %i is %s, at a commit %s", (errcode, running, committing) => {
   expect(code(storeError("state.db", sqlite(errcode)))).toBe(running)

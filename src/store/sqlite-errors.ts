@@ -1,4 +1,4 @@
-import { KnownError } from "../errors.ts"
+import { type ErrorCode, KnownError } from "../errors.ts"
 
 /** SQLite's primary result codes (sqlite.org/rescode.html) that a sound program meets on a sick machine. */
 const BUSY = 5
@@ -6,6 +6,8 @@ const NOMEM = 7
 const READONLY = 8
 const IOERR = 10
 const IOERR_WRITE = 778
+/** The file of the log's index could not grow. */
+const IOERR_SHMSIZE = 4874
 const CORRUPT = 11
 const FULL = 13
 const CANTOPEN = 14
@@ -32,10 +34,15 @@ export function storeError(path: string, error: unknown): unknown {
     return new KnownError("RevisionTooLarge", seen, { cause: error })
   }
   if (!isSqliteError(error) || !isMachineFault(error)) return error
-  const code = primaryCode(error) === FULL ? "DiskFull" : "StoreUnavailable"
-  return new KnownError(code, `${path}: ${error.message} (SQLite ${error.errcode})`, {
+  return new KnownError(codeOf(error), `${path}: ${error.message} (SQLite ${error.errcode})`, {
     cause: error,
   })
+}
+
+function codeOf(error: SqliteError): ErrorCode {
+  const primary = primaryCode(error)
+  if (primary === FULL || error.errcode === IOERR_SHMSIZE) return "DiskFull"
+  return primary === CORRUPT || primary === NOTADB ? "StoreCorrupt" : "StoreUnavailable"
 }
 
 /** The failure of a COMMIT. A log that could not be written lacks the commit record, and nothing happened. One that was

@@ -161,7 +161,7 @@ const opening = async (): Promise<void> => openSqlite({ path }).close()
 test("what is no database, or no place for one, is refused in a sentence", async () => {
   mkdirSync(join(folder, "db"))
   writeFileSync(path, "this is a text, and it is longer than a hundred bytes. ".repeat(3))
-  expect(await failure(opening())).toBe("StoreUnavailable")
+  expect(await failure(opening())).toBe("StoreCorrupt")
   rmSync(path)
   mkdirSync(path)
   expect(await failure(opening())).toBe("FilesUnreadable")

@@ -29,6 +29,7 @@ function ofKnown(error: KnownError): StatusError {
     case "ValueCorrupt":
     case "KeyDidNotOpen":
     case "RecordCorrupt":
+    case "StoreCorrupt":
       return internalError(error.message, error)
     default:
       return withHint(error)
