@@ -236,6 +236,10 @@ const VERBS: Readonly<Record<string, string>> = {
   deletecollection: "DELETECOLLECTION",
 }
 
+/** A method may be any word, also the name of what every object inherits. */
+const verbLabel = (verb: string): string =>
+  (Object.hasOwn(VERBS, verb) ? VERBS[verb] : undefined) ?? "OTHER"
+
 function requestMetrics(metrics: Metrics, inFlight: Readonly<Record<RequestKind, number>>) {
   const totals = metrics.counter("apiserver_request_total", "Requests by verb, resource and code.")
   const durations = metrics.histogram(
@@ -249,7 +253,7 @@ function requestMetrics(metrics: Metrics, inFlight: Readonly<Record<RequestKind,
   )
   const series = new Map<string, { total: Sum; duration: Histogram }>()
   return ({ info, resource }: Seen, { code, ms }: { code: number; ms: number }): void => {
-    const verb = VERBS[info?.verb ?? ""] ?? "OTHER"
+    const verb = verbLabel(info?.verb ?? "")
     const scope = scopeOf(resource, info?.target)
     const subresource = (resource && info?.target?.subresource) ?? ""
     const key = `${verb} ${scope} ${resource?.plural}/${subresource} ${code}`

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { type Admin, administrator } from "../harness/admin.ts"
+import { http2 } from "../harness/https.ts"
 import { type Served, serveInProcess } from "../harness/served.ts"
 
 const SECRETS = "/api/v1/namespaces/default/secrets"
@@ -134,4 +135,15 @@ test("requests are counted by what they asked for", async () => {
     /^apiserver_request_total\{verb="GET",group="",version="v1",resource="secrets",subresource="",scope="resource",code="404"\} \d+$/m,
   )
   expect(body).toContain('apiserver_current_inflight_requests{request_kind="mutating"} 0')
+})
+
+test("a method of no meaning is counted as OTHER, whatever its name", async () => {
+  using http = http2(served, served.admin)
+  for (const method of ["constructor", "__proto__"])
+    expect((await http.send({ method, url: SECRETS })).status, method).toBe(405)
+  const { body } = await admin.ask("GET /metrics")
+  const counted = String(body).match(/^apiserver_request_total\{verb="[^"]*"/gm) ?? []
+  const verbs = counted.map((line) => line.slice('apiserver_request_total{verb="'.length, -1))
+  expect(verbs).toContain("OTHER")
+  for (const verb of verbs) expect(verb).toMatch(/^[A-Z]+$/)
 })
