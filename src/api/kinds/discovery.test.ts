@@ -89,3 +89,15 @@ test("what is not served is not there", () => {
   expect(discovery.apiResourceList("apps/v1")).toBeUndefined()
   expect(JSON.parse(discovery.apiGroup("authorization.k8s.io")?.body ?? "").kind).toBe("APIGroup")
 })
+
+test("each answer is made once", () => {
+  const v2 = { core: false, version: "v2" } as const
+  expect(discovery.aggregatedDiscovery(v2)).toBe(discovery.aggregatedDiscovery({ ...v2 }))
+  expect(discovery.apiResourceList("v1")).toBe(discovery.apiResourceList("v1"))
+  const [group = ""] = RESOURCES.flatMap((resource) => resource.group || [])
+  expect(discovery.apiGroup(group)).toBe(discovery.apiGroup(group))
+  for (const name of ["", "constructor", "example.com"]) {
+    expect(discovery.apiGroup(name)).toBeUndefined()
+    expect(discovery.apiResourceList(name)).toBeUndefined()
+  }
+})

@@ -89,11 +89,15 @@ export const NO_PODS: Document = json({
   items: [],
 })
 
+const GROUPS = new Map(
+  NAMED_GROUPS.map((name) => [
+    name,
+    json({ kind: "APIGroup", apiVersion: "v1", ...groupEntry(name) }),
+  ]),
+)
+
 /** `GET /apis/<group>`; undefined where the group is not served. */
-export const apiGroup = (group: string): Document | undefined =>
-  NAMED_GROUPS.includes(group)
-    ? json({ kind: "APIGroup", apiVersion: "v1", ...groupEntry(group) })
-    : undefined
+export const apiGroup = (group: string): Document | undefined => GROUPS.get(group)
 
 /** Changes with the version that objects are stored in. */
 const storageVersionHash = (resource: Resource): string =>
@@ -122,17 +126,21 @@ const listEntries = (resource: Resource) => [
   })),
 ]
 
-/** `GET /api/v1` and `GET /apis/<group>/<version>`; undefined where the group version is not served. */
-export function apiResourceList(groupVersion: string): Document | undefined {
-  const resources = RESOURCES.filter((resource) => apiVersionOf(resource) === groupVersion)
-  if (resources.length === 0) return undefined
-  return json({
-    kind: "APIResourceList",
-    ...(groupVersion.includes("/") ? { apiVersion: "v1" } : {}),
+const RESOURCE_LISTS = new Map(
+  [...Map.groupBy(RESOURCES, apiVersionOf)].map(([groupVersion, resources]) => [
     groupVersion,
-    resources: resources.flatMap(listEntries),
-  })
-}
+    json({
+      kind: "APIResourceList",
+      ...(groupVersion.includes("/") ? { apiVersion: "v1" } : {}),
+      groupVersion,
+      resources: resources.flatMap(listEntries),
+    }),
+  ]),
+)
+
+/** `GET /api/v1` and `GET /apis/<group>/<version>`; undefined where the group version is not served. */
+export const apiResourceList = (groupVersion: string): Document | undefined =>
+  RESOURCE_LISTS.get(groupVersion)
 
 const responseKind = ({ kind }: Resource) => ({ group: "", version: "", kind })
 
@@ -154,12 +162,7 @@ const aggregatedEntry = (resource: Resource) => ({
     : {}),
 })
 
-/** `GET /api` (`core`) or `GET /apis` with all resources in one answer. */
-export function aggregatedDiscovery(of: {
-  readonly core: boolean
-  readonly version: "v2" | "v2beta1"
-}): Document {
-  const groups = of.core ? [""] : NAMED_GROUPS
+function aggregated(groups: readonly string[], discoveryVersion: string): Document {
   const items = groups.map((group) => {
     const resources = RESOURCES.filter((resource) => resource.group === group)
     const versions = [...new Set(resources.map(({ version }) => version))]
@@ -174,10 +177,21 @@ export function aggregatedDiscovery(of: {
   })
   const list = {
     kind: "APIGroupDiscoveryList",
-    apiVersion: `apidiscovery.k8s.io/${of.version}`,
+    apiVersion: `apidiscovery.k8s.io/${discoveryVersion}`,
     metadata: {},
     items,
   }
-  const as = `g=apidiscovery.k8s.io;v=${of.version};as=APIGroupDiscoveryList`
+  const as = `g=apidiscovery.k8s.io;v=${discoveryVersion};as=APIGroupDiscoveryList`
   return makeDocument(`application/json;${as}`, `${JSON.stringify(list)}\n`)
 }
+
+const AGGREGATED = {
+  core: { v2: aggregated([""], "v2"), v2beta1: aggregated([""], "v2beta1") },
+  named: { v2: aggregated(NAMED_GROUPS, "v2"), v2beta1: aggregated(NAMED_GROUPS, "v2beta1") },
+} as const
+
+/** `GET /api` (`core`) or `GET /apis` with all resources in one answer. */
+export const aggregatedDiscovery = (of: {
+  readonly core: boolean
+  readonly version: "v2" | "v2beta1"
+}): Document => AGGREGATED[of.core ? "core" : "named"][of.version]
