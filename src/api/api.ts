@@ -6,7 +6,6 @@ import {
   authorize,
   createAuthenticator,
   impersonated,
-  parseTokenFile,
   type User,
 } from "./request/auth.ts"
 import { BODY_BYTES_MAX } from "./request/body.ts"
@@ -52,8 +51,8 @@ export interface ApiOptions {
   readonly supervisor: Supervisor
   /** What must hold before the server is ready, by name. */
   readonly health: () => Checks
-  /** The content of a static token file; null: nobody has a token. */
-  readonly tokens: string | null
+  /** As parseTokenFile gives them. */
+  readonly tokens: ReadonlyMap<string, User>
   /** The password of the user `server`, as it is now. */
   readonly serverPassword: () => string
   readonly version: string
@@ -100,10 +99,7 @@ class Api {
   constructor(options: ApiOptions) {
     const { metrics = new Metrics(), tokens, serverPassword, supervisor } = options
     this.#options = options
-    this.#authenticate = createAuthenticator({
-      tokens: parseTokenFile("the token file", tokens ?? ""),
-      serverPassword,
-    })
+    this.#authenticate = createAuthenticator({ tokens, serverPassword })
     this.#fixed = fixedRoutes({ ...options, metrics, cacerts: supervisor.cacerts })
     this.#observe = requestMetrics(metrics, this.#inFlight)
   }

@@ -6,6 +6,7 @@ import { arch, platform, release } from "node:os"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
 import { createApi } from "../api/api.ts"
+import { parseTokenFile, type User } from "../api/request/auth.ts"
 import { runNamespaces } from "../api/verbs/namespace-controller.ts"
 import { ensureNamespaces } from "../api/verbs/namespaces.ts"
 import { openKeyring } from "../cluster/bootstrap.ts"
@@ -194,13 +195,16 @@ function compaction(store: Store): () => Promise<void> {
 
 type NamedFiles = ReturnType<typeof readNamedFiles>
 
-/** Read before anything is made. Throws FilesUnreadable: a file that is named must be there. */
+/** Read before anything is made. Throws FilesUnreadable, for a file that is named must be there, and ConfigInvalid. */
 function readNamedFiles(options: ServerOptions) {
   const textOf = (path: string) => named(`cannot read ${path}`, () => readFileSync(path, "utf8"))
   const { recoveryKeyFile, tokenAuthFile, encryptionProviderConfig: file } = options
   return {
     recoveryKey: recoveryKeyFile === null ? null : textOf(recoveryKeyFile).trim(),
-    tokens: tokenAuthFile === null ? null : textOf(tokenAuthFile),
+    tokens:
+      tokenAuthFile === null
+        ? new Map<string, User>()
+        : parseTokenFile(tokenAuthFile, textOf(tokenAuthFile)),
     configuration: file === null ? null : { file, text: textOf(file) },
   }
 }

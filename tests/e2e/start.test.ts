@@ -62,6 +62,16 @@ test("a mistake in what is given is one sentence with the nearest valid word, an
   expect(existsSync(join(home, "never"))).toBe(false)
 })
 
+test("a mistake in the token file names the file and its line, and makes nothing", async () => {
+  const dataDir = join(home, "no-tokens")
+  const tokens = join(home, "tokens.csv")
+  writeFileSync(tokens, "t0ken,user,uid\nhunter2\n")
+  const stderr = says(`^keyturn: error: ${tokens}, line 2: expected token,user,uid [^\n]*\n$`)
+  const refused = await start(["--data-dir", dataDir, "--token-auth-file", tokens])
+  expect(refused).toEqual({ code: 2, stderr })
+  expect(existsSync(dataDir)).toBe(false)
+})
+
 test("files that are named must be there, addresses must be ours, ports free, a data directory unused", async () => {
   const dataDir = join(home, "refused")
   const data = ["--data-dir", dataDir]

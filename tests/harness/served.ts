@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createApi } from "../../src/api/api.ts"
+import { parseTokenFile } from "../../src/api/request/auth.ts"
 import { runNamespaces } from "../../src/api/verbs/namespace-controller.ts"
 import { ensureNamespaces } from "../../src/api/verbs/namespaces.ts"
 import { issueAdmin, issueServing, makeAuthorities } from "../../src/cluster/certificates.ts"
@@ -35,7 +36,10 @@ export interface Served extends AsyncDisposable {
 }
 
 /** The tokens of the recorded requests. */
-const TOKENS = `admin,admin,admin-uid,"system:masters"\nlimited,limited,limited-uid,"limited"\n`
+const TOKENS = parseTokenFile(
+  "tokens",
+  `admin,admin,admin-uid,"system:masters"\nlimited,limited,limited-uid,"limited"\n`,
+)
 export const SERVER_PASSWORD = "the-server-password"
 
 const now = () => new Date()
