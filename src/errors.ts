@@ -48,7 +48,7 @@ export const ERRORS = {
   // files, flags, start
   ConfigInvalid:       row(400, 2,  "final", ""),
   UsageInvalid:        row(400, 2,  "final", ""),
-  DataDirInUse:        row(500, 19, "final", "stop that server, or give this one another --data-dir"),
+  DataDirInUse:        row(500, 19, "final", "stop that server, or give this one a --data-dir and a --datastore-endpoint that no other uses"),
   FilesUnreadable:     row(500, 20, "final", "see the path and its permissions"),
   PortInUse:           row(500, 21, "final", "give another --https-listen-port, or 0 for a free one"),
   TokenInvalid:        row(400, 22, "final", "the token is the content of <data-dir>/server/token"),

@@ -221,6 +221,7 @@ test("the database may lie elsewhere, as private as at home, and for one server 
   const beside = await startOn(endpoint, "--token-file", token)
   expect(beside).toMatchObject({ code: 19, stdout: "" })
   expect(beside.stderr).toContain(`${path} is in use by the server with pid ${server.pid}`)
+  expect(beside.stderr).toMatch(/hint: .*--data-dir and a --datastore-endpoint that no other uses/)
   await server.stop()
 
   // Without the token of that datastore nobody begins a keyring of his own in it.
