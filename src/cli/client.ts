@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Agent } from "node:https"
 import type { Status } from "../api/status.ts"
 import { ERRORS, type ErrorCode, KnownError } from "../errors.ts"
-import type { Operation } from "../rotation/operation.ts"
+import type { OperationSeen } from "../rotation/operation.ts"
 import type { Status as EncryptionStatus } from "../server/status.ts"
 import { type Answer, type Exchange, exchange } from "./http.ts"
 import type { VerbRequest } from "./verb-commands.ts"
@@ -39,8 +39,8 @@ export class Client {
   }
 
   /** The running operation, or the last one; null where there never was one. */
-  async operation(): Promise<Operation | null> {
-    return (await this.#ask("GET", "/v1-keyturn/encrypt/operation")) as Operation | null
+  async operation(): Promise<OperationSeen | null> {
+    return (await this.#ask("GET", "/v1-keyturn/encrypt/operation")) as OperationSeen | null
   }
 
   /** Returns the token that holds from now on. */

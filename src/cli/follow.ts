@@ -1,7 +1,7 @@
 /** Waits for the end of an operation on the server, and judges it: a command is done when nothing needs an old key any more. */
 import { setTimeout as sleep } from "node:timers/promises"
 import { ERRORS, isKnown, KnownError } from "../errors.ts"
-import type { Operation, Verb } from "../rotation/operation.ts"
+import type { Operation, OperationSeen, Verb } from "../rotation/operation.ts"
 import type { Client } from "./client.ts"
 import { type Context, note } from "./context.ts"
 import { startProgress } from "./progress.ts"
@@ -54,7 +54,7 @@ async function ended(
   }
 }
 
-async function look(client: Client, context: Context): Promise<Operation | null> {
+async function look(client: Client, context: Context): Promise<OperationSeen | null> {
   const { monotonicMs, signal } = context
   const giveUpMs = monotonicMs() + AWAY_MS_MAX
   for (let told = false; ; told = true) {

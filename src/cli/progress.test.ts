@@ -78,6 +78,21 @@ test("on a terminal one line renews itself, never longer than the terminal, and 
   expect(written(true, [])).toEqual([])
 })
 
+test("what holds it up is told once, in a line of its own", () => {
+  const said: string[] = []
+  const stderr = { isTerminal: true, columns: 30, write: (text: string) => void said.push(text) }
+  const progress = startProgress({ stderr, monotonicMs: () => 0 } as Context)
+  progress.show(at(0))
+  for (const trouble of ["disk full", "disk full", "disk gone"])
+    progress.show({ ...at(0), trouble })
+  const drawn = "\r\x1b[K[------------------------] 0 "
+  const still = (why: string) =>
+    `keyturn: reencrypt stands still: ${why}; the server tries again by itself\n`
+  const gone = "\r\x1b[K"
+  const full = [gone, still("disk full"), drawn, drawn]
+  expect(said).toEqual([drawn, ...full, gone, still("disk gone"), drawn])
+})
+
 test("elsewhere there is a plain line every five seconds, and none for a short rewrite", () => {
   const looks = [0, 1_000, 4_999, 5_000, 9_000, 10_001].map((ms) => [ms, ms] as const)
   expect(written(false, looks)).toEqual([

@@ -1,5 +1,6 @@
-/** How far a rewrite has come: a bar that renews itself on a terminal, a line every few seconds elsewhere. */
-import type { Operation } from "../rotation/operation.ts"
+/** How far a rewrite has come: a bar that renews itself on a terminal, a line every few seconds elsewhere; and what holds it up,
+ *  once. */
+import { describeTrouble, type Operation, type OperationSeen } from "../rotation/operation.ts"
 import { type Context, note } from "./context.ts"
 
 /** Where this command began to look, so that a rewrite that it joins late has a true rate. */
@@ -10,6 +11,8 @@ export interface Seen {
 
 const BAR_WIDTH = 24
 const PLAIN_EVERY_MS = 5_000
+/** Takes away what stands in the line of a terminal. */
+const CLEAR = "\r\x1b[K"
 
 /** `4000 of 10000 stored rows, 5120 a second, 2 s left`; rate and time are left out until there is one. */
 export function progressText(
@@ -39,7 +42,7 @@ export function bar({ looked, rows }: Operation): string {
 }
 
 export interface Progress {
-  show(operation: Operation): void
+  show(operation: OperationSeen): void
   /** Takes the bar away. */
   end(): void
 }
@@ -48,20 +51,28 @@ export function startProgress(context: Context): Progress {
   const { monotonicMs, stderr } = context
   let since: Seen | undefined
   let toldMs = monotonicMs()
+  let told: string | undefined
+  const clear = () => {
+    if (stderr.isTerminal && since !== undefined) stderr.write(CLEAR)
+  }
   return {
     show(operation) {
+      const { kind, trouble } = operation
+      if (trouble !== undefined && trouble !== told) {
+        clear()
+        note(context, describeTrouble(kind, trouble))
+        told = trouble
+      }
       const nowMs = monotonicMs()
       since ??= { looked: operation.looked, atMs: nowMs }
       const text = progressText(operation, { since, nowMs })
       if (stderr.isTerminal) {
-        stderr.write(`\r\x1b[K${`${bar(operation)} ${text}`.slice(0, stderr.columns - 1)}`)
+        stderr.write(`${CLEAR}${`${bar(operation)} ${text}`.slice(0, stderr.columns - 1)}`)
       } else if (nowMs - toldMs >= PLAIN_EVERY_MS) {
-        note(context, `${operation.kind}: ${text}`)
+        note(context, `${kind}: ${text}`)
         toldMs = nowMs
       }
     },
-    end() {
-      if (stderr.isTerminal && since !== undefined) stderr.write("\r\x1b[K")
-    },
+    end: clear,
   }
 }

@@ -1,5 +1,5 @@
 /** `keyturn secrets-encrypt status`. What K3s does not tell (a running rewrite, values left behind) goes to standard error. */
-import { describeOperation, type Operation } from "../rotation/operation.ts"
+import { describeOperation, describeTrouble, type OperationSeen } from "../rotation/operation.ts"
 import { isRunning } from "../rotation/verbs.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note } from "./context.ts"
@@ -18,7 +18,9 @@ export async function status(options: StatusOptions, context: Context): Promise<
   if (remark !== null) note(context, remark)
 }
 
-function remarkOn(operation: Operation | null): string | null {
+function remarkOn(operation: OperationSeen | null): string | null {
   if (operation === null || operation.state === "superseded") return null
-  return isRunning(operation) ? describeOperation(operation) : leftBehind(operation)
+  if (!isRunning(operation)) return leftBehind(operation)
+  const { kind, trouble } = operation
+  return trouble === undefined ? describeOperation(operation) : describeTrouble(kind, trouble)
 }

@@ -2,7 +2,7 @@ import { expect, test } from "vitest"
 import { command } from "../../tests/harness/command.ts"
 import { type Received, type Reply, startSupervisor } from "../../tests/harness/supervisor.ts"
 import { ERRORS } from "../errors.ts"
-import { type Operation, startOperation } from "../rotation/operation.ts"
+import { type Operation, type OperationSeen, startOperation } from "../rotation/operation.ts"
 
 const CONFIG = "PUT /v1-keyturn/encrypt/config"
 
@@ -181,7 +181,7 @@ test("status tells of a running rewrite, and of values left behind, on standard 
     enable: true,
     hashmatch: true,
   }
-  const statusBeside = async (operation: Operation) => {
+  const statusBeside = async (operation: OperationSeen) => {
     const { code, stderr } = await take(["status"], ({ request }) => ({
       json: request.endsWith("status") ? seen : operation,
     }))
@@ -194,6 +194,11 @@ test("status tells of a running rewrite, and of values left behind, on standard 
   expect(await statusBeside({ ...finished, kept: { old: 3 } })).toEqual({
     code: 0,
     stderr: 'keyturn: the key "old" is kept for 3 stored values\n',
+  })
+  expect(await statusBeside({ ...running, trouble: "the disk is full" })).toEqual({
+    code: 0,
+    stderr:
+      "keyturn: rotate-keys stands still: the disk is full; the server tries again by itself\n",
   })
   expect(await statusBeside(finished)).toEqual({ code: 0, stderr: "" })
 })

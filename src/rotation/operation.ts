@@ -47,6 +47,11 @@ export interface Operation {
   readonly kept: Readonly<Record<string, number>>
 }
 
+/** What a server answers about it: with why its rewriting stands still at present; absent where it does not. */
+export interface OperationSeen extends Operation {
+  readonly trouble?: string
+}
+
 export const UNREADABLE_NAMED_MAX = 100
 
 export const startOperation = (of: {
@@ -124,3 +129,6 @@ export function describeOperation({ kind, target, rows, looked }: Operation): st
   const left = rows > 0 ? ` (${Math.max(0, rows - looked)} of ${rows} stored rows left)` : ""
   return `${kind} to ${to} is under way${left}`
 }
+
+export const describeTrouble = (kind: OperationKind, trouble: string): string =>
+  `${kind} stands still: ${trouble}; the server tries again by itself`

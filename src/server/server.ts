@@ -15,6 +15,7 @@ import { claimDatabase, type DataDirPaths, openDataDir } from "../cluster/data-d
 import { named } from "../cluster/files.ts"
 import { localUrl, writeKubeconfig } from "../cluster/kubeconfig.ts"
 import { hashMismatch, type NodeFacts, shownHashes } from "../cluster/node.ts"
+import { isKnown } from "../errors.ts"
 import type { Keyring } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
 import { Registry } from "../registry/registry.ts"
@@ -109,6 +110,7 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
   for (const sentence of issued) log.info(sentence)
 
   const background = new Background(log)
+  let trouble: string | undefined
   const supervisor = makeSupervisor({
     keys,
     registry,
@@ -118,6 +120,7 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
     now,
     mismatch: async () => hashMismatch(await shownHashes(registry)),
     publish: () => publisher.publish(),
+    trouble: () => trouble,
   })
   const api = createApi({
     registry,
@@ -150,7 +153,12 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
   await ensureNamespaces(registry, now())
   await publisher.publish()
   background.run("rewriting", (stop) =>
-    rewriting({ store, keys, publisher, now, monotonicMs, log, signal: stop }),
+    rewriting({
+      run: { store, keys, now, monotonicMs, signal: stop },
+      publisher,
+      log,
+      setTrouble: (seen) => void (trouble = seen),
+    }),
   )
   background.run("ending namespaces", (stop) => runNamespaces({ registry, now, log, signal: stop }))
   background.every("compaction", HISTORY_KEPT_MS, compaction(store))
@@ -167,9 +175,8 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
 }
 
 /** Runs what the operation record asks for; a failure waits, is told, and tried again from where it stopped. */
-const rewriting = (parts: Run & { publisher: Publisher; log: Logger }): Promise<void> => {
-  const { publisher, log, ...run } = parts
-  return runOperations(run, {
+const rewriting = ({ run, publisher, log, setTrouble }: Rewriting): Promise<void> =>
+  runOperations(run, {
     began: ({ id, kind, looked }) =>
       log.info({ id }, looked === 0 ? `${kind} begins` : `${kind} goes on where it stopped`),
     async ended({ id, kind, rewritten, retired, kept, unreadable }) {
@@ -178,9 +185,18 @@ const rewriting = (parts: Run & { publisher: Publisher; log: Logger }): Promise<
     },
     async failed(err) {
       log.error({ err }, "rewriting stopped; it goes on by itself")
+      setTrouble(isKnown(err) ? err.message : "see the server's log")
       await sleep(RETRY_MS, undefined, { signal: run.signal }).catch(() => {})
+      setTrouble(undefined)
     },
   })
+
+interface Rewriting {
+  readonly run: Run
+  readonly publisher: Publisher
+  readonly log: Logger
+  /** Why it stands still; undefined: it goes on. */
+  readonly setTrouble: (seen: string | undefined) => void
 }
 
 /** Forgets, as kube-apiserver's compactor does, what was the newest revision when it last ran. */

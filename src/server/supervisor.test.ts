@@ -45,7 +45,13 @@ test("of changes of the token that come together, a token that opens lies on the
     firstKey: null,
   })
   const registry = new Registry(store, keys)
-  const supervisor = makeSupervisor({ ...verbsOf(keys, now), registry, paths, token })
+  const supervisor = makeSupervisor({
+    ...verbsOf(keys, now),
+    registry,
+    paths,
+    token,
+    trouble: () => undefined,
+  })
   const refused = supervisor.rotateToken("")
   const tokens = await Promise.all([supervisor.rotateToken(), supervisor.rotateToken()])
   await expect(refused).rejects.toMatchObject({ code: "TokenInvalid" })

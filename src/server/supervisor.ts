@@ -12,6 +12,8 @@ export interface SupervisorParts extends VerbParts {
   readonly paths: DataDirPaths
   /** As it stands in the data directory at the start. */
   readonly token: string
+  /** Why the rewriting stands still; undefined where it does not. */
+  readonly trouble: () => string | undefined
 }
 
 export function makeSupervisor(parts: SupervisorParts): Supervisor & { password: () => string } {
@@ -32,7 +34,11 @@ export function makeSupervisor(parts: SupervisorParts): Supervisor & { password:
     password: () => passwordOf(token),
     status: () => statusOf(keys.view.record.keyring, registry),
     take: (request) => takeVerb(request, parts),
-    operation: () => keys.operation(),
+    async operation() {
+      const operation = await keys.operation()
+      const trouble = parts.trouble()
+      return operation && trouble !== undefined ? { ...operation, trouble } : operation
+    },
     rotateToken(newToken) {
       const changed = lastChange.catch(() => {}).then(() => change(newToken))
       lastChange = changed

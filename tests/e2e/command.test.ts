@@ -1,6 +1,7 @@
 /** The command as a process: where it finds its server, signals, pipes, and the secrets that it prints. */
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { expect, test } from "vitest"
 import { Program, run, until } from "../harness/process.ts"
 import { KEYTURN, startServer, type TestServer } from "../harness/server.ts"
@@ -49,6 +50,21 @@ test.each([
     })
   },
 )
+
+test("who waits for a rotation is told what holds it up, and that it has ended", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  using reader = new DatabaseSync(join(server.dataDir, "server", "db", "state.db"))
+  reader.exec("BEGIN; SELECT count(*) FROM kine")
+  await using command = new Program(
+    KEYTURN,
+    ["secrets-encrypt", "rotate-keys", "--wait", "--data-dir", server.dataDir],
+    { env: server.env },
+  )
+  await until(() => /stands still: .*another process reads it/.test(command.stderr))
+  reader.exec("COMMIT")
+  expect(await command.ended).toBe(0)
+  expect(command.stdout).toBe("keys rotated, reencryption finished\n")
+})
 
 test("a reader that leaves early is no failure to shout about", async () => {
   const script = '"$0" completion fish | head -n 1'

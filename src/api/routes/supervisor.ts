@@ -4,7 +4,7 @@
  *  Failures differ from K3s on purpose: whoever may ask is told the cause and what to do, not the number of a log line. */
 
 import { setTimeout as sleep } from "node:timers/promises"
-import type { Operation } from "../../rotation/operation.ts"
+import type { Operation, OperationSeen } from "../../rotation/operation.ts"
 import type { Request } from "../../rotation/verbs.ts"
 import { isAnonymous, isServer, type User } from "../request/auth.ts"
 import type { RequestInfo } from "../request/request.ts"
@@ -27,7 +27,7 @@ export interface Supervisor {
   /** Returns the operation that runs after the verb; undefined where it started none. */
   take(request: Request): Promise<Operation | undefined>
   /** The running or last operation. */
-  operation(): Promise<Operation | undefined>
+  operation(): Promise<OperationSeen | undefined>
   /** Returns the token that holds from now on. */
   rotateToken(newToken?: string): Promise<string>
   createRecoveryKey(): Promise<string>
