@@ -2,14 +2,15 @@
 import { randomUUID } from "node:crypto"
 import { isKnown } from "../errors.ts"
 import type { KubeObject } from "../format/object.ts"
+import { toTime } from "../format/time.ts"
 import type { Registry, Stored } from "../registry/registry.ts"
-import { type Kind, type Ref, storageKey } from "../registry/resource.ts"
+import { type Kind, NODES_PREFIX, type Ref, storageKey } from "../registry/resource.ts"
 
 /** K3s shows the same text in `k3s.io/encryption-config-hash`. */
 const HASH_ANNOTATION = "keyturn.io/encryption-config-hash"
 const CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
 
-const NODES: Kind = { storagePrefix: "/registry/minions/" }
+const NODES: Kind = { storagePrefix: NODES_PREFIX }
 
 export interface NodeFacts {
   readonly name: string
@@ -80,7 +81,7 @@ function newNode({ name, os }: NodeFacts, now: Date): Node {
   return {
     kind: "Node",
     apiVersion: "v1",
-    metadata: { name, uid: randomUUID(), creationTimestamp: seconds(now), labels },
+    metadata: { name, uid: randomUUID(), creationTimestamp: toTime(now), labels },
     spec: {},
   }
 }
@@ -109,18 +110,15 @@ function withReady(status: NodeStatus = {}, now: Date): NodeStatus {
     status: "True",
     reason: "KeyturnServing",
     message: "keyturn is serving",
-    lastHeartbeatTime: seconds(now),
+    lastHeartbeatTime: toTime(now),
     lastTransitionTime:
       before?.status === "True" && before.lastTransitionTime
         ? before.lastTransitionTime
-        : seconds(now),
+        : toTime(now),
   }
   const others = conditions.filter(({ type }) => type !== "Ready")
   return { ...status, conditions: [...others, ready] }
 }
-
-/** RFC 3339 in whole seconds, as Kubernetes stores times. */
-const seconds = (time: Date) => `${time.toISOString().slice(0, 19)}Z`
 
 /** Writes the own Node, against any other writer. */
 export async function writeNode(registry: Registry, facts: NodeFacts, shown: Shown): Promise<void> {

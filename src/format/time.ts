@@ -52,6 +52,9 @@ const timestamp = (name: string, digits: 0 | 6): FieldType => ({
 export const time = timestamp("Time", 0)
 export const microTime = timestamp("MicroTime", 6)
 
+/** metav1.Time of an instant: RFC 3339 in whole seconds, as Kubernetes writes times. */
+export const toTime = (instant: Date): string => `${instant.toISOString().slice(0, 19)}Z`
+
 const RFC_3339 = /^(\d{4}-\d\d-(\d\d))T(?:[01]\d|2[0-3]):\d\d:\d\d(?:\.(\d+))?(?:Z|[+-]\d\d:\d\d)$/
 
 function parse(text: string, digits: 0 | 6): Instant | undefined {

@@ -8,6 +8,9 @@ export interface Kind {
   readonly storagePrefix: string
 }
 
+/** By Kubernetes' first name for Nodes. Never change it. */
+export const NODES_PREFIX = "/registry/minions/"
+
 export interface Ref {
   /** Absent for a kind without namespaces. */
   readonly namespace?: string | undefined

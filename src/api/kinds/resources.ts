@@ -4,6 +4,7 @@
 import { SelfSubjectAccessReview, SelfSubjectReview } from "../../format/auth.ts"
 import { Event, Namespace, Node, Secret } from "../../format/core.ts"
 import type { Message } from "../../format/schema.ts"
+import { NODES_PREFIX } from "../../registry/resource.ts"
 
 export type Verb =
   | "create"
@@ -101,7 +102,7 @@ export const NODES = core(Node, {
   shortNames: ["no"],
   namespaced: false,
   subresources: [STATUS],
-  storagePrefix: "/registry/minions/",
+  storagePrefix: NODES_PREFIX,
 })
 export const SELF_SUBJECT_REVIEWS = review("authentication.k8s.io", SelfSubjectReview)
 export const SELF_SUBJECT_ACCESS_REVIEWS = review("authorization.k8s.io", SelfSubjectAccessReview)

@@ -3,10 +3,11 @@
 import { isDeepStrictEqual } from "node:util"
 import type { KubeObject } from "../../format/object.ts"
 import { isRecord } from "../../format/schema.ts"
+import { toTime } from "../../format/time.ts"
 import { goQuote, goSortedJson, scalarText } from "../text/go-text.ts"
 import { applyConflict, badRequest, StatusError } from "../status.ts"
 import { difference, EMPTY, type FieldSet, paths, printPath, union } from "./field-set.ts"
-import { decodeManaged, type Managed, type Owner, ownerId, timestamp } from "./managed.ts"
+import { decodeManaged, type Managed, type Owner, ownerId } from "./managed.ts"
 import {
   afterChange,
   changesOf,
@@ -129,7 +130,7 @@ function mergeOwned(apply: Apply, state: State): Merged {
   const mine = ownable(fields)
   const changed = !isDeepStrictEqual(state.before, after)
   if (mine.size === 0) left.delete(id)
-  else left.set(id, { ...self, time: changed ? timestamp(apply.now) : last?.time, fields: mine })
+  else left.set(id, { ...self, time: changed ? toTime(apply.now) : last?.time, fields: mine })
   return { object: after, managed: left }
 }
 

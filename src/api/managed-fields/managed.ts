@@ -25,9 +25,6 @@ export const ownerId = (owner: Omit<Owner, "time" | "fields">): string =>
     owner.subresource ?? "",
   ])
 
-/** RFC 3339 in whole seconds, as Kubernetes writes times. */
-export const timestamp = (now: Date): string => `${now.toISOString().slice(0, 19)}Z`
-
 /** The owners by id; undefined where an entry is not one that Kubernetes would read. */
 export function decodeManaged(entries: readonly ManagedFieldsEntry[]): Managed | undefined {
   const owners = entries.map(decodeOwner)

@@ -1,15 +1,9 @@
 /** Who set what, for writes that are no apply: create, update and every other patch. */
 
 import type { KubeObject, ManagedFieldsEntry } from "../../format/object.ts"
+import { toTime } from "../../format/time.ts"
 import { EMPTY, union } from "./field-set.ts"
-import {
-  capUpdaters,
-  decodeManaged,
-  encodeManaged,
-  type Managed,
-  ownerId,
-  timestamp,
-} from "./managed.ts"
+import { capUpdaters, decodeManaged, encodeManaged, type Managed, ownerId } from "./managed.ts"
 import {
   afterChange,
   changesOf,
@@ -84,7 +78,7 @@ export function owners(
     const self = { manager, operation: "Update", apiVersion: next.apiVersion, subresource } as const
     const previous = managed.get(ownerId(self))?.fields ?? EMPTY
     const fields = union(previous, set)
-    managed.set(ownerId(self), { ...self, time: timestamp(now), fields })
+    managed.set(ownerId(self), { ...self, time: toTime(now), fields })
   }
   return capUpdaters(managed)
 }

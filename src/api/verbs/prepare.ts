@@ -4,6 +4,7 @@
 import { randomInt, randomUUID } from "node:crypto"
 import type { KubeObject, ObjectMeta } from "../../format/object.ts"
 import { isRecord } from "../../format/schema.ts"
+import { toTime } from "../../format/time.ts"
 import { applyDefaults } from "../kinds/defaults.ts"
 import type { StoredResource } from "../kinds/resources.ts"
 import { StatusError } from "../status.ts"
@@ -20,9 +21,6 @@ const generatedName = (prefix: string): string =>
     { length: SUFFIX_LENGTH },
     () => SUFFIX_LETTERS[randomInt(SUFFIX_LETTERS.length)],
   ).join("")
-
-/** metav1.Time of an instant: RFC 3339 in whole seconds. */
-export const toTime = (instant: Date): string => `${instant.toISOString().slice(0, 19)}Z`
 
 /** A new object, ready to be validated. `namespace`: that of the path. Throws 500 where it has a resourceVersion. */
 export function prepareForCreate(

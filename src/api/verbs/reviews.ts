@@ -2,12 +2,12 @@
 
 import type { KubeObject } from "../../format/object.ts"
 import { isRecord } from "../../format/schema.ts"
+import { toTime } from "../../format/time.ts"
 import { isAdmin, type User } from "../request/auth.ts"
 import { decodeBody } from "../request/body.ts"
 import { type Call, type Deps, mediaTypeOf } from "./call.ts"
 import type { Answer } from "../answer/respond.ts"
 import { createOptions } from "../request/options.ts"
-import { toTime } from "./prepare.ts"
 import type { Resource } from "../kinds/resources.ts"
 import { fieldError, invalid } from "../status.ts"
 
