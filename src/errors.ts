@@ -52,6 +52,7 @@ export const ERRORS = {
   FilesUnreadable:     row(500, 20, "final", "see the path and its permissions"),
   PortInUse:           row(500, 21, "final", "give another --https-listen-port, or 0 for a free one"),
   TokenInvalid:        row(400, 22, "final", "the token is the content of <data-dir>/server/token"),
+  SnapshotInvalid:     row(400, 26, "final", "run: keyturn snapshot list"),
   // talking to a server
   Unauthorized:        row(401, 23, "final", "give the server's token with --token, or run it where --data-dir can be read"),
   Forbidden:           row(403, 23, "final", ""),

@@ -54,6 +54,12 @@ export class Client {
     return (answer as { recoveryKey: string }).recoveryKey
   }
 
+  /** Returns the path on the server's machine. A large datastore takes its time. */
+  async saveSnapshot(name: string): Promise<string> {
+    const answer = await this.#ask("POST", "/v1-keyturn/snapshot", { name })
+    return (answer as { path: string }).path
+  }
+
   async #ask(method: Exchange["method"], path: string, body?: object): Promise<unknown> {
     const { server, password, agent, signal } = this.#options
     const url = new URL(path, server)

@@ -13,7 +13,7 @@ afterAll(() => rmSync(folder, { recursive: true }))
 
 /** Where the cursor stands at the end of the line, and what is offered there. */
 const CASES: readonly (readonly [line: string, offered: readonly string[]])[] = [
-  ["keyturn s", ["server", "secrets-encrypt"]],
+  ["keyturn s", ["server", "secrets-encrypt", "snapshot"]],
   ["keyturn secrets-encrypt r", ["rotate", "reencrypt", "rotate-keys"]],
   ["keyturn secrets-encrypt status --o", ["--output"]],
   ["keyturn secrets-encrypt status --output ", ["text", "json"]],

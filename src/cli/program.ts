@@ -6,6 +6,7 @@ import { SERVER_FLAGS, type ServerFlag } from "../server/flags.ts"
 import { completion, SHELLS } from "./completion.ts"
 import type { ConnectOptions } from "./connect.ts"
 import type { Context } from "./context.ts"
+import type { ListOptions, SaveOptions } from "./snapshot.ts"
 import type { StatusOptions } from "./status.ts"
 import type { TokenOptions } from "./token.ts"
 import { choice } from "./usage.ts"
@@ -29,6 +30,7 @@ export function buildProgram({ version, run }: { readonly version: string; reado
     .addCommand(secretsEncryptCommand(run))
     .addCommand(tokenCommand(run))
     .addCommand(recoveryKeyCommand(run))
+    .addCommand(snapshotCommand(run))
     .addCommand(
       completionCommand((shell) => run((context) => completion(shell, { program, context }))),
     )
@@ -63,9 +65,7 @@ function secretsEncryptCommand(run: Run): Command {
     summary: "Print current status of secrets encryption",
     example: "keyturn secrets-encrypt status -o json",
   })
-    .addOption(
-      choice("-o, --output <FORMAT>", "Form of the output", ["text", "json"]).default("text"),
-    )
+    .addOption(outputOption())
     .action(
       act(run, async (options: StatusOptions, context) =>
         (await import("./status.ts")).status(options, context),
@@ -78,6 +78,9 @@ function secretsEncryptCommand(run: Run): Command {
   for (const verb of VERBS) group.addCommand(verbCommand(verb, run))
   return group
 }
+
+const outputOption = (): Option =>
+  choice("-o, --output <FORMAT>", "Form of the output", ["text", "json"]).default("text")
 
 function verbCommand(verb: Verb, run: Run): Command {
   const { summary, flags, finished } = VERB_COMMANDS[verb]
@@ -135,6 +138,41 @@ function recoveryKeyCommand(run: Run): Command {
     summary: "Manage recovery keys, which open the keyring when the token is lost",
     example: "keyturn recovery-key create",
   }).addCommand(create)
+}
+
+function snapshotCommand(run: Run): Command {
+  const example = "keyturn snapshot save --name before-upgrade"
+  const save = command("save", { summary: "Copy the datastore of a running server", example })
+    .option("--name <NAME>", "Begins the copy's name; node and time follow", "on-demand")
+    .action(
+      act(run, async (options: SaveOptions, context) =>
+        (await import("./snapshot.ts")).saveSnapshot(options, context),
+      ),
+    )
+  const list = command("list", {
+    summary: "List the copies in the data directory",
+    example: "keyturn snapshot list",
+  })
+    .addOption(outputOption())
+    .action(
+      act(run, async (options: ListOptions, context) =>
+        (await import("./snapshot.ts")).listSnapshots(options, context),
+      ),
+    )
+  const restore = command("restore", {
+    summary: "Put a copy in the datastore's place while the server is stopped",
+    example: "keyturn snapshot restore before-upgrade-node1-1795500000",
+  })
+    .argument("<snapshot>", "Its name, or the path of a file")
+    .option("--token-file <FILE>", "File that holds the token of that time")
+    .option("--recovery-key-file <FILE>", "File with a recovery key of that time")
+    .action((snapshot: string, _own, restore: Command) =>
+      run(async (context) =>
+        (await import("./snapshot.ts")).restore(snapshot, restore.optsWithGlobals(), context),
+      ),
+    )
+  const words = { summary: "Save and restore the embedded datastore", example }
+  return connected("snapshot", words).addCommand(save).addCommand(list).addCommand(restore)
 }
 
 /** The shell is checked where it is used: commander's own message would repeat the word. */

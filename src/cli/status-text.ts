@@ -37,7 +37,7 @@ function typeAndName(key: string): string[] {
 }
 
 /** Go's tabwriter with a padding of 2; the last cell of a row stays as long as it is. */
-function aligned(rows: readonly (readonly string[])[]): string[] {
+export function aligned(rows: readonly (readonly string[])[]): string[] {
   const width = (column: number) => 2 + Math.max(...rows.map((row) => row[column]?.length ?? 0))
   const cell = (text: string, column: number, { length }: readonly string[]) =>
     column === length - 1 ? text : text.padEnd(width(column))

@@ -25,6 +25,10 @@ test("the tree holds every command", () => {
     "secrets-encrypt rotate-keys",
     "secrets-encrypt status",
     "server",
+    "snapshot",
+    "snapshot list",
+    "snapshot restore",
+    "snapshot save",
     "token",
     "token rotate",
   ])
@@ -50,7 +54,10 @@ const STATUS = ["secrets-encrypt", "status"]
 const NO_TOKEN = "https://127.0.0.1:1"
 
 test.each<[readonly string[], string]>([
-  [[], "keyturn needs a command: server, secrets-encrypt, token, recovery-key, completion"],
+  [
+    [],
+    "keyturn needs a command: server, secrets-encrypt, token, recovery-key, snapshot, completion",
+  ],
   [["sever"], 'keyturn has no such command; the nearest is "server"'],
   [["token"], "keyturn token needs a command: rotate"],
   [

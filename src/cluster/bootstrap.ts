@@ -16,12 +16,16 @@ import { readIfPresent } from "./files.ts"
 import { passwordOf, randomPassword } from "./token.ts"
 import { changeToken, forgetOldToken, keepToken, tokenFor } from "./unlock.ts"
 
-export interface Bootstrap {
-  readonly store: Store
+/** What may open a keyring. */
+export interface Secrets {
   readonly paths: DataDirPaths
   /** As given by the operator; null: the data directory's. */
   readonly token: string | null
   readonly recoveryKey: string | null
+}
+
+export interface Bootstrap extends Secrets {
+  readonly store: Store
   /** What --encryption-provider-config names. */
   readonly configuration: ConfigurationText | null
   /** For an empty datastore: make a first key of this provider; null: leave it unencrypted. */
@@ -60,7 +64,7 @@ async function storedKeyring(store: Store): Promise<StoredRecord | undefined> {
 
 async function join(boot: Bootstrap, slots: readonly Slot[]): Promise<OpenedKeyring> {
   try {
-    const { password, clusterKey } = await firstThatOpens(slots, ownTokens(boot, slots))
+    const { password, clusterKey } = await unlockByToken(boot, slots)
     const keys = await Keys.open(boot.store, clusterKey)
     const token = tokenFor(keys.view.record.keyring, password)
     keepToken(boot.paths, token)
@@ -71,8 +75,12 @@ async function join(boot: Bootstrap, slots: readonly Slot[]): Promise<OpenedKeyr
   }
 }
 
+/** Throws SlotDidNotOpen, TokenInvalid. */
+export const unlockByToken = (secrets: Secrets, slots: readonly Slot[]) =>
+  firstThatOpens(slots, ownTokens(secrets, slots))
+
 /** A crash while the token was changed leaves the new one beside the old; the keyring knows which of them holds. */
-function ownTokens({ token, paths }: Bootstrap, slots: readonly Slot[]): string[] {
+function ownTokens({ token, paths }: Secrets, slots: readonly Slot[]): string[] {
   const next = readIfPresent(paths.nextToken)?.trim() ?? null
   const own = [token ?? readToken(paths), next].filter((found) => found !== null)
   if (own.length > 0) return own

@@ -41,6 +41,7 @@ export function dataDirPaths(dataDir: string) {
     serving: pair("serving-kube-apiserver"),
     admin: pair("client-admin"),
     state: join(db, "state.db"),
+    snapshots: join(db, "snapshots"),
     lock: join(server, "lock.db"),
     holder: join(server, "lock.pid"),
   } as const

@@ -86,6 +86,10 @@ export function readIfPresent(path: string): string | null {
   })
 }
 
+/** The text of a file that somebody named. Throws FilesUnreadable where it is missing. */
+export const readNamed = (path: string): string =>
+  named(`cannot read ${path}`, () => readFileSync(path, "utf8"))
+
 /** Makes the directory and its missing parents, 0700 unless told otherwise; leaves existing ones as they are. */
 export function makeDir(path: string, { mode = PRIVATE_DIR }: FileMode = {}) {
   named(`cannot make the directory ${path}`, () => {
@@ -113,6 +117,14 @@ export function makePrivateDir(path: string) {
   makeDir(path)
   named(`cannot close the directory ${path} to others`, () => {
     if ((statSync(path).mode & 0o077) !== 0) chmodSync(path, PRIVATE_DIR)
+  })
+}
+
+/** Puts a file in the place of another, on the same file system; its content must be durable already. */
+export function moveDurably(from: string, to: string) {
+  named(`cannot write ${to}`, () => {
+    renameSync(from, to)
+    syncDir(dirname(to))
   })
 }
 

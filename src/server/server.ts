@@ -1,7 +1,6 @@
 /** One running server, put together: data directory, datastore, keyring, certificates, listener, and what goes on in the
  *  background. Everything is given back in the opposite order, whether the start succeeded or not. */
 import { once } from "node:events"
-import { readFileSync } from "node:fs"
 import { arch, platform, release } from "node:os"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
@@ -12,7 +11,7 @@ import { ensureNamespaces } from "../api/verbs/namespaces.ts"
 import { openKeyring } from "../cluster/bootstrap.ts"
 import { ensureCertificates, servingNames } from "../cluster/certificates.ts"
 import { claimDatabase, type DataDirPaths, openDataDir } from "../cluster/data-dir.ts"
-import { named } from "../cluster/files.ts"
+import { readNamed } from "../cluster/files.ts"
 import { localUrl, writeKubeconfig } from "../cluster/kubeconfig.ts"
 import { hashMismatch, type NodeFacts, shownHashes } from "../cluster/node.ts"
 import { isKnown } from "../errors.ts"
@@ -115,6 +114,8 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
     keys,
     registry,
     paths,
+    store,
+    nodeName: options.nodeName,
     token,
     provider: options.secretsEncryptionProvider,
     now,
@@ -213,15 +214,14 @@ type NamedFiles = ReturnType<typeof readNamedFiles>
 
 /** Read before anything is made. Throws FilesUnreadable, for a file that is named must be there, and ConfigInvalid. */
 function readNamedFiles(options: ServerOptions) {
-  const textOf = (path: string) => named(`cannot read ${path}`, () => readFileSync(path, "utf8"))
   const { recoveryKeyFile, tokenAuthFile, encryptionProviderConfig: file } = options
   return {
-    recoveryKey: recoveryKeyFile === null ? null : textOf(recoveryKeyFile).trim(),
+    recoveryKey: recoveryKeyFile === null ? null : readNamed(recoveryKeyFile).trim(),
     tokens:
       tokenAuthFile === null
         ? new Map<string, User>()
-        : parseTokenFile(tokenAuthFile, textOf(tokenAuthFile)),
-    configuration: file === null ? null : { file, text: textOf(file) },
+        : parseTokenFile(tokenAuthFile, readNamed(tokenAuthFile)),
+    configuration: file === null ? null : { file, text: readNamed(file) },
   }
 }
 

@@ -49,6 +49,8 @@ test("of changes of the token that come together, a token that opens lies on the
     ...verbsOf(keys, now),
     registry,
     paths,
+    store,
+    nodeName: "n1",
     token,
     trouble: () => undefined,
   })

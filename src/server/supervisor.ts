@@ -1,15 +1,19 @@
 /** What the supervisor routes do: K3s' verbs and status, the token, recovery keys. */
 import type { Supervisor } from "../api/routes/supervisor.ts"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
+import { saveSnapshot } from "../cluster/snapshots.ts"
 import { passwordOf, randomPassword } from "../cluster/token.ts"
 import { changeToken, createRecoveryKey, forgetOldToken, keepToken } from "../cluster/unlock.ts"
 import type { Registry } from "../registry/registry.ts"
+import type { Store } from "../store/store.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
 import { statusOf } from "./status.ts"
 
 export interface SupervisorParts extends VerbParts {
   readonly registry: Registry
   readonly paths: DataDirPaths
+  readonly store: Store
+  readonly nodeName: string
   /** As it stands in the data directory at the start. */
   readonly token: string
   /** Why the rewriting stands still; undefined where it does not. */
@@ -17,9 +21,10 @@ export interface SupervisorParts extends VerbParts {
 }
 
 export function makeSupervisor(parts: SupervisorParts): Supervisor & { password: () => string } {
-  const { keys, registry, paths, now } = parts
+  const { keys, registry, paths, store, nodeName, now } = parts
   let { token } = parts
-  let lastChange: Promise<unknown> = Promise.resolve()
+  const changes = oneByOne()
+  const snapshots = oneByOne()
   const change = async (newToken: string | undefined) => {
     const password = newToken === undefined ? randomPassword() : passwordOf(newToken)
     // An earlier change may have failed to write the file; the next one may not take its second copy away.
@@ -39,11 +44,19 @@ export function makeSupervisor(parts: SupervisorParts): Supervisor & { password:
       const trouble = parts.trouble()
       return operation && trouble !== undefined ? { ...operation, trouble } : operation
     },
-    rotateToken(newToken) {
-      const changed = lastChange.catch(() => {}).then(() => change(newToken))
-      lastChange = changed
-      return changed
-    },
+    rotateToken: (newToken) => changes(() => change(newToken)),
     createRecoveryKey: () => createRecoveryKey(keys, { now: now() }),
+    saveSnapshot: (name) =>
+      snapshots(() => saveSnapshot(paths, { store, name, nodeName, now: now() })),
+  }
+}
+
+/** Each action begins when the one before it has ended, well or not. */
+function oneByOne(): <T>(action: () => Promise<T>) => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve()
+  return (action) => {
+    const next = last.catch(() => {}).then(action)
+    last = next
+    return next
   }
 }

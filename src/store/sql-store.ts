@@ -219,6 +219,11 @@ class SqlStore implements Store {
     this.#forget()
   }
 
+  async snapshot(): Promise<never> {
+    const { where } = this.#engine
+    throw new KnownError("UsageInvalid", `${where} is copied and restored by its own tools`)
+  }
+
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true

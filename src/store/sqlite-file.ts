@@ -4,13 +4,17 @@
  *  keyturn_* are ours; kine does not see them. */
 import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs"
 import { dirname } from "node:path"
-import { DatabaseSync } from "node:sqlite"
+import { backup, DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
 import { COMPACT_KEY, HEALTH_KEY, HEALTH_VALUE } from "./kine.ts"
+import { storeError } from "./sqlite-errors.ts"
 
 const BUSY_TIMEOUT_MS = 30_000
 /** Maintenance gives way sooner than a write: nobody's request waits for it. */
 const MAINTENANCE_TIMEOUT_MS = 1_000
+
+/** A copy is made in one step, on another thread: a writer between two steps would begin it anew again and again. */
+const ALL_PAGES = 2_147_483_647
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS kine
@@ -124,3 +128,28 @@ function writeAfresh(db: DatabaseSync): void {
 
 const emptyLog = (db: DatabaseSync): boolean =>
   db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] === 0
+
+/** Copies the database as it stands at one moment; durable when it returns. */
+export async function copyDatabase(path: string, copy: string): Promise<void> {
+  try {
+    closeSync(openSync(copy, "wx", 0o600))
+    using source = new DatabaseSync(path, { readOnly: true })
+    await backup(source, copy, { rate: ALL_PAGES })
+    chmodSync(copy, 0o600)
+    const file = openSync(copy, "r")
+    fsyncSync(file)
+    closeSync(file)
+  } catch (error) {
+    throw storeError(copy, error)
+  }
+}
+
+/** Moves the write-ahead log of a database that nobody has open into its file. Throws StoreUnavailable where it is damaged. */
+export function foldLog(path: string): void {
+  try {
+    using db = new DatabaseSync(path)
+    emptyLog(db)
+  } catch (error) {
+    throw storeError(path, error)
+  }
+}

@@ -9,7 +9,7 @@ import { compactedAway, futureRevision } from "./kine.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
 import { CommitQueue } from "./sqlite-commit.ts"
 import { storeError } from "./sqlite-errors.ts"
-import { checkpoint, openFile, removeResidue } from "./sqlite-file.ts"
+import { checkpoint, copyDatabase, openFile, removeResidue } from "./sqlite-file.ts"
 import { KineTable, keyRange } from "./sqlite-kine.ts"
 import { RecordTable } from "./sqlite-records.ts"
 import type {
@@ -240,6 +240,11 @@ class SqliteStore implements Store {
     this.#queue.flush()
     this.#hub.forget()
     this.#reading(() => removeResidue(this.#db, this.#path))
+  }
+
+  async snapshot(path: string): Promise<void> {
+    this.#reading(() => {})
+    await copyDatabase(this.#path, path)
   }
 
   async close(): Promise<void> {

@@ -143,5 +143,9 @@ export interface Store {
   /** Clears what rewriting left behind in files that the store owns (write-ahead log, free pages). */
   scrub(): Promise<void>
 
+  /** Copies all of it, as it stands at one moment, into the new file `path`, durably. Throws UsageInvalid where that is for the
+   *  database's own tools. */
+  snapshot(path: string): Promise<void>
+
   close(): Promise<void>
 }

@@ -60,7 +60,14 @@ export async function serveInProcess(): Promise<Served> {
     warn: (of: object) => void errors.push(of),
   }
   const paths = dataDirPaths(dir)
-  const own = { registry, paths, token: SERVER_PASSWORD, trouble: () => undefined }
+  const own = {
+    registry,
+    store,
+    nodeName: "n1",
+    paths,
+    token: SERVER_PASSWORD,
+    trouble: () => undefined,
+  }
   const supervisor = makeSupervisor({ ...verbsOf(keys, now), ...own })
   const handle = createApi({
     registry,

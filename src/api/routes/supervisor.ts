@@ -31,6 +31,8 @@ export interface Supervisor {
   /** Returns the token that holds from now on. */
   rotateToken(newToken?: string): Promise<string>
   createRecoveryKey(): Promise<string>
+  /** Copies the whole datastore into a file beside it, which `path` names. */
+  saveSnapshot(name: string): Promise<{ readonly path: string }>
 }
 
 export interface SupervisorCall {
@@ -81,6 +83,11 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
     "POST recovery-key": async (supervisor) => ({
       recoveryKey: await supervisor.createRecoveryKey(),
     }),
+    "POST snapshot": async (supervisor, call) => {
+      const { name } = await readJson(call)
+      if (typeof name !== "string") throw badRequest("name must be a string")
+      return supervisor.saveSnapshot(name)
+    },
   },
 }
 

@@ -1,0 +1,84 @@
+/** A snapshot put back in the place of a server's SQLite datastore. The one that it replaces is kept, with its token. */
+import { copyFileSync, existsSync, linkSync, renameSync, rmSync } from "node:fs"
+import { basename, dirname, join } from "node:path"
+import { isKnown, KnownError } from "../errors.ts"
+import { readOutside } from "../keyring/record.ts"
+import { unlock } from "../keyring/slots.ts"
+import { openSqlite } from "../store/sqlite.ts"
+import { foldLog } from "../store/sqlite-file.ts"
+import { reviveCopy } from "../store/sqlite-snapshot.ts"
+import { type Secrets, unlockByToken } from "./bootstrap.ts"
+import { claimDatabase, openDataDir } from "./data-dir.ts"
+import { makePrivateDir, moveDurably, named, writeDurably } from "./files.ts"
+
+export interface Restore {
+  readonly dataDir: string
+  /** The database file that the server opens. */
+  readonly database: string
+  readonly snapshot: string
+  /** As given by the operator; null: the data directory's. */
+  readonly token: string | null
+  readonly recoveryKey: string | null
+  readonly now: Date
+}
+
+/** Returns the folder in which the replaced database lies; null where there was none. The datastore is as before until the last
+ *  step, and that is one rename. Throws SnapshotInvalid, SlotDidNotOpen, DataDirInUse. */
+export async function restoreSnapshot(of: Restore): Promise<string | null> {
+  using stack = new DisposableStack()
+  const { paths, release } = openDataDir(of.dataDir, of)
+  stack.defer(release)
+  stack.defer(claimDatabase(of.database, of))
+  const copy = `${of.database}.restored`
+  const removeCopy = () => {
+    for (const file of withLogs(copy)) rmSync(file, { force: true })
+  }
+  removeCopy()
+  stack.defer(removeCopy)
+  named(`cannot copy ${of.snapshot}`, () => copyFileSync(of.snapshot, copy))
+  await reviveCopy(copy)
+  await refuseClosed(copy, { ...of, paths })
+  const kept = setAside(of, paths.token)
+  // The next start tries this one too, and keeps it for it opens the keyring.
+  if (of.token !== null) writeDurably(paths.nextToken, `${of.token}\n`)
+  moveDurably(copy, of.database)
+  return kept
+}
+
+const withLogs = (database: string): string[] => ["", "-wal", "-shm"].map((end) => database + end)
+
+/** A datastore that nothing at hand opens is of no use to anybody. */
+async function refuseClosed(copy: string, secrets: Secrets): Promise<void> {
+  const store = openSqlite({ path: copy })
+  try {
+    const stored = await store.record("keyring")
+    if (stored === undefined)
+      throw new KnownError("SnapshotInvalid", "there is no keyring in this snapshot")
+    const { slots } = readOutside(stored.value)
+    if (secrets.recoveryKey === null) await unlockByToken(secrets, slots)
+    else await unlock(slots, { kind: "recovery", secret: secrets.recoveryKey })
+  } finally {
+    await store.close()
+  }
+}
+
+/** A second name for the database, and a copy of the token that opens it. */
+function setAside({ database, now }: Restore, token: string): string | null {
+  if (!existsSync(database)) return null
+  const time = now.toISOString().slice(0, 19).replaceAll(":", "-")
+  const folder = join(dirname(database), `before-restore-${time}`)
+  makePrivateDir(folder)
+  return named(`cannot keep ${database} in ${folder}`, () => {
+    try {
+      foldLog(database)
+    } catch (error) {
+      // It may be damaged: then its log stays beside it.
+      if (!isKnown(error)) throw error
+    }
+    const [, ...logs] = withLogs(database)
+    linkSync(database, join(folder, basename(database)))
+    for (const log of logs) if (existsSync(log)) renameSync(log, join(folder, basename(log)))
+    if (existsSync(token)) copyFileSync(token, join(folder, "token"))
+    return folder
+  })
+}

@@ -1,0 +1,136 @@
+/** Copies of the embedded datastore: saved while it is written, put back whole, under the keyring of their time. */
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs"
+import { join } from "node:path"
+import { expect, test } from "vitest"
+import { dataDirPaths } from "../../src/cluster/data-dir.ts"
+import { apiClient } from "../harness/api.ts"
+import { until } from "../harness/process.ts"
+import { keyturn, startServer, type TestServer } from "../harness/server.ts"
+
+const SECRETS = "/api/v1/namespaces/default/secrets"
+
+async function said(server: TestServer, ...argv: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await keyturn(server, argv)
+  expect({ code, stderr }, argv.join(" ")).toEqual({ code: 0, stderr: expect.any(String) })
+  return stdout.trim()
+}
+
+async function write(server: TestServer, name: string): Promise<void> {
+  using api = apiClient(server.kubeconfig)
+  const data = { of: Buffer.from(name).toString("base64") }
+  const secret = { apiVersion: "v1", kind: "Secret", metadata: { name }, data }
+  expect(await api.call("POST", SECRETS, secret)).toMatchObject({ status: 201 })
+}
+
+async function names(server: TestServer): Promise<string[]> {
+  using api = apiClient(server.kubeconfig)
+  const { body } = await api.call("GET", SECRETS)
+  const { items } = JSON.parse(body) as { items: { metadata: { name: string } }[] }
+  return items.map(({ metadata }) => metadata.name)
+}
+
+const databases = ({ dataDir }: TestServer) => readdirSync(dataDirPaths(dataDir).db)
+
+test("a snapshot from before a rotation and a change of token comes back, and clients are told to list again", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  const paths = dataDirPaths(server.dataDir)
+  const tokenFile = join(server.home, "token-of-then")
+  copyFileSync(paths.token, tokenFile)
+  await write(server, "before")
+  const saved = await said(server, "snapshot", "save", "--name", "first")
+  expect(statSync(saved).mode & 0o777).toBe(0o600)
+  const name = saved.slice(paths.snapshots.length + 1)
+  expect(await said(server, "snapshot", "list")).toContain(`${name}  ${statSync(saved).size}  `)
+
+  await said(server, "secrets-encrypt", "rotate-keys")
+  await write(server, "after")
+  using api = apiClient(server.kubeconfig)
+  const { metadata } = JSON.parse((await api.call("GET", SECRETS)).body)
+  await said(server, "token", "rotate")
+
+  const running = await keyturn(server, ["snapshot", "restore", name])
+  expect(running).toMatchObject({ code: 19, stderr: expect.stringContaining(`pid ${server.pid}`) })
+  await server.stop()
+  const now = readFileSync(paths.token, "utf8")
+  const closed = await keyturn(server, ["snapshot", "restore", name])
+  expect(closed).toMatchObject({ code: 15, stderr: expect.stringContaining("it opens by: server") })
+  expect(databases(server).filter((file) => /restore/.test(file))).toEqual([])
+
+  const { stderr } = await keyturn(server, ["snapshot", "restore", name, "--token-file", tokenFile])
+  const [, kept = ""] = /is kept, with its token: (\S+)/.exec(stderr) ?? []
+  expect(readFileSync(join(kept, "token"), "utf8")).toBe(now)
+  await server.start()
+  expect(readFileSync(paths.token, "utf8")).toBe(readFileSync(tokenFile, "utf8"))
+  expect(await names(server)).toEqual(["before"])
+  const watched = await api.call(
+    "GET",
+    `${SECRETS}?watch=true&resourceVersion=${metadata.resourceVersion}`,
+  )
+  expect(watched.body).toContain(`"code":410`)
+  await said(server, "secrets-encrypt", "rotate-keys")
+  await write(server, "again")
+
+  await server.stop()
+  const back = await keyturn(server, [
+    "snapshot",
+    "restore",
+    join(kept, "state.db"),
+    "--token-file",
+    join(kept, "token"),
+  ])
+  expect(back.code, back.stderr).toBe(0)
+  await server.start()
+  expect(await names(server)).toEqual(["after", "before"])
+})
+
+test("a snapshot holds every write that was answered before it, while writers go on", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  const written: string[] = []
+  let isStopped = false
+  const writer = async () => {
+    while (!isStopped) {
+      const name = `s-${String(written.length).padStart(5, "0")}`
+      await write(server, name)
+      written.push(name)
+    }
+  }
+  const writing = writer()
+  await until(() => written.length >= 20)
+  const before = [...written]
+  const saved = await said(server, "snapshot", "save")
+  isStopped = true
+  await writing
+  await server.stop()
+  expect((await keyturn(server, ["snapshot", "restore", saved])).code).toBe(0)
+  await server.start()
+  expect(await names(server)).toEqual(expect.arrayContaining(before))
+})
+
+test("what is no snapshot is refused, and the datastore stays as it is", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  await write(server, "one")
+  const saved = await said(server, "snapshot", "save")
+  expect((await keyturn(server, ["snapshot", "save", "--name", "../x"])).code).toBe(2)
+  await server.stop()
+  const paths = dataDirPaths(server.dataDir)
+  const before = readFileSync(paths.state)
+  const garbage = join(server.home, "garbage")
+  const torn = join(server.home, "torn")
+  writeFileSync(garbage, "no database at all, however long it may be")
+  writeFileSync(torn, readFileSync(saved).subarray(0, 30_000))
+  const empty = join(server.home, "empty")
+  writeFileSync(empty, "")
+  for (const file of [garbage, torn, empty, join(server.home, "missing")])
+    expect(await keyturn(server, ["snapshot", "restore", file]), file).toMatchObject({ code: 26 })
+  expect(readFileSync(paths.state)).toEqual(before)
+  expect(existsSync(`${paths.state}.restored`)).toBe(false)
+  await server.start()
+  expect(await names(server)).toEqual(["one"])
+})
