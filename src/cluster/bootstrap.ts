@@ -33,7 +33,7 @@ export interface Bootstrap extends Secrets {
   readonly now: () => Date
 }
 
-export interface OpenedKeyring {
+interface Opened {
   readonly keys: Keys
   /** What opens it from now on, as it stands in the data directory. */
   readonly token: string
@@ -41,12 +41,16 @@ export interface OpenedKeyring {
   readonly recovered: boolean
 }
 
+export interface OpenedKeyring extends Opened {
+  /** Names of keys that only a file had, taken into the keyring now: it is an older one, or the file a newer. */
+  readonly takenIn: readonly string[]
+}
+
 /** Throws RecordCorrupt, SlotDidNotOpen, TokenInvalid, KeyNameTaken, KeyDidNotOpen, ConfigInvalid: nothing is changed then. */
 export async function openKeyring(boot: Bootstrap): Promise<OpenedKeyring> {
   const stored = await storedKeyring(boot.store)
   const opened = stored ? await join(boot, readOutside(stored.value).slots) : await found(boot)
-  await takeInLocalKeys(boot, opened.keys)
-  return opened
+  return { ...opened, takenIn: await takeInLocalKeys(boot, opened.keys) }
 }
 
 /** Undefined where there has never been one. Both records come in one commit, so the keyring is read again after the fence:
@@ -62,7 +66,7 @@ async function storedKeyring(store: Store): Promise<StoredRecord | undefined> {
   )
 }
 
-async function join(boot: Bootstrap, slots: readonly Slot[]): Promise<OpenedKeyring> {
+async function join(boot: Bootstrap, slots: readonly Slot[]): Promise<Opened> {
   try {
     const { password, clusterKey } = await unlockByToken(boot, slots)
     const keys = await Keys.open(boot.store, clusterKey)
@@ -103,7 +107,7 @@ async function recover(
   boot: Bootstrap,
   recoveryKey: string,
   slots: readonly Slot[],
-): Promise<OpenedKeyring> {
+): Promise<Opened> {
   const clusterKey = await unlock(slots, { kind: "recovery", secret: recoveryKey })
   const keys = await Keys.open(boot.store, clusterKey)
   const token = await changeToken(boot.paths, keys, {
@@ -130,7 +134,7 @@ function passwordFromNowOn(boot: Bootstrap): string {
   }
 }
 
-async function found(boot: Bootstrap): Promise<OpenedKeyring> {
+async function found(boot: Bootstrap): Promise<Opened> {
   const { store, paths, now } = boot
   const authorities = readAuthorities(paths) ?? (await makeAuthorities(now()))
   const keyring = await firstKeyring(boot, emptyKeyring(authorities))
@@ -179,14 +183,16 @@ async function refuseUnreadable(store: Store, keyring: Keyring): Promise<void> {
 }
 
 /** A key of a local file that the keyring lacks is sealed into it, for reading only, before that file is written again. */
-async function takeInLocalKeys(boot: Bootstrap, keys: Keys): Promise<void> {
+async function takeInLocalKeys(boot: Bootstrap, keys: Keys): Promise<string[]> {
   const created = boot.now().toISOString()
+  const before = new Set(keys.view.record.keyring.keys.map(({ name }) => name))
   for (const configuration of [boot.configuration, localConfiguration(boot.paths)])
     if (configuration !== null)
       await keys.change(({ record: { keyring } }) => {
         const whole = withKeysOf(keyring, configuration, created)
         return whole === keyring ? undefined : { keyring: whole }
       })
+  return keys.view.record.keyring.keys.map(({ name }) => name).filter((name) => !before.has(name))
 }
 
 function localConfiguration({ encryptionConfig: file }: DataDirPaths): ConfigurationText | null {

@@ -66,7 +66,7 @@ async function startAndServe(context: ServerContext): Promise<void> {
   }
   const store = await openDatastore(options.datastore, log)
   stack.defer(() => store.close())
-  const { keys, token, recovered } = await openKeyring({
+  const { keys, token, recovered, takenIn } = await openKeyring({
     store,
     paths,
     now,
@@ -78,6 +78,11 @@ async function startAndServe(context: ServerContext): Promise<void> {
   if (recovered)
     log.warn(
       `opened by the recovery key: the token now is the one in ${paths.token}, earlier ones open earlier backups`,
+    )
+  if (takenIn.length > 0)
+    log.warn(
+      { keys: takenIn },
+      "the keyring of the datastore lacked keys that a file here has; they are taken in, for reading",
     )
   sayWhatDecides(keys.view.record.keyring, context)
   await serve({ context, files, store, keys, token, paths, stack })

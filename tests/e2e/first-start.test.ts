@@ -185,7 +185,10 @@ test("a key that only a file has is taken in, for reading; another one of the sa
   expect(Object.keys(censusOfSecrets(server.dataDir))).toEqual(["aescbc:v1:aescbckey"])
   await server.restart(configured(file(providers(keyed("aesgcm", "given", KEY)))))
   expect(await statusOf(server)).toMatch(/ \* +AES-CBC +aescbckey\n[^]*given\n[^]*lost\n/)
+  await server.restart()
   expect(await server.stop()).toBe(0)
+  const told = server.logs().match(/(?<=WARN the keyring .* taken in, for reading keys=).*/g)
+  expect(told).toEqual(['["lost"]', '["given"]'])
 
   const before = readFileSync(encryptionConfig, "utf8")
   writeFileSync(encryptionConfig, before.replace(OTHER, KEY))
