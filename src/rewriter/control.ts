@@ -2,6 +2,7 @@
  *  follows before the verb is answered. The rewriting that a verb starts goes on without it. */
 import { randomUUID } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
+import { isKnown, KnownError } from "../errors.ts"
 import { newKey } from "../keyring/keyring.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 import type { Change, Keys } from "../registry/keys.ts"
@@ -19,7 +20,8 @@ export interface VerbParts {
   readonly publish: () => Promise<void>
 }
 
-/** Returns the operation that the verb started, undefined where it started none. Throws what `decide` throws. */
+/** Returns the operation that the verb started, undefined where it started none. Throws what `decide` throws, and what
+ *  publishing throws: the verb is taken all the same. */
 export async function takeVerb(request: Request, parts: VerbParts): Promise<Operation | undefined> {
   const { keys, provider, publish, now } = parts
   const mismatch = request.force ? undefined : await parts.mismatch()
@@ -33,12 +35,18 @@ export async function takeVerb(request: Request, parts: VerbParts): Promise<Oper
       return decision.outcome === "step" ? changeOf(decision, now()) : undefined
     })
     if (changed !== undefined) {
-      await publish()
+      await publish().catch((error: unknown) => throwTaken(request, error))
       return changed.operation
     }
     if (!isToWait) return undefined
     await sleep(1000 - (now().getTime() % 1000))
   }
+}
+
+function throwTaken({ verb }: Request, error: unknown): never {
+  if (!isKnown(error)) throw error
+  const done = `${verb} is taken, but the files or the Node do not say so yet`
+  throw new KnownError(error.code, `${done}: ${error.message}`, { cause: error })
 }
 
 const changeOf = ({ keyring, movesFence, starts }: Step, now: Date): Change => ({

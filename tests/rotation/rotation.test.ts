@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, expect, test } from "vitest"
+import { KnownError } from "../../src/errors.ts"
 import { emptyKeyring, type Key } from "../../src/keyring/keyring.ts"
 import { newClusterKey, newFence } from "../../src/keyring/record.ts"
 import { createKeyring, Keys } from "../../src/registry/keys.ts"
@@ -101,6 +102,21 @@ test("a server whose keyring is behind seals again under the new key", async () 
   await run()
   expect((await census(store, keys.view)).get("aescbckey")).toBe(0)
   expect((await registry.get(SECRETS, { namespace: "default", name: "late" }))?.stale).toBe(false)
+})
+
+test("a verb whose files cannot be written is told as taken", async () => {
+  const { keys, take } = await cluster()
+  const full = async () => {
+    throw new KnownError("DiskFull", "no space left")
+  }
+  const request = { verb: "enable", force: false, skip: false } as const
+  const parts = { ...verbsOf(keys, () => new Date()), publish: full }
+  await expect(takeVerb(request, parts)).rejects.toMatchObject({
+    code: "DiskFull",
+    message: "enable is taken, but the files or the Node do not say so yet: no space left",
+  })
+  expect(await keys.operation()).toMatchObject({ kind: "enable", state: "running" })
+  expect(await take("enable")).toBeUndefined()
 })
 
 test("prepare, rotate, reencrypt walk the stages and repeat without effect", async () => {
