@@ -67,4 +67,33 @@ export const SelfSubjectAccessReview = message("SelfSubjectAccessReview", [
   [3, "status", SubjectAccessReviewStatus, "always"],
 ])
 
+const SelfSubjectRulesReviewSpec = message("SelfSubjectRulesReviewSpec", [
+  [1, "namespace", string, "wire"],
+])
+
+const ResourceRule = message("ResourceRule", [
+  [1, "verbs", list(string), "always"],
+  [2, "apiGroups", list(string), "set"],
+  [3, "resources", list(string), "set"],
+  [4, "resourceNames", list(string), "set"],
+])
+
+const NonResourceRule = message("NonResourceRule", [
+  [1, "verbs", list(string), "always"],
+  [2, "nonResourceURLs", list(string), "set"],
+])
+
+const SubjectRulesReviewStatus = message("SubjectRulesReviewStatus", [
+  [1, "resourceRules", list(ResourceRule), "always"],
+  [2, "nonResourceRules", list(NonResourceRule), "always"],
+  [3, "incomplete", bool, "always"],
+  [4, "evaluationError", string, "wire"],
+])
+
+export const SelfSubjectRulesReview = message("SelfSubjectRulesReview", [
+  [1, "metadata", ObjectMeta, "always"],
+  [2, "spec", SelfSubjectRulesReviewSpec, "always"],
+  [3, "status", SubjectRulesReviewStatus, "always"],
+])
+
 // biome-ignore-end format: tables

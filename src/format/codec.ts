@@ -2,7 +2,7 @@
  *  values and speaks `application/vnd.kubernetes.protobuf`. JSON is read too (Kubernetes reads both), never written. */
 
 import { bug, KnownError } from "../errors.ts"
-import { SelfSubjectAccessReview, SelfSubjectReview } from "./auth.ts"
+import { SelfSubjectAccessReview, SelfSubjectReview, SelfSubjectRulesReview } from "./auth.ts"
 import { Event, Namespace, Node, Secret } from "./core.ts"
 import { mergeMessage } from "./merge.ts"
 import * as meta from "./meta.ts"
@@ -23,6 +23,7 @@ const KINDS: readonly (readonly [apiVersion: string, message: Message])[] = [
   ["v1", meta.DeleteOptions], [META, meta.DeleteOptions],
   ["authentication.k8s.io/v1", SelfSubjectReview],
   ["authorization.k8s.io/v1", SelfSubjectAccessReview],
+  ["authorization.k8s.io/v1", SelfSubjectRulesReview],
   [META, meta.PartialObjectMetadata], [META, meta.listOf(meta.PartialObjectMetadata)],
 ]
 

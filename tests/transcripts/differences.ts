@@ -12,7 +12,7 @@ export interface Difference {
 }
 
 const SERVED_RESOURCES =
-  /^(?:secrets|events|namespaces|nodes|selfsubjectreviews|selfsubjectaccessreviews)$/
+  /^(?:secrets|events|namespaces|nodes|selfsubjectreviews|selfsubjectaccessreviews|selfsubjectrulesreviews)$/
 const SERVED_GROUPS = ["", "authentication.k8s.io", "authorization.k8s.io"]
 const SERVED_SUBRESOURCES = ["finalize", "status"]
 

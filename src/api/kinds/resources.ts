@@ -1,7 +1,11 @@
 /** The resources that are served, once: discovery, OpenAPI, routing and storage read this table.
  *  Only what Kubernetes says of them: what becomes of a request is the handlers' part. */
 
-import { SelfSubjectAccessReview, SelfSubjectReview } from "../../format/auth.ts"
+import {
+  SelfSubjectAccessReview,
+  SelfSubjectReview,
+  SelfSubjectRulesReview,
+} from "../../format/auth.ts"
 import { Event, Namespace, Node, Secret } from "../../format/core.ts"
 import type { Message } from "../../format/schema.ts"
 import { NODES_PREFIX } from "../../registry/resource.ts"
@@ -106,6 +110,7 @@ export const NODES = core(Node, {
 })
 export const SELF_SUBJECT_REVIEWS = review("authentication.k8s.io", SelfSubjectReview)
 export const SELF_SUBJECT_ACCESS_REVIEWS = review("authorization.k8s.io", SelfSubjectAccessReview)
+export const SELF_SUBJECT_RULES_REVIEWS = review("authorization.k8s.io", SelfSubjectRulesReview)
 
 export const STORED_RESOURCES: readonly StoredResource[] = [EVENTS, NAMESPACES, NODES, SECRETS]
 
@@ -114,6 +119,7 @@ export const RESOURCES: readonly Resource[] = [
   ...STORED_RESOURCES,
   SELF_SUBJECT_REVIEWS,
   SELF_SUBJECT_ACCESS_REVIEWS,
+  SELF_SUBJECT_RULES_REVIEWS,
 ]
 
 /** `v1`, `authorization.k8s.io/v1`: the apiVersion of the resource's objects. */

@@ -127,6 +127,7 @@ const DESCRIPTIONS: Readonly<Record<string, string>> = {
 
   "SelfSubjectReview": "SelfSubjectReview answers who the server takes the client for.",
   "SelfSubjectAccessReview": "SelfSubjectAccessReview answers whether the client may do something.",
+  "SelfSubjectRulesReview": "SelfSubjectRulesReview answers all that the client may do.",
 }
 
 /** Of a type (`Secret`) or a field (`Secret.data`); empty where there is none. */

@@ -8,6 +8,7 @@ import type { Http2ServerRequest } from "node:http2"
 import type { TLSSocket } from "node:tls"
 import { KnownError } from "../../errors.ts"
 import { digestOf, sameSecret } from "../../keyring/same-secret.ts"
+import { isStored, RESOURCES } from "../kinds/resources.ts"
 import { goQuote } from "../text/go-text.ts"
 import type { RequestInfo } from "./request.ts"
 import { badRequest, forbidden, type StatusError, unauthorized } from "../status.ts"
@@ -141,16 +142,16 @@ function readCsvLine(line: string): string[] | undefined {
 
 /** What anybody may read without a word about himself. */
 const OPEN_PATHS: ReadonlySet<string> = new Set(["/version", "/cacerts"])
-const HEALTH_PATH = /^\/(?:healthz|livez|readyz)(?:\/|$)/
+const HEALTH_PATHS = ["/healthz", "/livez", "/readyz"]
 
 /** What every authenticated user may read: which API this is. */
-const DISCOVERY_PATH = /^\/(?:api|apis|openapi)(?:\/|$)/
+const DISCOVERY_PATHS = ["/api", "/apis", "/openapi"]
+
+const isUnder = (roots: readonly string[], path: string): boolean =>
+  roots.some((root) => path === root || path.startsWith(`${root}/`))
 
 /** What every authenticated user may create: questions about himself. */
-const SELF_REVIEWS: ReadonlySet<string> = new Set([
-  "selfsubjectreviews",
-  "selfsubjectaccessreviews",
-])
+const SELF_REVIEWS = RESOURCES.filter((resource) => !isStored(resource))
 
 /** Whether a supervisor route may be taken. */
 export const isServer = (user: User): boolean => user.groups.includes(SERVER_GROUP) || isAdmin(user)
@@ -160,17 +161,38 @@ export function authorize(user: User, info: RequestInfo): void {
   if (isAdmin(user)) return
   const { target, verb, path } = info
   const isRead = verb === "get" || verb === "head"
-  if (target === undefined && isRead && (OPEN_PATHS.has(path) || HEALTH_PATH.test(path))) return
+  if (target === undefined && isRead && (OPEN_PATHS.has(path) || isUnder(HEALTH_PATHS, path)))
+    return
   if (isAnonymous(user)) throw unauthorized()
   if (target === undefined) {
-    if (isRead && DISCOVERY_PATH.test(path)) return
+    if (isRead && isUnder(DISCOVERY_PATHS, path)) return
     throw forbidden(
       { resource: "" },
       `User ${goQuote(user.name)} cannot ${verb} path ${goQuote(path)}`,
     )
   }
-  if (verb === "create" && SELF_REVIEWS.has(target.plural)) return
+  const { group, plural } = target
+  const isSelfReview = SELF_REVIEWS.some((own) => own.plural === plural && own.group === group)
+  if (verb === "create" && isSelfReview) return
   throw denied(user, { ...target, verb })
+}
+
+/** All that {@link authorize} lets an authenticated user do, as Kubernetes lists it; `get` stands for HEAD too. */
+export function rulesOf(user: User) {
+  if (isAdmin(user))
+    return {
+      resourceRules: [{ verbs: ["*"], apiGroups: ["*"], resources: ["*"] }],
+      nonResourceRules: [{ verbs: ["*"], nonResourceURLs: ["*"] }],
+    }
+  const below = [...HEALTH_PATHS, ...DISCOVERY_PATHS].flatMap((root) => [root, `${root}/*`])
+  return {
+    resourceRules: SELF_REVIEWS.map(({ group, plural }) => ({
+      verbs: ["create"],
+      apiGroups: [group],
+      resources: [plural],
+    })),
+    nonResourceRules: [{ verbs: ["get"], nonResourceURLs: [...OPEN_PATHS, ...below] }],
+  }
 }
 
 interface Attributes {

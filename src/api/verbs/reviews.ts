@@ -3,13 +3,13 @@
 import type { KubeObject } from "../../format/object.ts"
 import { isRecord } from "../../format/schema.ts"
 import { toTime } from "../../format/time.ts"
-import { isAdmin, type User } from "../request/auth.ts"
+import { isAdmin, rulesOf, type User } from "../request/auth.ts"
 import { decodeBody } from "../request/body.ts"
 import { type Call, type Deps, mediaTypeOf } from "./call.ts"
 import type { Answer } from "../answer/respond.ts"
 import { createOptions } from "../request/options.ts"
 import type { Resource } from "../kinds/resources.ts"
-import { fieldError, invalid } from "../status.ts"
+import { badRequest, fieldError, invalid } from "../status.ts"
 
 type Asked = Omit<Call, "resource"> & { readonly resource: Resource }
 
@@ -19,6 +19,8 @@ export async function review({ now }: Pick<Deps, "now">, call: Asked): Promise<A
   const { object, warnings } = decodeBody(call.resource, await call.body(), how)
   if (call.resource.kind === "SelfSubjectReview")
     return { code: 201, object: whoAmI(call.user, now()), warnings }
+  if (call.resource.kind === "SelfSubjectRulesReview")
+    return { code: 201, object: whatMayI(call.user, object), warnings }
   return { code: 201, object: mayI(call.user, object), warnings }
 }
 
@@ -28,6 +30,12 @@ const whoAmI = ({ name, uid, groups }: User, now: Date): KubeObject => ({
   metadata: { creationTimestamp: toTime(now) },
   status: { userInfo: { username: name, ...(uid ? { uid } : {}), groups: [...groups] } },
 })
+
+/** Throws 400 where the question is about no namespace, although the answer is the same in all of them. */
+function whatMayI(user: User, object: KubeObject): KubeObject {
+  if (!isRecord(object.spec) || !object.spec.namespace) throw badRequest("no namespace on request")
+  return { ...object, status: { ...rulesOf(user), incomplete: false } }
+}
 
 /** Throws 422 where the question is about nothing, or about two things. */
 function mayI(user: User, object: KubeObject): KubeObject {
