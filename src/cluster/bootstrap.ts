@@ -93,12 +93,15 @@ function ownTokens({ token, paths }: Secrets, slots: readonly Slot[]): string[] 
 }
 
 async function firstThatOpens(slots: readonly Slot[], [token = "", ...others]: readonly string[]) {
-  const password = passwordOf(token)
   try {
+    const password = passwordOf(token)
     return { password, clusterKey: await unlock(slots, { kind: "token", secret: password }) }
   } catch (error) {
-    if (others.length === 0 || !isKnown(error, "SlotDidNotOpen")) throw error
-    return firstThatOpens(slots, others)
+    if (!isKnown(error, "SlotDidNotOpen", "TokenInvalid")) throw error
+    if (others.length > 0) return firstThatOpens(slots, others)
+    if (error.code === "SlotDidNotOpen") throw error
+    const seen = `not a token for this datastore's keyring: ${error.message}; ${opensBy(slots)}`
+    throw new KnownError("TokenInvalid", seen, { cause: error })
   }
 }
 
