@@ -1,7 +1,7 @@
 /** The other side of bench/api.ts: the same HTTP stack, with a handler that sends ready-made bytes and does nothing else.
  *  Reads from its parent what to answer, by path; says on which port. */
 import { createSecureServer } from "node:http2"
-import { issueServing, makeAuthorities } from "../src/cluster/certificates.ts"
+import { issueServing, makeAuthorities } from "../src/cluster/issue.ts"
 
 const answers = new Map<string, Buffer>()
 process.on("message", ({ path, body }: { path: string; body: string }) => {

@@ -12,18 +12,14 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest
 import { run } from "../../tests/harness/process.ts"
 import { isKnown } from "../errors.ts"
 import {
-  type Authorities,
-  certificatesOf,
   ensureCertificates,
-  issueAdmin,
-  issueServing,
-  makeAuthorities,
   namesOf,
-  type Pair,
   readAuthorities,
   renewalReason,
   servingNames,
 } from "./certificates.ts"
+import { issueAdmin, issueServing, makeAuthorities } from "./issue.ts"
+import { type Authorities, certificatesOf, type Pair } from "./pem.ts"
 import { openDataDir } from "./data-dir.ts"
 
 const DAY_MS = 24 * 60 * 60 * 1000

@@ -1,7 +1,7 @@
 /** The kubeconfig that a server hands to its administrator: one cluster, one user, certificates inside. */
 import { dirname } from "node:path"
 import { makeDir, writeIfChanged } from "./files.ts"
-import type { Pair } from "./certificates.ts"
+import type { Pair } from "./pem.ts"
 
 /** Where a client on this machine reaches a server that listens on `bindAddress`. */
 export function localUrl({ bindAddress, port }: { bindAddress: string; port: number }): string {

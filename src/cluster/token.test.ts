@@ -2,7 +2,8 @@ import { createHash, X509Certificate } from "node:crypto"
 import fc from "fast-check"
 import { beforeAll, describe, expect, test } from "vitest"
 import { isKnown } from "../errors.ts"
-import { type Authorities, issueServing, makeAuthorities } from "./certificates.ts"
+import { issueServing, makeAuthorities } from "./issue.ts"
+import type { Authorities } from "./pem.ts"
 import {
   caHash,
   checkClusterCa,

@@ -6,7 +6,7 @@
 import { randomBytes, type X509Certificate } from "node:crypto"
 import { KnownError } from "../errors.ts"
 import { digestOf } from "../keyring/same-secret.ts"
-import { certificatesOf } from "./certificates.ts"
+import { certificatesOf } from "./pem.ts"
 
 /** `caHash` is empty where the token names none. */
 export type Token =

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest"
 import { http1, http2 } from "../../tests/harness/https.ts"
-import { issueServing, makeAuthorities } from "../cluster/certificates.ts"
+import { issueServing, makeAuthorities } from "../cluster/issue.ts"
 import { type Listener, type ListenerOptions, listen } from "./listener.ts"
 
 const now = new Date()

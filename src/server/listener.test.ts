@@ -2,7 +2,7 @@ import { X509Certificate } from "node:crypto"
 import { once } from "node:events"
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls"
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest"
-import { issueServing, makeAuthorities } from "../cluster/certificates.ts"
+import { issueServing, makeAuthorities } from "../cluster/issue.ts"
 import { type Listener, listen } from "./listener.ts"
 
 const now = new Date()

@@ -9,7 +9,7 @@ import {
 } from "node:http2"
 import type { Socket } from "node:net"
 import { getSystemErrorMessage } from "node:util"
-import type { Pair } from "../cluster/certificates.ts"
+import type { Pair } from "../cluster/pem.ts"
 import { bug, KnownError } from "../errors.ts"
 
 export interface ListenerOptions {

@@ -3,7 +3,8 @@ import { once } from "node:events"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { createServer } from "node:https"
 import type { AddressInfo } from "node:net"
-import { issueServing, makeAuthorities, type Pair } from "../../src/cluster/certificates.ts"
+import { issueServing, makeAuthorities } from "../../src/cluster/issue.ts"
+import type { Pair } from "../../src/cluster/pem.ts"
 import { caHash, formatToken } from "../../src/cluster/token.ts"
 
 export interface Received {
