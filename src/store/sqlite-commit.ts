@@ -4,7 +4,8 @@
  *  when another write of its group fails, the transaction is rolled back and it runs again. */
 import type { DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
-import { commitError, isMachineFault, storeError } from "./sqlite-errors.ts"
+import { commitError, isMachineFault, isUnwritten, storeError } from "./sqlite-errors.ts"
+import { checkpoint } from "./sqlite-file.ts"
 import type { Change } from "./store.ts"
 
 interface Pending {
@@ -72,7 +73,7 @@ export class CommitQueue {
       for (running of group) running.run(changes)
       running = undefined
     } catch (error) {
-      this.#rollback()
+      this.#undo(error)
       const culprits = running === undefined || isMachineFault(error) ? group : [running]
       for (const { failed } of culprits) failed(storeError(this.#path, error))
       return group.filter((pending) => !culprits.includes(pending))
@@ -80,7 +81,7 @@ export class CommitQueue {
     try {
       this.#db.exec("COMMIT")
     } catch (error) {
-      this.#rollback()
+      this.#undo(error)
       for (const { failed } of group) failed(commitError(this.#path, error))
       return []
     }
@@ -89,7 +90,14 @@ export class CommitQueue {
     return []
   }
 
-  #rollback(): void {
+  /** Where a log may grow no more, what it holds is moved into the file: the next write begins it anew, in its own space. */
+  #undo(error: unknown): void {
     if (this.#db.isTransaction) this.#db.exec("ROLLBACK")
+    if (!isUnwritten(error)) return
+    try {
+      checkpoint(this.#db)
+    } catch (alsoFull) {
+      if (!isMachineFault(alsoFull)) throw alsoFull
+    }
   }
 }

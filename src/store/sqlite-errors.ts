@@ -27,6 +27,10 @@ const primaryCode = (error: SqliteError): number => error.errcode & 0xff
 export const isMachineFault = (error: unknown): boolean =>
   isSqliteError(error) && MACHINE_FAULTS.has(primaryCode(error))
 
+/** Whether a file could not be written: mostly for want of space. */
+export const isUnwritten = (error: unknown): boolean =>
+  isSqliteError(error) && (error.errcode === IOERR_WRITE || codeOf(error) === "DiskFull")
+
 /** A foreseen failure as a {@link KnownError}; anything else comes back as it is: a bug. */
 export function storeError(path: string, error: unknown): unknown {
   if (error instanceof RangeError && "code" in error && error.code === "ERR_OUT_OF_RANGE") {

@@ -116,8 +116,10 @@ export function removeResidue(db: DatabaseSync, path: string): void {
   }
 }
 
-/** Where it fails, it gives back the space that it took from everybody else on the disk. */
+/** Where it fails, it gives back the space that it took from everybody else on the disk: with a log that began empty, that
+ *  needs none. */
 function writeAfresh(db: DatabaseSync): void {
+  emptyLog(db)
   try {
     db.exec("VACUUM")
   } catch (error) {

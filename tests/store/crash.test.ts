@@ -70,6 +70,7 @@ interface Filled {
   readonly made: number
   readonly code: string
   readonly scrub: string
+  readonly again: string
   readonly visible: number
   readonly logBytes: number
 }
@@ -99,9 +100,20 @@ test("where the disk takes no more, writes fail whole and everything before them
   await store.close()
 })
 
+test("a log that can grow no more is begun anew", async () => {
+  const { made, again, visible } = await filled("again")
+  expect(again).toBe("done")
+  expect(visible).toBe(made)
+})
+
 test("a scrub that finds no space takes none", async () => {
-  const { made, scrub, visible, logBytes } = await filled("scrub")
+  const store = openSqlite({ path })
+  const value = Buffer.alloc(2_000, "x")
+  const names = Array.from({ length: 1_500 }, (_, index) => `/registry/filler/${index}`)
+  await Promise.all(names.map((key) => store.create({ key, value, fence: undefined })))
+  await store.close()
+  const { scrub, visible, logBytes } = await filled("scrub")
   expect(scrub).toBe("StoreUnavailable")
   expect(logBytes).toBe(0)
-  expect(visible).toBe(made)
+  expect(visible).toBe(names.length)
 })
