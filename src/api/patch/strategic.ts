@@ -59,10 +59,11 @@ function mergeMap(original: Fields, patch: Fields, place: Place): Fields {
   }
   for (const [key, gone] of deletions) {
     const list = merged.get(key)
+    const left = new Set(gone)
     if (list !== undefined)
       merged.set(
         key,
-        asItems(list).filter((item) => !gone.includes(item)),
+        asItems(list).filter((item) => !left.has(item)),
       )
   }
   return Object.fromEntries(merged)
@@ -116,8 +117,8 @@ function asItems(value: unknown): Items {
 function retained(original: Fields, patch: Fields, fields: Split["fields"]): Fields {
   if (!Object.hasOwn(patch, RETAIN_KEYS)) return original
   const keys = patch[RETAIN_KEYS]
-  const isListed = ([key]: readonly [string, unknown]): boolean =>
-    Array.isArray(keys) && keys.includes(key)
+  const listed = new Set<unknown>(Array.isArray(keys) ? keys : [])
+  const isListed = ([key]: readonly [string, unknown]): boolean => listed.has(key)
   const isComplete = fields.every((field) => field[1] === null || isListed(field))
   if (!Array.isArray(keys) || !isComplete) throw badRequest("invalid patch format of retainKeys")
   return Object.fromEntries(Object.entries(original).filter(isListed))
@@ -156,11 +157,13 @@ function mergeList(
   }
   const { kept, items } = withDirectives(before, patch, mergeKey)
   const merged = [...kept]
+  const ranks = ranksOf(merged, mergeKey)
   for (const item of items) {
-    const at = merged.findIndex((other) => keyOf(other, mergeKey) === keyOf(item, mergeKey))
+    const key = keyOf(item, mergeKey)
+    const at = ranks.get(key) ?? merged.length
     const found = merged[at]
-    if (at >= 0 && isRecord(found) && isRecord(item)) merged[at] = mergeMap(found, item, place)
-    else merged.push(item)
+    merged[at] = isRecord(found) && isRecord(item) ? mergeMap(found, item, place) : item
+    ranks.set(key, at)
   }
   return ordered(merged, { order: items, before: kept, mergeKey })
 }
@@ -171,21 +174,21 @@ function withDirectives(
   patch: Items,
   mergeKey: string,
 ): { kept: Items; items: Items } {
-  let kept = before
+  const deleted = new Set<unknown>()
   let isReplaced = false
   const items = patch.filter((item) => {
     if (!isRecord(item) || !Object.hasOwn(item, DIRECTIVE)) return true
     const directive = item[DIRECTIVE]
     if (directive === "replace") isReplaced = true
-    else if (directive === "delete") {
-      const key = keyOf(item, mergeKey)
-      kept = kept.filter((other) => keyOf(other, mergeKey) !== key)
-    } else if (directive === "merge")
+    else if (directive === "delete") deleted.add(keyOf(item, mergeKey))
+    else if (directive === "merge")
       throw failed("merging lists cannot yet be specified in the patch")
     else throw unknownDirective(item)
     return false
   })
-  return isReplaced ? { kept: items, items: [] } : { kept, items }
+  if (isReplaced) return { kept: items, items: [] }
+  const isKept = (item: unknown): boolean => !deleted.has(keyOf(item, mergeKey))
+  return { kept: deleted.size === 0 ? before : before.filter(isKept), items }
 }
 
 /** What tells an item from the others. */
@@ -193,6 +196,16 @@ function keyOf(item: unknown, mergeKey: string): unknown {
   if (mergeKey === "") return item
   if (isRecord(item) && Object.hasOwn(item, mergeKey)) return item[mergeKey]
   throw failed(`map: ${goPrint(item)} does not contain declared merge key: ${mergeKey}`)
+}
+
+/** Where the first item with each key is. */
+function ranksOf(items: Items, mergeKey: string): Map<unknown, number> {
+  const ranks = new Map<unknown, number>()
+  for (const [rank, item] of items.entries()) {
+    const key = keyOf(item, mergeKey)
+    if (!ranks.has(key)) ranks.set(key, rank)
+  }
+  return ranks
 }
 
 /** The patch's items must come in the order that the patch itself gives. */
@@ -216,8 +229,8 @@ function ordered(
   { order, before, mergeKey }: { order: Items; before: Items; mergeKey: string },
 ): Items {
   const rankIn = (list: Items) => {
-    const keys = list.map((item) => keyOf(item, mergeKey))
-    return (item: unknown): number => keys.indexOf(keyOf(item, mergeKey))
+    const ranks = ranksOf(list, mergeKey)
+    return (item: unknown): number => ranks.get(keyOf(item, mergeKey)) ?? -1
   }
   const [orderRank, storedRank] = [rankIn(order), rankIn(before)]
   const ours = items
@@ -227,10 +240,11 @@ function ordered(
     .filter((item) => orderRank(item) < 0)
     .toSorted((a, b) => storedRank(a) - storedRank(b))
   const out: unknown[] = []
+  let next = 0
   for (const item of ours) {
     const rank = storedRank(item)
-    while (theirs.length > 0 && storedRank(theirs[0]) < rank) out.push(theirs.shift())
+    while (next < theirs.length && storedRank(theirs[next]) < rank) out.push(theirs[next++])
     out.push(item)
   }
-  return [...out, ...theirs]
+  return [...out, ...theirs.slice(next)]
 }
