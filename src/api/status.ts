@@ -281,8 +281,13 @@ export function fieldError(
   return { reason, message: parts.join(": "), field: error.field }
 }
 
-/** 422: every wrong field in one answer. The message says equal errors once, the causes list each. */
-export function invalid(what: KindName, errors: readonly FieldError[]): StatusError {
+/** An object can be wrong in more places than anybody reads. */
+const CAUSES_MAX = 100
+
+/** 422: the wrong fields in one answer, the first {@link CAUSES_MAX} of them. The message says equal errors once, the causes list
+ *  each. */
+export function invalid(what: KindName, wrong: readonly FieldError[]): StatusError {
+  const errors = wrong.slice(0, CAUSES_MAX)
   const lines = [...new Set(errors.map(({ field, message }) => `${field}: ${message}`))]
   const all = lines.length === 1 ? lines[0] : `[${lines.join(", ")}]`
   const name = goQuote(what.name ?? "")

@@ -87,7 +87,8 @@ export function sendNotModified(response: ApiResponse, { etag }: Document): void
 
 export function sendAnswer(response: ApiResponse, answer: Answer, as: Representation): void {
   const { code, object, warnings = [], isShared } = answer
-  const headers = warnings.length > 0 ? { warning: warnings.map(warningHeader) } : {}
+  const told = warningHeaders(warnings)
+  const headers = told.length > 0 ? { warning: told } : {}
   const body = isShared ? serializedOnce(object, as) : serialize(object, as)
   send(response, { code, contentType: as.mediaType, body, headers })
 }
@@ -153,6 +154,15 @@ const whole = (item: KubeObject, resource: Resource): KubeObject => ({
   kind: resource.kind,
   apiVersion: apiVersionOf(resource),
 })
+
+/** Kubernetes' own limit. A client that gets more in its headers than it takes gets no answer. */
+const WARNINGS_BYTES_MAX = 4 * 1024
+
+function warningHeaders(warnings: readonly string[]): string[] {
+  let sizeBytes = 0
+  const headers = warnings.map(warningHeader)
+  return headers.filter((header) => (sizeBytes += header.length) <= WARNINGS_BYTES_MAX)
+}
 
 /** The value of a Warning header for one text (RFC 7234 §5.5). */
 export const warningHeader = (text: string): string =>

@@ -6,7 +6,7 @@ import { isRecord } from "../../format/schema.ts"
 import { toTime } from "../../format/time.ts"
 import { goQuote, goSortedJson, scalarText } from "../text/go-text.ts"
 import { applyConflict, badRequest, StatusError } from "../status.ts"
-import { difference, EMPTY, type FieldSet, paths, printPath, union } from "./field-set.ts"
+import { difference, EMPTY, type FieldSet, paths, printPath, unionOf } from "./field-set.ts"
 import { decodeManaged, type Managed, type Owner, ownerId } from "./managed.ts"
 import {
   afterChange,
@@ -118,7 +118,7 @@ function mergeOwned(apply: Apply, state: State): Merged {
   const { type } = state.schema
   const fields = settable(fieldsOf(type, state.config), state.schema, subresource)
   const managed = new Map(state.managed).set(id, { ...self, time: last?.time, fields })
-  const owned = [...managed.values()].reduce((all, owner) => union(all, owner.fields), EMPTY)
+  const owned = unionOf(Array.from(managed.values(), (owner) => owner.fields))
   const after = prune(type, merge(type, state.before, state.config), {
     last: last?.fields ?? EMPTY,
     owned,

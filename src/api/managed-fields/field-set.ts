@@ -17,7 +17,8 @@ export const EMPTY: FieldSet = new Map()
 
 function combine(a: FieldSet, b: FieldSet, keep: (a: boolean, b: boolean) => boolean): FieldSet {
   const out = new Map<string, FieldNode>()
-  for (const element of new Set([...a.keys(), ...b.keys()])) {
+  const elements = keep(false, true) ? new Set([...a.keys(), ...b.keys()]) : a.keys()
+  for (const element of elements) {
     const [inA, inB] = [a.get(element), b.get(element)]
     const owned = keep(inA?.owned ?? false, inB?.owned ?? false)
     const children = combine(inA?.children ?? EMPTY, inB?.children ?? EMPTY, keep)
@@ -27,6 +28,15 @@ function combine(a: FieldSet, b: FieldSet, keep: (a: boolean, b: boolean) => boo
 }
 
 export const union = (a: FieldSet, b: FieldSet): FieldSet => combine(a, b, (x, y) => x || y)
+
+/** Halved again and again, as each union copies both of its sets. */
+export function unionOf(sets: readonly FieldSet[]): FieldSet {
+  const [first = EMPTY, ...more] = sets
+  if (more.length === 0) return first
+  const half = sets.length >> 1
+  return union(unionOf(sets.slice(0, half)), unionOf(sets.slice(half)))
+}
+
 export const intersection = (a: FieldSet, b: FieldSet): FieldSet => combine(a, b, (x, y) => x && y)
 /** Exact paths only: taking away a parent leaves its children. */
 export const difference = (a: FieldSet, b: FieldSet): FieldSet => combine(a, b, (x, y) => x && !y)

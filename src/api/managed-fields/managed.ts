@@ -1,7 +1,7 @@
 /** The entries of metadata.managedFields: decoded to sets by manager, encoded in Kubernetes' order, and kept few. */
 
 import type { ManagedFieldsEntry } from "../../format/object.ts"
-import { decodeFields, EMPTY, encodeFields, type FieldSet, union } from "./field-set.ts"
+import { decodeFields, EMPTY, encodeFields, type FieldSet, unionOf } from "./field-set.ts"
 
 /** Who owns fields: a manager by one kind of operation on one version and subresource. Appliers are one over all versions. */
 export interface Owner {
@@ -87,6 +87,7 @@ export function capUpdaters(managed: Managed): Managed {
   let count = updaters.length
   const out = new Map(managed)
   const firstOf = new Map<string, string>()
+  const merged = new Map<string, FieldSet[]>()
   for (const [id, owner] of updaters) {
     if (count <= UPDATERS_MAX) break
     const first = firstOf.get(owner.apiVersion)
@@ -97,12 +98,17 @@ export function capUpdaters(managed: Managed): Managed {
     const { apiVersion, time } = owner
     const bucket = { manager: BUCKET, operation: "Update", apiVersion } as const
     const bucketId = ownerId(bucket)
-    const begun = id === bucketId ? undefined : out.get(bucketId)
-    const older = begun ?? out.get(first)
-    if (begun === undefined) out.delete(first)
+    const sets = merged.get(bucketId) ?? [out.get(first)?.fields ?? EMPTY]
+    if (sets.length === 1) out.delete(first)
+    sets.push(owner.fields)
+    merged.set(bucketId, sets)
     out.delete(id)
-    out.set(bucketId, { ...bucket, time, fields: union(older?.fields ?? EMPTY, owner.fields) })
+    out.set(bucketId, { ...bucket, time, fields: EMPTY })
     count -= 1
+  }
+  for (const [id, sets] of merged) {
+    const owner = out.get(id)
+    if (owner !== undefined) out.set(id, { ...owner, fields: unionOf(sets) })
   }
   return out
 }

@@ -14,6 +14,9 @@ export interface Operation {
 /** An operation that does not apply. Clients are told only that their request was wrong. */
 export class PatchMisfit extends Error {}
 
+/** What all copies of one patch may add, in characters of JSON: Kubernetes' limit. Copies of copies grow twofold at each step. */
+const COPIED_MAX = 3 * 1024 * 1024
+
 type Container = Record<string, unknown> | unknown[]
 
 const isContainer = (value: unknown): value is Container => isRecord(value) || Array.isArray(value)
@@ -28,6 +31,7 @@ export function applyJsonPatch(document: unknown, operations: readonly Operation
 
 class Patching {
   #root: unknown
+  #copied = 0
   readonly #touched = new Set<object>()
 
   constructor(document: unknown) {
@@ -52,7 +56,7 @@ class Patching {
         return add(this.#find(path), moved)
       }
       case "copy":
-        return add(this.#find(path), clone(get(this.#find(from))))
+        return add(this.#find(path), this.#copy(get(this.#find(from))))
       case "test": {
         const seen = path === "" ? this.#root : get(this.#find(path))
         if (isDeepStrictEqual(seen ?? null, value ?? null)) return
@@ -61,6 +65,12 @@ class Patching {
       default:
         throw new PatchMisfit("no such operation")
     }
+  }
+
+  #copy(value: unknown): unknown {
+    this.#copied += JSON.stringify(value ?? null).length
+    if (this.#copied > COPIED_MAX) throw new PatchMisfit(`copies of more than ${COPIED_MAX}`)
+    return clone(value)
   }
 
   result(): unknown {

@@ -3,7 +3,13 @@
 
 import type { KubeObject } from "../../format/object.ts"
 import { isRecord } from "../../format/schema.ts"
-import { GoJsonError, goJsonType, type ParsedJson, parseGoJson } from "../text/go-json.ts"
+import {
+  GoJsonError,
+  goJsonType,
+  type ParsedJson,
+  parseGoJson,
+  PROBLEMS_MAX,
+} from "../text/go-json.ts"
 import { goJson, goPrint } from "../text/go-text.ts"
 import { applyPatch } from "../managed-fields/apply.ts"
 import { trackUpdate } from "../managed-fields/track.ts"
@@ -146,17 +152,17 @@ function parsePatch(body: string, explain: (why: string) => string): ParsedJson 
   }
 }
 
-/** `duplicate field "data.a"` for each name that an object of the patch has more than once. */
+/** `duplicate field "data.a"` for each name that an object of the patch has more than once, up to {@link PROBLEMS_MAX}. */
 function repeated({ value, duplicates }: ParsedJson): string[] {
-  const walk = (item: unknown, path: string): string[] => {
-    if (typeof item !== "object" || item === null) return []
-    return Object.entries(item).flatMap(([key, below]) => {
+  function* walk(item: unknown, path: string): Generator<string> {
+    if (typeof item !== "object" || item === null) return
+    for (const [key, below] of Object.entries(item)) {
       const name = Array.isArray(item) ? `${path}[${key}]` : path === "" ? key : `${path}.${key}`
-      const found = duplicates.get(item)?.has(key) ? [`duplicate field "${name}"`] : []
-      return [...found, ...walk(below, name)]
-    })
+      if (duplicates.get(item)?.has(key)) yield `duplicate field "${name}"`
+      yield* walk(below, name)
+    }
   }
-  return duplicates.size === 0 ? [] : walk(value, "")
+  return duplicates.size === 0 ? [] : [...walk(value, "").take(PROBLEMS_MAX)]
 }
 
 const OPERATION_FIELDS = ["op", "path", "from", "value"]
@@ -180,8 +186,9 @@ function readOperations(request: PatchRequest): {
     if (operation === null) return {}
     if (!isRecord(operation)) throw mismatch(operation, `value of type ${item}`)
     for (const [key, field] of Object.entries(operation)) {
-      if (!OPERATION_FIELDS.includes(key)) unknown.push(`unknown field "[${index}].${key}"`)
-      else if (isChecked && key !== "value" && field !== null && typeof field !== "string")
+      if (!OPERATION_FIELDS.includes(key)) {
+        if (unknown.length < PROBLEMS_MAX) unknown.push(`unknown field "[${index}].${key}"`)
+      } else if (isChecked && key !== "value" && field !== null && typeof field !== "string")
         throw mismatch(field, `struct field jsonPatchOp.${key} of type string`)
     }
     return operation

@@ -5,7 +5,7 @@
 import { bug } from "../../errors.ts"
 import type { Field, FieldType, Message } from "../../format/schema.ts"
 import { isRecord, setOwn, sortedKeys } from "../../format/schema.ts"
-import { GoJsonError, goJsonType, type ParsedJson } from "../text/go-json.ts"
+import { GoJsonError, goJsonType, type ParsedJson, PROBLEMS_MAX } from "../text/go-json.ts"
 import { base64Error, parseTime, TIME_LAYOUTS } from "../text/go-values.ts"
 
 export interface TypedObject {
@@ -63,7 +63,7 @@ class TypedReader {
       const below = fieldPlace(type, name, place)
       if (field !== undefined) read.set(name, this.#field(field, source[name], below))
       else if (place !== TOP || !TYPE_META.includes(name))
-        this.problems.push(`unknown field "${below.path}"`)
+        this.#note(`unknown field "${below.path}"`)
       this.#noteDuplicate(source, name, below.path)
     }
     const target: Record<string, unknown> = {}
@@ -75,7 +75,11 @@ class TypedReader {
   }
 
   #noteDuplicate(source: object, name: string, path: string): void {
-    if (this.#duplicates.get(source)?.has(name)) this.problems.push(`duplicate field "${path}"`)
+    if (this.#duplicates.get(source)?.has(name)) this.#note(`duplicate field "${path}"`)
+  }
+
+  #note(problem: string): void {
+    if (this.problems.length < PROBLEMS_MAX) this.problems.push(problem)
   }
 
   #field({ type, shape, where }: Field, given: unknown, place: Place): unknown {

@@ -13,6 +13,9 @@ export interface ParsedJson {
   readonly duplicates: ReadonlyMap<object, ReadonlySet<string>>
 }
 
+/** How many of the things that a strict reader objects to are told: Kubernetes' own limit. */
+export const PROBLEMS_MAX = 100
+
 /** Go's limit is 10,000, for which this stack is too small; no object is nearly as deep. */
 const DEPTH_MAX = 1000
 

@@ -24,7 +24,10 @@ function quoteRune(rune: string): string {
 }
 
 /** `%q` of a string (strconv.Quote). */
-export const goQuote = (text: string): string => `"${Array.from(text, quoteRune).join("")}"`
+export const goQuote = (text: string): string =>
+  PLAIN.test(text) ? `"${text}"` : `"${Array.from(text, quoteRune).join("")}"`
+
+const PLAIN = /^[ !#-[\]-~]*$/
 
 /** json.Marshal, or json.MarshalIndent: JSON with `<`, `>`, `&` and the two line separators escaped. Keys stay in their order. */
 export function goJson(value: unknown, indentSpaces = 0): string {

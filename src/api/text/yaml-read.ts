@@ -38,9 +38,28 @@ export function parseYaml(text: string): ParsedYaml {
     throw new GoJsonError(`error converting YAML to JSON: yaml: line ${line}: ${error.message}`)
   }
   return {
-    value: document.toJS({ mapAsMap: false }) ?? null,
+    value: resolved(document),
     duplicates: new Map(),
     problems: duplicateKeys(document, lines),
+  }
+}
+
+/** The library looks through the whole document for each alias. No object has nearly as many. */
+const ALIASES_MAX = 100
+
+/** Throws {@link GoJsonError} for aliases that name nothing, and for those that make more of the document than it is. */
+function resolved(document: ReturnType<typeof parseDocument>): unknown {
+  let aliases = 0
+  visit(document, { Alias: () => void aliases++ })
+  if (aliases > ALIASES_MAX)
+    throw new GoJsonError(
+      "error converting YAML to JSON: yaml: document contains excessive aliasing",
+    )
+  try {
+    return document.toJS({ mapAsMap: false }) ?? null
+  } catch (error) {
+    if (!(error instanceof ReferenceError)) throw error
+    throw new GoJsonError(`error converting YAML to JSON: yaml: ${error.message}`)
   }
 }
 

@@ -98,16 +98,14 @@ function annotationsErrors(annotations: ObjectMeta["annotations"] = {}): FieldEr
 
 function ownersErrors(owners: readonly OwnerReference[] = []): FieldError[] {
   const controllers = owners.filter(({ controller }) => controller === true)
-  const [first, ...more] = controllers.map(({ kind, name }) => `${kind}/${name}`)
-  const tooMany = more.map((other) =>
-    invalid(
-      "metadata.ownerReferences",
-      owners,
-      "Only one reference can have Controller set to true. " +
-        `Found "true" in references for ${first} and ${other}`,
-    ),
-  )
-  return [...owners.flatMap(ownerErrors), ...tooMany]
+  const [first, second] = controllers.map(({ kind, name }) => `${kind}/${name}`)
+  const errors = owners.flatMap(ownerErrors)
+  if (second === undefined) return errors
+  const detail =
+    "Only one reference can have Controller set to true. " +
+    `Found "true" in references for ${first} and ${second}`
+  // Of several, one is told: each would show all owners again.
+  return [...errors, invalid("metadata.ownerReferences", owners, detail)]
 }
 
 function ownerErrors(owner: OwnerReference): FieldError[] {
@@ -216,15 +214,13 @@ function newFinalizersErrors(meta: ObjectMeta, old: ObjectMeta): FieldError[] {
   return [fieldError("Forbidden", { field: "metadata.finalizers", detail })]
 }
 
+/** Each wrong character's error shows the whole name again, so one that is too long is not looked at. */
 export function fieldManagerErrors(field: string, manager: string): FieldError[] {
+  if (Buffer.byteLength(manager) > FIELD_MANAGER_BYTES_MAX) {
+    const detail = `may not be more than ${FIELD_MANAGER_BYTES_MAX} bytes`
+    return [fieldError("TooLong", { field, detail })]
+  }
   const errors: FieldError[] = []
-  if (Buffer.byteLength(manager) > FIELD_MANAGER_BYTES_MAX)
-    errors.push(
-      fieldError("TooLong", {
-        field,
-        detail: `may not be more than ${FIELD_MANAGER_BYTES_MAX} bytes`,
-      }),
-    )
   let position = 0
   for (const rune of manager) {
     if (!/^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u.test(rune)) {
