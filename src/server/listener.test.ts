@@ -1,5 +1,10 @@
 import { X509Certificate } from "node:crypto"
 import { once } from "node:events"
+import {
+  connect as connectHttp2,
+  type Http2ServerResponse,
+  type ServerHttp2Session,
+} from "node:http2"
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls"
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest"
 import { issueServing, makeAuthorities } from "../cluster/issue.ts"
@@ -61,4 +66,25 @@ test("an address that is taken, and one that is not ours", async () => {
     code: "UsageInvalid",
     message: "cannot listen on 192.0.2.1:0: address not available",
   })
+})
+
+test("a session that was still while something ran is closed when it is still again", async () => {
+  const { promise: running, resolve } = Promise.withResolvers<Http2ServerResponse>()
+  const at = { bindAddress: "127.0.0.1", port: 0, serving: first, clientCa: client.cert }
+  const own = await listen({ ...at, handle: (_, response) => resolve(response) })
+  const session = connectHttp2(`https://127.0.0.1:${own.port}`, { ca: ca.cert })
+  onTestFinished(async () => {
+    session.destroy()
+    await own.close()
+  })
+  const stream = session.request()
+  stream.resume()
+  const response = await running
+  const served = response.stream.session as ServerHttp2Session
+  served.emit("timeout")
+  expect(served.closed).toBe(false)
+  response.end()
+  await once(stream, "close")
+  served.emit("timeout")
+  expect(served.closed).toBe(true)
 })

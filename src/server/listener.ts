@@ -85,7 +85,8 @@ function closeWhenIdle(session: ServerHttp2Session): void {
     open++
     stream.once("close", () => open--)
   })
-  session.setTimeout(IDLE_MS_MAX, () => {
+  session.setTimeout(IDLE_MS_MAX)
+  session.on("timeout", () => {
     if (open === 0) session.close()
   })
 }
