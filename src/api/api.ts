@@ -293,6 +293,6 @@ function readBody(request: ApiRequest): Promise<Buffer> {
   const gone = () => reject(badRequest("the request ended in the middle of its body"))
   request.on("error", gone)
   request.on("close", gone)
-  const late = setTimeout(() => reject(tooSlow(BODY_MS_MAX)), BODY_MS_MAX)
+  const late = setTimeout(() => reject(tooSlow(BODY_MS_MAX)), BODY_MS_MAX).unref()
   return promise.finally(() => clearTimeout(late))
 }

@@ -43,8 +43,8 @@ export interface ServerContext {
   readonly signal: AbortSignal
 }
 
-/** Once a day is enough for certificates with 30 days left; the Node's heartbeat is a kubelet's. */
-const CERTIFICATES_EVERY_MS = 24 * 60 * 60_000
+/** A clock may jump past the end of a certificate. The Node's heartbeat is a kubelet's. */
+const CERTIFICATES_EVERY_MS = 60 * 60_000
 const HEARTBEAT_EVERY_MS = 5 * 60_000
 const HISTORY_KEPT_MS = 5 * 60_000
 const RETRY_MS = 5_000

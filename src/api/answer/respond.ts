@@ -60,7 +60,7 @@ export function send(
 ): void {
   const { code, contentType, body, headers } = of
   if (response.destroyed || response.headersSent) return
-  const cut = setTimeout(() => response.destroy(), READ_MS_MAX)
+  const cut = setTimeout(() => response.destroy(), READ_MS_MAX).unref()
   response.once("close", () => clearTimeout(cut))
   response.writeHead(code, {
     "cache-control": "no-cache, private",
