@@ -33,6 +33,7 @@ export const ERRORS = {
   SlowWatcher:         row(410, 1,  "retry", "list again and watch from there"),
   StoreUnavailable:    row(503, 13, "retry", "see the server's log and the datastore"),
   RevisionTooLarge:    row(500, 10, "final", "restore the datastore from a backup: nothing more can be written to this one"),
+  StoreRefused:        row(503, 13, "final", "see the datastore's address, user and rights"),
   OutcomeUnknown:      row(504, 14, "final", "read the object before writing again: the write may have happened"),
   StoreCorrupt:        row(500, 10, "final", "restore the datastore from a backup"),
   DiskFull:            row(507, 13, "retry", "make space under the data directory"),

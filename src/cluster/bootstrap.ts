@@ -11,7 +11,7 @@ import { makeView } from "../registry/view.ts"
 import type { Store, StoredRecord } from "../store/store.ts"
 import { readAuthorities } from "./certificates.ts"
 import { makeAuthorities } from "./issue.ts"
-import { type DataDirPaths, readToken, writeToken } from "./data-dir.ts"
+import { type DataDirPaths, readToken, removeToken, writeToken } from "./data-dir.ts"
 import { type ConfigurationText, keyringFrom, readStage, withKeysOf } from "./encryption-files.ts"
 import { readIfPresent } from "./files.ts"
 import { passwordOf, randomPassword } from "./token.ts"
@@ -36,8 +36,6 @@ export interface Bootstrap extends Secrets {
 
 interface Opened {
   readonly keys: Keys
-  /** What opens it from now on, as it stands in the data directory. */
-  readonly token: string
   /** Opened by the recovery key: the token was made or set now, and earlier ones open earlier backups only. */
   readonly recovered: boolean
 }
@@ -71,9 +69,11 @@ async function join(boot: Bootstrap, slots: readonly Slot[]): Promise<Opened> {
   try {
     const { password, clusterKey } = await unlockByToken(boot, slots)
     const keys = await Keys.open(boot.store, clusterKey)
-    const token = tokenFor(keys.view.record.keyring, password)
-    keepToken(boot.paths, token)
-    return { keys, token, recovered: false }
+    await keys.change(({ record: { keyring } }) =>
+      keyring.password === password ? undefined : { keyring: { ...keyring, password } },
+    )
+    keepToken(boot.paths, tokenFor(keys.view.record.keyring))
+    return { keys, recovered: false }
   } catch (error) {
     if (boot.recoveryKey === null || !isKnown(error, "SlotDidNotOpen", "TokenInvalid")) throw error
     return recover(boot, boot.recoveryKey, slots)
@@ -120,7 +120,7 @@ async function recover(
   })
   keepToken(boot.paths, token)
   await forgetOldToken(boot.paths, keys)
-  return { keys, token, recovered: true }
+  return { keys, recovered: true }
 }
 
 const wantedPassword = ({ token, paths }: Bootstrap): string => {
@@ -141,18 +141,43 @@ function passwordFromNowOn(boot: Bootstrap): string {
 async function found(boot: Bootstrap): Promise<Opened> {
   const { store, paths, now } = boot
   const authorities = readAuthorities(paths) ?? (await makeAuthorities(now()))
-  const keyring = await firstKeyring(boot, emptyKeyring(authorities))
-  await refuseUnreadable(store, keyring)
   const password = wantedPassword(boot)
-  const token = tokenFor(keyring, password)
-  writeToken(paths, token)
+  const keyring = await firstKeyring(boot, emptyKeyring(authorities, { password }))
+  await refuseUnreadable(store, keyring)
+  const before = readIfPresent(paths.token)
+  writeToken(paths, tokenFor(keyring))
   const clusterKey = newClusterKey()
   const slots = [await makeSlot({ kind: "token", secret: password, now: now() })]
   const record = { epoch: 1, fence: newFence(), slots, keyring }
   if ((await createKeyring(store, { record, clusterKey })) === "exists")
-    throw new KnownError("StoreUnavailable", "another server made the keyring at the same moment")
-  return { keys: await Keys.open(store, clusterKey), token, recovered: false }
+    return joinWinner(boot, { before })
+  return { keys: await Keys.open(store, clusterKey), recovered: false }
 }
+
+/** Another server made the keyring at the same moment. With the same token this one joins it; else it leaves its data directory
+ *  as it was. `before`: the token file's content before this start. */
+async function joinWinner(
+  boot: Bootstrap,
+  { before }: { readonly before: string | null },
+): Promise<Opened> {
+  const { store, paths, token } = boot
+  try {
+    if (token === null && before === null) throw madeElsewhere()
+    const stored = (await storedKeyring(store)) ?? bug("a keyring that exists is not there")
+    return await join(boot, readOutside(stored.value).slots)
+  } catch (error) {
+    if (before === null) removeToken(paths)
+    else writeToken(paths, before.trim())
+    throw error
+  }
+}
+
+const madeElsewhere = () =>
+  new KnownError(
+    "SlotDidNotOpen",
+    "another server made the keyring of this datastore at the same moment, and this one was given no token; " +
+      "copy the file server/token from that server's data directory, and type: keyturn server --token-file <the copy>",
+  )
 
 /** From --encryption-provider-config or K3s' own file where there is one; else, for an empty datastore only, with a new key. */
 async function firstKeyring(boot: Bootstrap, empty: Keyring): Promise<Keyring> {

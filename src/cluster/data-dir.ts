@@ -1,5 +1,5 @@
 /** Where a server's files lie, named as K3s names them, and the lock that lets one server at a time have them. */
-import { chmodSync, existsSync, realpathSync } from "node:fs"
+import { chmodSync, existsSync, realpathSync, rmSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { pid } from "node:process"
 import { DatabaseSync } from "node:sqlite"
@@ -145,4 +145,9 @@ export const readToken = (paths: DataDirPaths): string | null =>
 export function writeToken(paths: DataDirPaths, token: string) {
   writeIfChanged(paths.token, `${token}\n`)
   linkDurably({ path: paths.nodeToken, target: "token" })
+}
+
+export function removeToken(paths: DataDirPaths) {
+  for (const path of [paths.nodeToken, paths.token])
+    named(`cannot remove ${path}`, () => rmSync(path, { force: true }))
 }

@@ -41,7 +41,8 @@ const configured = (...names: string[]) => {
 
 test("keys that are taken in stand before those that are there, so that a prepared key stays the last", () => {
   const pair = { cert: "", key: "" }
-  const first = keyringFrom(emptyKeyring({ server: pair, client: pair }), configured("a", "b"), "")
+  const empty = emptyKeyring({ server: pair, client: pair }, { password: "pw" })
+  const first = keyringFrom(empty, configured("a", "b"), "")
   expect(first.keys.map(({ name }) => name)).toEqual(["a", "b"])
   const more = withKeysOf(first, configured("c", "a", "d"), "")
   expect(more.keys.map(({ name }) => name)).toEqual(["c", "d", "a", "b"])

@@ -26,7 +26,7 @@ const FACTS: NodeFacts = {
 test("an own Node that does not open is made anew", async () => {
   const clusterKey = newClusterKey()
   const pair = { cert: "", key: "" }
-  const keyring = emptyKeyring({ server: pair, client: pair })
+  const keyring = emptyKeyring({ server: pair, client: pair }, { password: "pw" })
   const record = { epoch: 1, fence: newFence(), slots: [], keyring }
   await createKeyring(store, { record, clusterKey })
   const registry = new Registry(store, await Keys.open(store, clusterKey))

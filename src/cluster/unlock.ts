@@ -19,10 +19,11 @@ export async function changeToken(
   { password, now }: { readonly password: string; readonly now: Date },
 ): Promise<string> {
   const slot = await makeSlot({ kind: "token", secret: password, now })
-  const token = tokenFor(keys.view.record.keyring, password)
+  const token = tokenFor({ ...keys.view.record.keyring, password })
   writeDurably(paths.nextToken, `${token}\n`)
   await keys.change(({ record }) => ({
     clusterKey: newClusterKey(),
+    keyring: { ...record.keyring, password },
     slots: [slot, ...record.slots.filter(({ kind }) => kind !== "token")],
   }))
   return token
@@ -47,7 +48,7 @@ export async function forgetOldToken(paths: DataDirPaths, keys: Keys): Promise<v
 }
 
 /** In K3s' long form. */
-export const tokenFor = ({ authorities }: Keyring, password: string): string =>
+export const tokenFor = ({ authorities, password }: Keyring): string =>
   formatToken({ caHash: caHash(authorities.server.cert), user: "server", password })
 
 /** Adds a slot and returns the recovery key, which is stored nowhere. */

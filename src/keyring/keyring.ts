@@ -45,15 +45,22 @@ export interface Keyring {
   /** What is encrypted, in the words of an EncryptionConfiguration: `secrets`, `configmaps`, `*.apps`, … */
   readonly resources: readonly string[]
   readonly authorities: { readonly server: Authority; readonly client: Authority }
+  /** Of the server token, so that every server answers to the one that holds; "" in a record from before it was kept here,
+   *  until a server joins. */
+  readonly password: string
 }
 
-export const emptyKeyring = (authorities: Keyring["authorities"]): Keyring => ({
+export const emptyKeyring = (
+  authorities: Keyring["authorities"],
+  { password }: Pick<Keyring, "password">,
+): Keyring => ({
   keys: [],
   writer: null,
   intent: "none",
   stage: "start",
   resources: ["secrets"],
   authorities,
+  password,
 })
 
 const keyNamed = (keyring: Keyring, name: string): Key | undefined =>

@@ -4,11 +4,12 @@ import { expect, test } from "vitest"
 import { isKnown } from "../errors.ts"
 import { emptyKeyring, type Keyring, newKey, rfc3339, withKey } from "./keyring.ts"
 import { newClusterKey, newFence, openRecord, readOutside, sealRecord } from "./record.ts"
+import { makeServerSlot, openServerSlot } from "./server-slots.ts"
 import { makeSlot, unlock } from "./slots.ts"
 
 const now = new Date("2026-11-23T21:00:00Z")
 const pair = { cert: "CERT", key: "PRIVATE" }
-const empty = emptyKeyring({ server: pair, client: pair })
+const empty = emptyKeyring({ server: pair, client: pair }, { password: "pw" })
 const first = newKey(empty, { provider: "aescbc", now })
 const keyring: Keyring = first ? withKey(empty, first) : empty
 const codeOf = async (run: () => unknown) => {
@@ -64,6 +65,35 @@ test("nothing outside of the box can be changed, and no byte of the box", () => 
   ]
   for (const bytes of corrupt) expect(() => openRecord(bytes, clusterKey)).toThrow(/keyring record/)
   expect(() => openRecord(stored, newClusterKey())).toThrow(/does not open under the cluster key/)
+})
+
+test("a server's slot gives the cluster key to its private key, and to no other", () => {
+  const clusterKey = newClusterKey()
+  const [own, other] = [makeServerSlot("s1"), makeServerSlot("s1")]
+  const record = { epoch: 1, fence: newFence(), slots: [], servers: [own.slot], keyring }
+  const stored = sealRecord(record, clusterKey)
+  expect(openRecord(stored, clusterKey)).toEqual(record)
+  const servers = readOutside(stored).servers ?? []
+  expect(openServerSlot(servers, own)?.equals(clusterKey)).toBe(true)
+  expect(openServerSlot(servers, other)).toBeUndefined()
+  const stolen = { ...own, privateKey: other.privateKey }
+  expect(openServerSlot(servers, stolen)).toBeUndefined()
+  const renamed = { ...own, slot: { ...own.slot, server: "s2" } }
+  expect(openServerSlot(servers, renamed)).toBeUndefined()
+  expect(openServerSlot([{ ...own.slot, sealed: "" }], own)).toBeUndefined()
+  for (const servers of [null, [null], [{ ...own.slot }], []]) {
+    const changed = Buffer.from(JSON.stringify({ ...JSON.parse(stored.toString()), servers }))
+    expect(() => openRecord(changed, clusterKey)).toThrow(/keyring record/)
+  }
+})
+
+test("a record from before it held servers and the token's password opens", () => {
+  const clusterKey = newClusterKey()
+  const { password: _, ...before } = keyring
+  const record = { epoch: 1, fence: newFence(), slots: [], keyring: before as Keyring }
+  const stored = sealRecord(record, clusterKey)
+  expect(JSON.parse(stored.toString())).not.toHaveProperty("servers")
+  expect(openRecord(stored, clusterKey).keyring.password).toBe("")
 })
 
 test("no key byte stands outside of the box, nor in what a log would print of a keyring", () => {

@@ -95,7 +95,9 @@ export async function unlock(
     if (opened !== undefined) return createSecretKey(opened)
   }
   const seen = `the given ${KIND_NAMES[by.kind]} does not open this datastore's keyring`
-  throw new KnownError("SlotDidNotOpen", `${seen}; ${opensBy(slots)}`)
+  const changed = slots.find(({ kind }) => kind === "token" && by.kind === "token")
+  const since = changed && ` (tokens from before ${changed.created} no longer do)`
+  throw new KnownError("SlotDidNotOpen", `${seen}${since ?? ""}; ${opensBy(slots)}`)
 }
 
 /** For messages: what slots there are. */

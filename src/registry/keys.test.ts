@@ -24,7 +24,7 @@ test("a datastore that lost its keyring is told as such", async () => {
 
 test("the keyring is readable at every moment of a change of the cluster key, also when its outcome is unknown", async () => {
   const clusterKey = newClusterKey()
-  const keyring = emptyKeyring({ server: authority, client: authority })
+  const keyring = emptyKeyring({ server: authority, client: authority }, { password: "pw" })
   await createKeyring(store, {
     record: { epoch: 1, fence: newFence(), slots: [], keyring },
     clusterKey,
@@ -45,4 +45,95 @@ test("the keyring is readable at every moment of a change of the cluster key, al
   expect((await keys.refresh()).record.epoch).toBe(4)
   expect((await Keys.open(store, last)).view.record.epoch).toBe(4)
   await expect(Keys.open(store, clusterKey)).rejects.toMatchObject({ code: "RecordCorrupt" })
+})
+
+/** A store with a keyring of its own, and the cluster key. */
+async function newStore(name: string) {
+  const own = openSqlite({ path: join(dir, `${name}.db`), warn: () => {} })
+  const clusterKey = newClusterKey()
+  const keyring = emptyKeyring({ server: authority, client: authority }, { password: "first" })
+  await createKeyring(own, {
+    record: { epoch: 1, fence: newFence(), slots: [], keyring },
+    clusterKey,
+  })
+  return { own, clusterKey }
+}
+
+test("a server with a slot of its own follows changes of the cluster key by another one; one without does not", async () => {
+  const { own, clusterKey } = await newStore("follow")
+  const [a, b, without] = [
+    await Keys.open(own, clusterKey),
+    await Keys.open(own, clusterKey),
+    await Keys.open(own, clusterKey),
+  ]
+  await b.enroll("b")
+  for (const password of ["second", "third"]) {
+    await a.change(({ record: { keyring } }) => ({
+      clusterKey: newClusterKey(),
+      keyring: { ...keyring, password },
+    }))
+    expect((await b.refresh()).record.keyring.password).toBe(password)
+    await expect(without.refresh()).rejects.toMatchObject({ code: "RecordCorrupt" })
+  }
+  // And goes on from there: its own change is read by the other.
+  await a.enroll("a")
+  await b.change(({ record: { keyring } }) => ({
+    clusterKey: newClusterKey(),
+    keyring: { ...keyring, password: "fourth" },
+  }))
+  expect((await a.refresh()).record.keyring.password).toBe("fourth")
+  await own.close()
+})
+
+test("a slot stands until its name is used again, and the last 32 are kept", async () => {
+  const { own, clusterKey } = await newStore("names")
+  const names = async () =>
+    (await (await Keys.open(own, clusterKey)).refresh()).record.servers?.map(({ server }) => server)
+  const first = await Keys.open(own, clusterKey)
+  await first.enroll("a")
+  const { epoch } = first.view.record
+  await first.enroll("a")
+  expect(first.view.record.epoch).toBe(epoch)
+  const again = await Keys.open(own, clusterKey)
+  await again.enroll("a")
+  expect(again.view.record.epoch).toBe(epoch + 1)
+  await first.refresh()
+  // The name is another server's now: the two do not take it from each other for ever.
+  await first.enroll("a")
+  expect(first.view.record.epoch).toBe(epoch + 1)
+  for (let n = 1; n <= 32; n++) await (await Keys.open(own, clusterKey)).enroll(`s${n}`)
+  expect(await names()).toEqual(Array.from({ length: 32 }, (_, n) => `s${n + 1}`))
+  await again.refresh()
+  await again.enroll("a")
+  expect(await names()).toEqual([...Array.from({ length: 31 }, (_, n) => `s${n + 2}`), "a"])
+  await own.close()
+})
+
+test("of two refreshes the answer that was overtaken changes nothing", async () => {
+  const { own, clusterKey } = await newStore("overtaken")
+  const held: (() => void)[] = []
+  let isHeld = false
+  const slow = new Proxy(own, {
+    get(target, name) {
+      if (name === "record" && isHeld)
+        return async (record: "keyring") => {
+          const found = await target.record(record)
+          await new Promise<void>((resolve) => held.push(resolve))
+          return found
+        }
+      const value: unknown = Reflect.get(target, name)
+      return typeof value === "function" ? value.bind(target) : value
+    },
+  })
+  const keys = await Keys.open(slow, clusterKey)
+  isHeld = true
+  const early = keys.refresh()
+  await new Promise(setImmediate)
+  isHeld = false
+  await (await Keys.open(own, clusterKey)).enroll("other")
+  expect((await keys.refresh()).record.epoch).toBe(2)
+  for (const go of held) go()
+  expect((await early).record.epoch).toBe(2)
+  expect(keys.view.record.epoch).toBe(2)
+  await own.close()
 })

@@ -3,7 +3,19 @@
 import type { KeyObject } from "node:crypto"
 import { isKnown, KnownError } from "../errors.ts"
 import type { Keyring } from "../keyring/keyring.ts"
-import { newFence, type OpenRecord, openRecord, sealRecord } from "../keyring/record.ts"
+import {
+  newFence,
+  type OpenRecord,
+  openRecord,
+  readOutside,
+  sealRecord,
+} from "../keyring/record.ts"
+import {
+  makeServerSlot,
+  openServerSlot,
+  type OwnServerSlot,
+  type ServerSlot,
+} from "../keyring/server-slots.ts"
 import type { OpenSlot } from "../keyring/slots.ts"
 import { decodeOperation, encodeOperation, type Operation } from "../rotation/operation.ts"
 import type { Store, StoredRecord } from "../store/store.ts"
@@ -18,6 +30,7 @@ export interface Observed {
 export interface Change {
   readonly keyring?: Keyring
   readonly slots?: readonly OpenSlot[]
+  readonly servers?: readonly ServerSlot[]
   /** A new cluster key. */
   readonly clusterKey?: KeyObject
   readonly movesFence?: boolean
@@ -35,12 +48,19 @@ export interface Changed {
 /** A compare-and-swap that loses this often in a row meets something else than other servers. */
 const ATTEMPTS_MAX = 100
 
+/** Servers that came last; more would make the record grow with every name that there ever was. */
+const SERVERS_MAX = 32
+
 export class Keys {
   readonly #store: Store
   #clusterKey: KeyObject
   /** While the cluster key is changed either may be the one that opens; so too after a change whose outcome is not known. */
   #nextClusterKey: KeyObject | undefined
+  #own: OwnServerSlot | undefined
+  #isEnrolled = false
   #view: View
+  #asked = 0
+  #answered = 0
 
   private constructor(store: Store, clusterKey: KeyObject, view: View) {
     this.#store = store
@@ -59,23 +79,60 @@ export class Keys {
 
   /** Reads the keyring again, linearizably. */
   async refresh(): Promise<View> {
+    const asked = ++this.#asked
     const stored = await readKeyring(this.#store)
+    // An answer that was overtaken by that of a later question may be the older keyring.
+    if (asked < this.#answered) return this.#view
     if (stored.version !== this.#view.version) this.#view = this.#opened(stored)
+    this.#answered = asked
     return this.#view
+  }
+
+  /** Gives this server a slot of its own, where none in the keyring has its name: with it a change of the cluster key by
+   *  another server is followed. It opens nothing after the end of the process. */
+  async enroll(server: string): Promise<void> {
+    const { slot } = (this.#own ??= makeServerSlot(server))
+    // Once it had its own, a slot of that name is another server's that was given the same name: the last one keeps it.
+    const stands = ({ servers = [] }: OpenRecord) =>
+      servers.some(({ server: name, publicKey }) =>
+        this.#isEnrolled ? name === server : publicKey === slot.publicKey,
+      )
+    if (stands(this.#view.record)) return
+    await this.change(({ record }) => {
+      if (stands(record)) return undefined
+      const others = record.servers?.filter((other) => other.server !== server) ?? []
+      return { servers: [...others, slot].slice(-SERVERS_MAX) }
+    })
+    this.#isEnrolled = true
   }
 
   #opened(stored: StoredRecord): View {
     const next = this.#nextClusterKey
-    if (next === undefined) return viewOf(stored, this.#clusterKey)
+    if (next === undefined) return this.#openedByOwn(stored)
     try {
-      const view = viewOf(stored, next)
-      this.#clusterKey = next
-      this.#nextClusterKey = undefined
-      return view
+      return this.#openedBy(next, stored)
     } catch (error) {
       if (!isKnown(error, "RecordCorrupt")) throw error
-      return viewOf(stored, this.#clusterKey)
+      return this.#openedByOwn(stored)
     }
+  }
+
+  #openedByOwn(stored: StoredRecord): View {
+    try {
+      return viewOf(stored, this.#clusterKey)
+    } catch (error) {
+      if (!isKnown(error, "RecordCorrupt") || this.#own === undefined) throw error
+      const clusterKey = openServerSlot(readOutside(stored.value).servers ?? [], this.#own)
+      if (clusterKey === undefined) throw error
+      return this.#openedBy(clusterKey, stored)
+    }
+  }
+
+  #openedBy(clusterKey: KeyObject, stored: StoredRecord): View {
+    const view = viewOf(stored, clusterKey)
+    this.#clusterKey = clusterKey
+    this.#nextClusterKey = undefined
+    return view
   }
 
   /** Leaves no earlier keyring behind in the files of the datastore: who held a secret that opened it could open it still.
@@ -114,7 +171,8 @@ export class Keys {
     const next = nextRecord(record, change)
     const operation = change.operation && { ...change.operation, fence: next.fence }
     this.#nextClusterKey = change.clusterKey ?? this.#nextClusterKey
-    const keyringChanges = change.keyring || change.slots || change.clusterKey || change.movesFence
+    const { operation: _, ...keyringChange } = change
+    const keyringChanges = Object.values(keyringChange).some(Boolean)
     const result = await this.#store.step({
       compare: [
         { name: "keyring", version: from.version },
@@ -161,6 +219,7 @@ const nextRecord = (record: OpenRecord, change: Change): OpenRecord => ({
   epoch: record.epoch + 1,
   fence: change.movesFence ? newFence() : record.fence,
   slots: change.slots ?? record.slots,
+  servers: change.servers ?? record.servers,
   keyring: change.keyring ?? record.keyring,
 })
 

@@ -15,7 +15,7 @@ const key = (name: string): Key => ({
   secret: createSecretKey(randomBytes(32)),
 })
 const pair = { cert: "", key: "" }
-const none = emptyKeyring({ server: pair, client: pair })
+const none = emptyKeyring({ server: pair, client: pair }, { password: "pw" })
 const enabled: Keyring = { ...none, keys: [key("k1")], writer: "k1", intent: "encrypted" }
 const seen = (keyring: Keyring, more: Partial<Situation> = {}): Situation => ({
   keyring,

@@ -1,5 +1,7 @@
 /** Which datastore a server works on, from its flags, and opening it. */
+import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
+import { isKnown } from "../errors.ts"
 import { type PostgresAddress, parsePostgresUrl, type TlsFiles } from "../store/postgres-url.ts"
 import type { Store } from "../store/store.ts"
 import { type Setting, usage } from "./settings.ts"
@@ -25,8 +27,38 @@ export function datastoreOf(
   throw usage(`${where} must be empty, sqlite:///path or postgres://…${seen}`)
 }
 
+/** As long as kine waits for its database. */
+const ATTEMPTS = 300
+const ATTEMPT_EVERY_MS = 1_000
+const TELL_EVERY = 10
+
+export interface DatastoreContext {
+  readonly log: Logger
+  /** Ends the waiting. */
+  readonly signal: AbortSignal
+}
+
+/** Waits for a database server that is not there yet, or not ready: it may be starting as well. Undefined where the signal came
+ *  first. Throws what lasts, and StoreUnavailable after five minutes. */
+export async function openDatastore(
+  datastore: Datastore,
+  { log, signal }: DatastoreContext,
+): Promise<Store | undefined> {
+  for (let attempt = 1; !signal.aborted; attempt++) {
+    try {
+      return await openNow(datastore, log)
+    } catch (error) {
+      const mayCome = datastore.kind !== "sqlite" && isKnown(error, "StoreUnavailable")
+      if (!mayCome || attempt === ATTEMPTS) throw error
+      if (attempt % TELL_EVERY === 1) log.warn(`waiting for the datastore: ${error.message}`)
+      await sleep(ATTEMPT_EVERY_MS, undefined, { signal }).catch(() => {})
+    }
+  }
+  return undefined
+}
+
 /** A driver is loaded only where it is used. */
-export async function openDatastore(datastore: Datastore, log: Logger): Promise<Store> {
+async function openNow(datastore: Datastore, log: Logger): Promise<Store> {
   const warn = (message: string, error: unknown) => log.warn({ err: error }, message)
   if (datastore.kind === "sqlite") {
     const { openSqlite } = await import("../store/sqlite.ts")

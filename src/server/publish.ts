@@ -1,7 +1,9 @@
-/** Makes what other people read (files, the Node's annotation) say what the keyring says. */
+/** Makes what other people read (files, the Node's annotation) say what the keyring says, or said when this server showed it
+ *  last. */
 import { encryptionFiles, writeEncryptionFiles } from "../cluster/encryption-files.ts"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import { type NodeFacts, writeNode } from "../cluster/node.ts"
+import type { Keyring } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
 import type { Registry } from "../registry/registry.ts"
 
@@ -11,13 +13,17 @@ export interface PublisherOptions {
   readonly paths: DataDirPaths
   readonly node: NodeFacts
   readonly now: () => Date
+  /** `restart`: what another server changed is shown from the next start on, as in K3s. */
+  readonly reload: "watch" | "restart"
 }
 
 /** One at a time, each with the newest view, so that an older one can never be written over a newer. */
 export class Publisher {
   readonly #options: PublisherOptions
   #last: Promise<void> = Promise.resolve()
-  #published = false
+  /** Undefined before the first time. */
+  #taken: Keyring | undefined
+  #published: Keyring | undefined
 
   constructor(options: PublisherOptions) {
     this.#options = options
@@ -25,20 +31,59 @@ export class Publisher {
 
   /** Whether files and annotation have been written since the start. */
   get published(): boolean {
-    return this.#published
+    return this.#published !== undefined
   }
 
+  /** The keyring as this server shows it. */
+  get shown(): Keyring {
+    return this.#follows || this.#taken === undefined ? this.#newest : this.#taken
+  }
+
+  /** Shows the newest keyring: at the start, and when this server took a verb. */
   publish(): Promise<void> {
-    const next = this.#last.catch(() => {}).then(() => this.#write())
+    return this.#inTurn(async () => {
+      this.#taken = this.#newest
+      await this.#write(this.#taken)
+    })
+  }
+
+  /** Shows the newest keyring where it changed what this server follows. */
+  follow(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (!this.#follows || isShownAlike(this.#published, this.#newest)) return
+      this.#taken = this.#newest
+      await this.#write(this.#taken)
+    })
+  }
+
+  /** Writes again what is shown. */
+  renew(): Promise<void> {
+    return this.#inTurn(() => this.#write(this.shown))
+  }
+
+  /** In both modes a server that shows a rewrite as running follows it to its end, whoever runs it. */
+  get #follows(): boolean {
+    return this.#options.reload === "watch" || this.#taken?.stage === "reencrypt_active"
+  }
+
+  get #newest(): Keyring {
+    return this.#options.keys.view.record.keyring
+  }
+
+  #inTurn(action: () => Promise<void>): Promise<void> {
+    const next = this.#last.catch(() => {}).then(action)
     this.#last = next
     return next
   }
 
-  async #write(): Promise<void> {
-    const { keys, registry, paths, node, now } = this.#options
-    const files = encryptionFiles(keys.view.record.keyring)
+  async #write(keyring: Keyring): Promise<void> {
+    const { registry, paths, node, now } = this.#options
+    const files = encryptionFiles(keyring)
     if (files !== undefined) writeEncryptionFiles(paths, files)
     await writeNode(registry, node, { hash: files?.state, now: now() })
-    this.#published = true
+    this.#published = keyring
   }
 }
+
+const isShownAlike = (one: Keyring | undefined, other: Keyring): boolean =>
+  one !== undefined && encryptionFiles(one)?.state === encryptionFiles(other)?.state

@@ -20,8 +20,10 @@ import type { Keys } from "../registry/keys.ts"
 import { Registry } from "../registry/registry.ts"
 import { type Run, runOperations } from "../rewriter/run.ts"
 import type { Store } from "../store/store.ts"
+import { onceAgreed } from "./agree.ts"
 import { Background } from "./background.ts"
 import { openDatastore } from "./datastore.ts"
+import { followKeyring } from "./follow.ts"
 import { listen } from "./listener.ts"
 import type { ServerOptions } from "./options.ts"
 import { Publisher } from "./publish.ts"
@@ -64,9 +66,10 @@ async function startAndServe(context: ServerContext): Promise<void> {
   if (options.datastore.kind === "sqlite") {
     stack.defer(claimDatabase(options.datastore.path, { now: now() }))
   }
-  const store = await openDatastore(options.datastore, log)
+  const store = await openDatastore(options.datastore, { log, signal: context.signal })
+  if (store === undefined) return
   stack.defer(() => store.close())
-  const { keys, token, recovered, takenIn } = await openKeyring({
+  const { keys, recovered, takenIn } = await openKeyring({
     store,
     paths,
     now,
@@ -85,7 +88,7 @@ async function startAndServe(context: ServerContext): Promise<void> {
       "the keyring of the datastore lacked keys that a file here has; they are taken in, for reading",
     )
   sayWhatDecides(keys.view.record.keyring, context)
-  await serve({ context, files, store, keys, token, paths, stack })
+  await serve({ context, files, store, keys, paths, stack })
 }
 
 interface Parts {
@@ -93,16 +96,15 @@ interface Parts {
   readonly files: NamedFiles
   readonly store: Store
   readonly keys: Keys
-  /** As it stands in the data directory at the start. */
-  readonly token: string
   readonly paths: DataDirPaths
   readonly stack: AsyncDisposableStack
 }
 
-async function serve({ context, files, store, keys, token, paths, stack }: Parts): Promise<void> {
+async function serve({ context, files, store, keys, paths, stack }: Parts): Promise<void> {
   const { options, now, monotonicMs, log, signal } = context
   const registry = new Registry(store, keys)
-  const publisher = new Publisher({ keys, registry, paths, now, node: nodeFacts(context) })
+  const { nodeName: server, encryptionReload: reload } = options
+  const publisher = new Publisher({ keys, registry, paths, now, node: nodeFacts(context), reload })
   const certificates = () =>
     ensureCertificates({
       paths,
@@ -120,17 +122,21 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
     registry,
     paths,
     store,
-    nodeName: options.nodeName,
-    token,
+    nodeName: server,
+    shown: () => publisher.shown,
     provider: options.secretsEncryptionProvider,
     now,
     mismatch: async () => hashMismatch(await shownHashes(registry)),
     publish: () => publisher.publish(),
     trouble: () => trouble,
   })
+  const agree = { reload, monotonicMs, signal: background.signal }
   const api = createApi({
     registry,
-    supervisor,
+    supervisor: {
+      ...supervisor,
+      take: (request) => onceAgreed(() => supervisor.take(request), agree),
+    },
     serverPassword: supervisor.password,
     health: () => ({ published: publisher.published }),
     tokens: files.tokens,
@@ -156,6 +162,7 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
     writeKubeconfig(kubeconfig, { url, serverCa: serverCa.cert, admin: pair })
   writeConfig(admin)
 
+  await keys.enroll(server)
   await ensureNamespaces(registry, now())
   await publisher.publish()
   background.run("rewriting", (stop) =>
@@ -166,6 +173,9 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
       setTrouble: (seen) => void (trouble = seen),
     }),
   )
+  background.run("following the keyring", (stop) =>
+    followKeyring({ store, keys, publisher, paths, server, log, signal: stop }),
+  )
   background.run("ending namespaces", (stop) => runNamespaces({ registry, now, log, signal: stop }))
   background.every("compaction", HISTORY_KEPT_MS, compaction(store))
   background.every("certificates", CERTIFICATES_EVERY_MS, async () => {
@@ -174,7 +184,7 @@ async function serve({ context, files, store, keys, token, paths, stack }: Parts
     listener.setServing(renewed.serving)
     writeConfig(renewed.admin)
   })
-  background.every("the node's heartbeat", HEARTBEAT_EVERY_MS, () => publisher.publish())
+  background.every("the node's heartbeat", HEARTBEAT_EVERY_MS, () => publisher.renew())
   greet(context, url)
   if (!signal.aborted) await once(signal, "abort")
   log.info("ending: requests that run are finished, no new ones are taken")
@@ -186,7 +196,7 @@ const rewriting = ({ run, publisher, log, setTrouble }: Rewriting): Promise<void
     began: ({ id, kind, looked }) =>
       log.info({ id }, looked === 0 ? `${kind} begins` : `${kind} goes on where it stopped`),
     async ended({ id, kind, rewritten, retired, kept, unreadable }) {
-      await publisher.publish()
+      await publisher.follow()
       log.info({ id, rewritten, retired, kept, unreadable }, `${kind} ended`)
     },
     async failed(err) {

@@ -35,7 +35,7 @@ test("of changes of the token that come together, a token that opens lies on the
       ),
     )
   })
-  const { keys, token } = await openKeyring({
+  const { keys } = await openKeyring({
     store,
     paths,
     now,
@@ -51,7 +51,7 @@ test("of changes of the token that come together, a token that opens lies on the
     paths,
     store,
     nodeName: "n1",
-    token,
+    shown: () => keys.view.record.keyring,
     trouble: () => undefined,
   })
   const refused = supervisor.rotateToken("")

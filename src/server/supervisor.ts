@@ -3,7 +3,14 @@ import type { Supervisor } from "../api/routes/supervisor.ts"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import { saveSnapshot } from "../cluster/snapshots.ts"
 import { passwordOf, randomPassword } from "../cluster/token.ts"
-import { changeToken, createRecoveryKey, forgetOldToken, keepToken } from "../cluster/unlock.ts"
+import {
+  changeToken,
+  createRecoveryKey,
+  forgetOldToken,
+  keepToken,
+  tokenFor,
+} from "../cluster/unlock.ts"
+import type { Keyring } from "../keyring/keyring.ts"
 import type { Registry } from "../registry/registry.ts"
 import type { Store } from "../store/store.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
@@ -14,30 +21,34 @@ export interface SupervisorParts extends VerbParts {
   readonly paths: DataDirPaths
   readonly store: Store
   readonly nodeName: string
-  /** As it stands in the data directory at the start. */
-  readonly token: string
+  /** The keyring as this server shows it. */
+  readonly shown: () => Keyring
   /** Why the rewriting stands still; undefined where it does not. */
   readonly trouble: () => string | undefined
 }
 
 export function makeSupervisor(parts: SupervisorParts): Supervisor & { password: () => string } {
-  const { keys, registry, paths, store, nodeName, now } = parts
-  let { token } = parts
+  const { keys, registry, paths, store, nodeName, shown, now } = parts
   const changes = oneByOne()
   const snapshots = oneByOne()
+  /** The token that holds now: another server may have changed it since this one did. */
+  const keep = () => keepToken(paths, tokenFor(keys.view.record.keyring))
   const change = async (newToken: string | undefined) => {
     const password = newToken === undefined ? randomPassword() : passwordOf(newToken)
     // An earlier change may have failed to write the file; the next one may not take its second copy away.
-    keepToken(paths, token)
-    token = await changeToken(paths, keys, { password, now: now() })
-    keepToken(paths, token)
+    keep()
+    const token = await changeToken(paths, keys, { password, now: now() })
+    keep()
     await forgetOldToken(paths, keys)
     return token
   }
   return {
     cacerts: keys.view.record.keyring.authorities.server.cert,
-    password: () => passwordOf(token),
-    status: () => statusOf(keys.view.record.keyring, registry),
+    password: () => keys.view.record.keyring.password,
+    async status() {
+      await keys.refresh()
+      return statusOf(shown(), registry)
+    },
     take: (request) => takeVerb(request, parts),
     async operation() {
       const operation = await keys.operation()

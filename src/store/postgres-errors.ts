@@ -17,9 +17,11 @@ const TAKEN_BACK = new Set([
 
 /** The session ends with it; whether the transaction was committed before is not said. So with any FATAL. */
 const CONNECTION_ENDS = /^(?:08|40003|57P0)/
+/** Credentials, database, rights: somebody must change something. */
+const REFUSED = /^(?:28|3D|42501)/
 /** What a sound program meets on a sick or badly set up server, by class or by code; DISK_FULL apart. */
 const DISK_FULL = "53100"
-const FORESEEN = /^(?:08|0A000|25006|25P03|28|3D|42501|42P04|53|55000|57|58|XX00[12])/
+const FORESEEN = /^(?:08|0A000|25006|25P03|42P04|53|55000|57|58|XX00[12])/
 
 /** A foreseen failure as a {@link KnownError}; anything else comes back as it is: a bug. `sent`: whether the server
  *  may have been told to do something. */
@@ -42,6 +44,7 @@ export function postgresError(
     return new AnswerLost(told, { cause })
   if (TAKEN_BACK.has(code)) return new NotDone(told, { cause })
   if (code === DISK_FULL) return new KnownError("DiskFull", told, { cause })
+  if (REFUSED.test(code)) return new KnownError("StoreRefused", told, { cause })
   if (FORESEEN.test(code)) return new KnownError("StoreUnavailable", told, { cause })
   return error
 }

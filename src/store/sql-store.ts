@@ -318,7 +318,7 @@ class SqlStore implements Store {
       try {
         return await read()
       } catch (error) {
-        if (this.#closed || !isKnown(error, "StoreUnavailable")) throw error
+        if (this.#closed || !isKnown(error, "StoreUnavailable", "StoreRefused")) throw error
         await sleep(ASK_AGAIN_MS)
       }
     }

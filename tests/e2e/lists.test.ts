@@ -3,6 +3,17 @@
 import { describe, expect, test } from "vitest"
 import { apiClient } from "../harness/api.ts"
 import { until } from "../harness/process.ts"
+import {
+  dated,
+  DISABLED,
+  ENABLED,
+  expectStatus,
+  keyName,
+  keysIn,
+  MATCH,
+  secretsEncrypt,
+  stage,
+} from "../harness/secrets-encrypt.ts"
 import { keyturn, startServer, type TestServer } from "../harness/server.ts"
 import { censusOfSecrets } from "../harness/stored.ts"
 
@@ -31,41 +42,6 @@ async function expectAllReadable(server: TestServer) {
   const read = items.map(({ metadata, data }) => [metadata.name, data.of])
   expect(read).toEqual(names.map((name) => [name, base64(name)]))
 }
-
-/** Standard output of a verb that succeeds. */
-async function secretsEncrypt(server: TestServer, ...words: readonly string[]): Promise<string> {
-  const { code, stdout, stderr } = await keyturn(server, ["secrets-encrypt", ...words])
-  expect({ code, stderr }, words.join(" ")).toEqual({ code: 0, stderr: expect.any(String) })
-  return stdout
-}
-
-/** Waits as K3s' tests do; a wrong status fails with what was seen last. */
-async function expectStatus(server: TestServer, ...expected: readonly (string | RegExp)[]) {
-  let seen = ""
-  const fits = (part: string | RegExp) =>
-    typeof part === "string" ? seen.includes(part) : part.test(seen)
-  await until(
-    async () => {
-      seen = await secretsEncrypt(server, "status")
-      return expected.every(fits)
-    },
-    { timeoutMs: 15_000, intervalMs: 200 },
-  ).catch(() => {})
-  for (const part of expected) expect(seen).toEqual(expect.stringMatching(asPattern(part)))
-  return seen
-}
-
-const asPattern = (part: string | RegExp): RegExp =>
-  part instanceof RegExp ? part : new RegExp(part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"))
-
-const keysIn = (status: string): string[] => status.match(/AES-CBC.+aescbckey.*/g) ?? []
-const keyName = (line: string | undefined): string => line?.replace(/^AES-CBC +/, "") ?? ""
-
-const ENABLED = "Encryption Status: Enabled"
-const DISABLED = "Encryption Status: Disabled"
-const MATCH = "Server Encryption Hashes: All hashes match"
-const stage = (name: string) => new RegExp(`^Current Rotation Stage: ${name}$`, "m")
-const dated = new RegExp(`aescbckey-${new Date().getFullYear()}-`)
 
 const WAYS = ["watch", "restart"].flatMap((reload) =>
   ["stop", "kill -9"].map((ending) => ({ reload, ending })),

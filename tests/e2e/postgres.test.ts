@@ -13,17 +13,6 @@ beforeAll(async () => {
 })
 afterAll(() => postgres?.[Symbol.asyncDispose]())
 
-/** How many stored byte strings of Secrets are under which key, and what else. */
-async function census(database: string): Promise<Record<string, number>> {
-  const rows = await postgres.query(
-    database,
-    `SELECT COALESCE(substring(encode(bytes, 'escape') FROM '^k8s:enc:\\w+:v1:([^:]+(:\\d\\d:[^:]+)?):'), 'plain'), COUNT(*)
-     FROM (SELECT name, value AS bytes FROM kine UNION ALL SELECT name, old_value FROM kine) AS stored
-     WHERE name LIKE '/registry/secrets/%' AND bytes IS NOT NULL GROUP BY 1`,
-  )
-  return Object.fromEntries(rows.map(([under, count]) => [String(under), Number(count)]))
-}
-
 async function succeeds(server: TestServer, ...words: readonly string[]): Promise<string> {
   const { code, stdout, stderr } = await kubectl(server, words)
   expect({ code, stderr }, words.join(" ")).toMatchObject({ code: 0 })
@@ -40,12 +29,12 @@ test("Secrets are kept, turned to a new key and found again by a server that sta
   for (const name of ["a", "b", "c"])
     await succeeds(server, "create", "secret", "generic", name, `--from-literal=password=${name}`)
   await succeeds(server, "delete", "secret", "c")
-  const before = await census("keyturn_e2e")
+  const before = await postgres.censusOfSecrets("keyturn_e2e")
   // The tombstone's old value is one as well.
   expect(Object.values(before)).toEqual([4])
   const rotated = await keyturn(server, ["secrets-encrypt", "rotate-keys"])
   expect(rotated).toMatchObject({ code: 0, stdout: "keys rotated, reencryption finished\n" })
-  const after = await census("keyturn_e2e")
+  const after = await postgres.censusOfSecrets("keyturn_e2e")
   expect(Object.values(after)).toEqual([4])
   expect(Object.keys(after)).not.toEqual(Object.keys(before))
 

@@ -7,6 +7,7 @@ import { Client } from "pg"
 import type { PostgresAddress } from "../../src/store/postgres-url.ts"
 import { Program, run, until } from "./process.ts"
 import { postgresProgram } from "./programs.ts"
+import { censusOf } from "./stored.ts"
 
 const PASSWORD = "s3cr3t-of-the-d4tabase"
 
@@ -114,6 +115,15 @@ export class Postgres implements AsyncDisposable {
     } finally {
       await client.end()
     }
+  }
+
+  /** How many stored byte strings of Secrets (values and old values, history too) are under what. */
+  async censusOfSecrets(database: string): Promise<Record<string, number>> {
+    const rows = await this.query(
+      database,
+      "SELECT value, old_value FROM kine WHERE name LIKE '/registry/secrets/%'",
+    )
+    return censusOf(rows.flat() as (Buffer | null)[])
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

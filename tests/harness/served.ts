@@ -65,7 +65,7 @@ export async function serveInProcess(): Promise<Served> {
     store,
     nodeName: "n1",
     paths,
-    token: SERVER_PASSWORD,
+    shown: () => keys.view.record.keyring,
     trouble: () => undefined,
   }
   const supervisor = makeSupervisor({ ...verbsOf(keys, now), ...own })
@@ -116,7 +116,7 @@ async function newKeys(
   authorities: Awaited<ReturnType<typeof makeAuthorities>>,
 ): Promise<Keys> {
   const clusterKey = newClusterKey()
-  const empty = emptyKeyring(authorities)
+  const empty = emptyKeyring(authorities, { password: SERVER_PASSWORD })
   const key = newKey(empty, { provider: "aescbc", now: now() })
   if (key === undefined) throw new Error("a new keyring has no first key")
   const keyring = { ...withKey(empty, key), writer: key.name, intent: "encrypted" } as const

@@ -13,8 +13,12 @@ export function censusOfSecrets(dataDir: string): Record<string, number> {
   const rows = database
     .prepare("SELECT value, old_value FROM kine WHERE name LIKE '/registry/secrets/%'")
     .all() as { value: Uint8Array | null; old_value: Uint8Array | null }[]
+  return censusOf(rows.flatMap(({ value, old_value }) => [value, old_value]))
+}
+
+export function censusOf(stored: readonly (Uint8Array | null)[]): Record<string, number> {
   const counts: Record<string, number> = {}
-  for (const bytes of rows.flatMap(({ value, old_value }) => [value, old_value])) {
+  for (const bytes of stored) {
     if (bytes === null || bytes.length === 0) continue
     const [, under = "plain"] = SEALED.exec(Buffer.from(bytes).toString("latin1")) ?? []
     counts[under] = (counts[under] ?? 0) + 1

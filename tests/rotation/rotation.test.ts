@@ -31,7 +31,7 @@ async function cluster() {
   )
   const clusterKey = newClusterKey()
   const pair = { cert: "", key: "" }
-  const keyring = emptyKeyring({ server: pair, client: pair })
+  const keyring = emptyKeyring({ server: pair, client: pair }, { password: "pw" })
   const record = { epoch: 1, fence: newFence(), slots: [], keyring }
   await createKeyring(store, { record, clusterKey })
   const keys = await Keys.open(store, clusterKey)

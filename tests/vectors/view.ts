@@ -5,7 +5,7 @@ import { emptyKeyring } from "../../src/keyring/keyring.ts"
 import { makeView, type View } from "../../src/registry/view.ts"
 
 const pair = { cert: "", key: "" }
-const empty = emptyKeyring({ server: pair, client: pair })
+const empty = emptyKeyring({ server: pair, client: pair }, { password: "pw" })
 
 export function viewOf(text: string): View {
   const keyring = keyringFrom(empty, { file: "vectors", text }, "2026-11-23T00:00:00Z")

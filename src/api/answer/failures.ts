@@ -23,6 +23,7 @@ function ofKnown(error: KnownError): StatusError {
     case "SlowWatcher":
       return expired(error.message)
     case "StoreUnavailable":
+    case "StoreRefused":
       return serviceUnavailable(error.message)
     case "OutcomeUnknown":
       return timeout(error.message)
