@@ -54,7 +54,11 @@ test("with restart, what another server changed is shown at the next start, and 
   const os = { platform: "linux", arch: "amd64", release: "6" }
   const publisherOf = (name: string, reload: "watch" | "restart") =>
     new Publisher({
-      ...{ keys, registry, paths, now, reload },
+      keys,
+      registry,
+      paths,
+      now,
+      reload,
       node: { name, addresses: [], version: "1", os },
     })
   const publishers = [publisherOf("asked", "restart"), publisherOf("other", "restart")]
