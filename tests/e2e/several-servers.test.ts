@@ -66,7 +66,7 @@ async function expectAllReadable(server: TestServer): Promise<void> {
 const storedKeys = async ({ datastore }: Cluster) => Object.keys(await datastore.censusOfSecrets())
 
 test("eight writers and readers on all servers throughout rotations: none fails, and nothing stays under an old key", {
-  timeout: 240_000,
+  timeout: 600_000,
 }, async () => {
   await using cluster = await startCluster(newDatastore(), { args: ["--secrets-encryption"] })
   await fill(cluster)
