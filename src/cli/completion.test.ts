@@ -16,7 +16,7 @@ const CASES: readonly (readonly [line: string, offered: readonly string[]])[] = 
   ["keyturn s", ["server", "secrets-encrypt", "snapshot"]],
   ["keyturn secrets-encrypt r", ["rotate", "reencrypt", "rotate-keys"]],
   ["keyturn secrets-encrypt status --o", ["--output"]],
-  ["keyturn secrets-encrypt status --output ", ["text", "json"]],
+  ["keyturn secrets-encrypt status --output ", ["text", "json", "wide"]],
   ["keyturn secrets-encrypt -d x reencrypt --s", ["--server", "--skip"]],
   ["keyturn server --log-level w", ["warn"]],
   ["keyturn server --encryption-provider-config state", ["state-of-mine"]],

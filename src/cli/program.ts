@@ -65,7 +65,7 @@ function secretsEncryptCommand(run: Run): Command {
     summary: "Print current status of secrets encryption",
     example: "keyturn secrets-encrypt status -o json",
   })
-    .addOption(outputOption())
+    .addOption(outputOption("wide"))
     .action(
       act(run, async (options: StatusOptions, context) =>
         (await import("./status.ts")).status(options, context),
@@ -79,8 +79,8 @@ function secretsEncryptCommand(run: Run): Command {
   return group
 }
 
-const outputOption = (): Option =>
-  choice("-o, --output <FORMAT>", "Form of the output", ["text", "json"]).default("text")
+const outputOption = (...more: readonly string[]): Option =>
+  choice("-o, --output <FORMAT>", "Form of the output", ["text", "json", ...more]).default("text")
 
 function verbCommand(verb: Verb, run: Run): Command {
   const { summary, flags, finished } = VERB_COMMANDS[verb]

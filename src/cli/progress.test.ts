@@ -6,6 +6,7 @@ import { bar, duration, progressText, startProgress } from "./progress.ts"
 const at = (looked: number, rows = 10_000): Operation => ({
   ...startOperation({
     id: "1",
+    holder: "s1",
     kind: "reencrypt",
     target: "k",
     retires: true,

@@ -1,9 +1,9 @@
 import { expect, test } from "vitest"
 import type { Status } from "../server/status.ts"
-import { statusJson, statusText } from "./status-text.ts"
+import { statusJson, statusText, statusWide } from "./status-text.ts"
 
 // The first text is the one in K3s' manual (https://docs.k3s.io/cli/secrets-encrypt); the others follow its source.
-const TEXTS: Record<string, readonly [Status, string]> = {
+const TEXTS: Record<string, readonly [Omit<Status, "servers">, string]> = {
   "enabled, a key prepared": [
     {
       stage: "start",
@@ -78,11 +78,48 @@ Active  Key Type  Name
 }
 
 test.each(Object.entries(TEXTS))("text: %s", (_, [status, text]) => {
-  expect(statusText(status)).toBe(text)
+  expect(statusText({ ...status, servers: [] })).toBe(text)
 })
 
-test("JSON: tabs, K3s' order whatever the server's", () => {
+const servers: Status["servers"] = [
+  {
+    name: "a",
+    ready: true,
+    stage: "start",
+    hash: "0123456789abcdef".repeat(4),
+    epoch: 12,
+    lastseenseconds: 0,
+    flags: { "encryption-reload": "watch" },
+  },
+  { name: "bee", ready: false, lastseenseconds: 171.2, flags: {} },
+  { name: "c", ready: false, flags: {} },
+]
+
+test("wide: K3s' text, then the servers, then which flags differ", () => {
+  const status: Status = { stage: "start", activekey: "", enable: false, hashmatch: true, servers }
+  expect(statusWide({ ...status, flagerrors: ["--a is b on c and d on e"] })).toBe(
+    `${statusText(status)}Server  Status    Stage  Hash          Epoch  Last Seen
+------  ------    -----  ----          -----  ---------
+a       Ready     start  0123456789ab  12     0s ago
+bee     NotReady  -      -             -      2m51s ago
+c       NotReady  -      -             -      -
+
+Flags differ: --a is b on c and d on e
+`,
+  )
+  expect(statusWide({ stage: "", activekey: "", servers: [] })).toBe(
+    `Encryption Status: Disabled, no configuration file found
+
+Server  Status  Stage  Hash  Epoch  Last Seen
+------  ------  -----  ----  -----  ---------
+`,
+  )
+})
+
+test("JSON: tabs, K3s' order whatever the server's, and what K3s has not at the end", () => {
   const status: Status = {
+    flagerrors: ["--a is b on c and d on e"],
+    servers: [],
     inactivekeys: ["AES-CBC old"],
     hashmatch: true,
     enable: true,
@@ -90,7 +127,11 @@ test("JSON: tabs, K3s' order whatever the server's", () => {
     stage: "rotate",
   }
   expect(statusJson(status)).toBe(
-    '{\n\t"stage": "rotate",\n\t"activekey": "AES-CBC new",\n\t"enable": true,\n\t"hashmatch": true,\n\t"inactivekeys": [\n\t\t"AES-CBC old"\n\t]\n}\n',
+    '{\n\t"stage": "rotate",\n\t"activekey": "AES-CBC new",\n\t"enable": true,\n\t"hashmatch": true,\n\t"inactivekeys": [\n\t\t"AES-CBC old"\n\t],\n\t"servers": [],\n\t"flagerrors": [\n\t\t"--a is b on c and d on e"\n\t]\n}\n',
   )
-  expect(statusJson({ stage: "", activekey: "" })).toBe('{\n\t"stage": "",\n\t"activekey": ""\n}\n')
+  expect(JSON.parse(statusJson({ stage: "", activekey: "", servers }))).toEqual({
+    stage: "",
+    activekey: "",
+    servers,
+  })
 })

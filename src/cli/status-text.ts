@@ -1,13 +1,36 @@
 /** `secrets-encrypt status` as K3s prints it, byte for byte: scripts match on it. */
-import type { Status } from "../server/status.ts"
+import { humanDuration } from "../api/text/human-duration.ts"
+import type { ServerStatus, Status } from "../server/status.ts"
 
-/** K3s' field order. */
-export const statusJson = (status: Status): string =>
-  `${JSON.stringify(
-    status,
-    ["stage", "activekey", "enable", "hashmatch", "hasherror", "inactivekeys"],
-    "\t",
-  )}\n`
+/** K3s' fields in its order, then ours. */
+export function statusJson(status: Status): string {
+  const { stage, activekey, enable, hashmatch, hasherror, inactivekeys, ...beyond } = status
+  const { servers, flagerrors } = beyond
+  const k3s = { stage, activekey, enable, hashmatch, hasherror, inactivekeys }
+  return `${JSON.stringify({ ...k3s, servers, flagerrors }, null, "\t")}\n`
+}
+
+/** What K3s prints, and then the servers. */
+export function statusWide(status: Status): string {
+  const rows = [
+    ["Server", "Status", "Stage", "Hash", "Epoch", "Last Seen"],
+    ["------", "------", "-----", "----", "-----", "---------"],
+    ...status.servers.map(serverRow),
+  ]
+  const remarks = (status.flagerrors ?? []).map((error) => `Flags differ: ${error}`)
+  const wide = [...aligned(rows), ...(remarks.length > 0 ? ["", ...remarks] : [])]
+  const text = statusText(status)
+  return `${text}${text.endsWith("\n\n") ? "" : "\n"}${wide.join("\n")}\n`
+}
+
+function serverRow({ name, ready, stage, hash, epoch, lastseenseconds }: ServerStatus): string[] {
+  const seen = lastseenseconds === undefined ? NONE : `${humanDuration(lastseenseconds * 1000)} ago`
+  const shortHash = hash?.slice(0, 12) ?? NONE
+  const told = epoch === undefined ? NONE : String(epoch)
+  return [name, ready ? "Ready" : "NotReady", stage ?? NONE, shortHash, told, seen]
+}
+
+const NONE = "-"
 
 export function statusText(status: Status): string {
   if (status.enable === undefined) {

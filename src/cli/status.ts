@@ -4,16 +4,19 @@ import { isRunning } from "../rotation/verbs.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note } from "./context.ts"
 import { leftBehind } from "./follow.ts"
-import { statusJson, statusText } from "./status-text.ts"
+import { statusJson, statusText, statusWide } from "./status-text.ts"
+
+/** Forms of the output, by what -o takes. */
+export const OUTPUTS = { text: statusText, json: statusJson, wide: statusWide } as const
 
 export interface StatusOptions extends ConnectOptions {
-  readonly output: "text" | "json"
+  readonly output: keyof typeof OUTPUTS
 }
 
 export async function status(options: StatusOptions, context: Context): Promise<void> {
   const client = await connect(options, context)
   const seen = await client.status()
-  context.stdout.write(options.output === "json" ? statusJson(seen) : statusText(seen))
+  context.stdout.write(OUTPUTS[options.output](seen))
   const remark = remarkOn(await client.operation())
   if (remark !== null) note(context, remark)
 }

@@ -74,7 +74,7 @@ test.each<[readonly string[], string]>([
     "keyturn secrets-encrypt status takes flags only, and there is a word that belongs to none",
   ],
   [[...STATUS, "--output"], "keyturn secrets-encrypt status: -o, --output <FORMAT> needs a value"],
-  [[...STATUS, "-o", "jsno"], '--output is one of text, json; the nearest is "json"'],
+  [[...STATUS, "-o", "jsno"], '--output is one of text, json, wide; the nearest is "json"'],
   [["completion"], "keyturn completion needs <shell>"],
   [["completion", "bsh"], 'the shell is one of bash, zsh, fish; the nearest is "bash"'],
   [["server", "--data-dri=x"], "unknown flag --data-dri; the nearest is --data-dir"],

@@ -9,6 +9,7 @@ const CONFIG = "PUT /v1-keyturn/encrypt/config"
 const running: Operation = {
   ...startOperation({
     id: "op-1",
+    holder: "s1",
     kind: "rotate-keys",
     target: "new",
     retires: true,

@@ -4,11 +4,15 @@ import { isKnown } from "../errors.ts"
 import type { KubeObject } from "../format/object.ts"
 import { toTime } from "../format/time.ts"
 import type { Registry, Stored } from "../registry/registry.ts"
-import { type Kind, NODES_PREFIX, type Ref, storageKey } from "../registry/resource.ts"
+import { type Kind, NODES_PREFIX } from "../registry/resource.ts"
+import { writeOwn } from "./own-object.ts"
 
 /** K3s shows the same text in `k3s.io/encryption-config-hash`. */
 const HASH_ANNOTATION = "keyturn.io/encryption-config-hash"
 const CONTROL_PLANE_LABEL = "node-role.kubernetes.io/control-plane"
+
+/** Of the Ready condition, while the server says it. */
+const OWN_REASON = "KeyturnServing"
 
 const NODES: Kind = { storagePrefix: NODES_PREFIX }
 
@@ -62,7 +66,7 @@ function nodeAs(before: Node | undefined, facts: NodeFacts, { hash, now }: Shown
     },
     status: withReady(
       isKubelets(base) ? base.status : { ...base.status, ...ownStatus(facts) },
-      now,
+      isReady(readyOf(base.status), now),
     ),
   }
 }
@@ -102,13 +106,11 @@ function ownStatus({ addresses, version, os }: NodeFacts): NodeStatus {
   return { addresses, nodeInfo }
 }
 
-function withReady(status: NodeStatus = {}, now: Date): NodeStatus {
-  const { conditions = [] } = status
-  const before = conditions.find(({ type }) => type === "Ready")
-  const ready: Condition = {
+function isReady(before: Condition | undefined, now: Date): Condition {
+  return {
     type: "Ready",
     status: "True",
-    reason: "KeyturnServing",
+    reason: OWN_REASON,
     message: "keyturn is serving",
     lastHeartbeatTime: toTime(now),
     lastTransitionTime:
@@ -116,48 +118,98 @@ function withReady(status: NodeStatus = {}, now: Date): NodeStatus {
         ? before.lastTransitionTime
         : toTime(now),
   }
-  const others = conditions.filter(({ type }) => type !== "Ready")
+}
+
+const readyOf = ({ conditions = [] }: NodeStatus = {}): Condition | undefined =>
+  conditions.find(({ type }) => type === "Ready")
+
+function withReady(status: NodeStatus = {}, ready: Condition): NodeStatus {
+  const others = (status.conditions ?? []).filter(({ type }) => type !== "Ready")
   return { ...status, conditions: [...others, ready] }
 }
 
 /** Writes the own Node, against any other writer. */
 export async function writeNode(registry: Registry, facts: NodeFacts, shown: Shown): Promise<void> {
-  for (;;) {
-    try {
-      const stored = await readable(registry, { name: facts.name })
-      const node = nodeAs(stored?.object, facts, shown)
-      await (stored ? registry.replace(stored, node) : registry.create(NODES, facts, node))
-      return
-    } catch (error) {
-      if (!isKnown(error, "Conflict", "AlreadyExists")) throw error
-    }
-  }
+  const make = (before: Node | undefined) => nodeAs(before, facts, shown)
+  await writeOwn(registry, { kind: NODES, ref: { name: facts.name }, make })
 }
 
-/** A Node that does not open is deleted: all that is ours in it can be made anew, and it would keep the server from starting. */
-async function readable(registry: Registry, ref: Ref): Promise<Stored | undefined> {
-  try {
-    return await registry.get(NODES, ref)
-  } catch (error) {
-    if (!isKnown(error, "ValueCorrupt", "KeyDidNotOpen", "ObjectInvalid")) throw error
-    const revision = await registry.revisionOf(NODES, ref)
-    if (revision !== undefined) await registry.remove({ key: storageKey(NODES, ref), revision })
-    return undefined
-  }
+/** A server as its Node shows it. */
+export interface ServerNode {
+  readonly name: string
+  /** Undefined where it shows none. */
+  readonly hash: string | undefined
+  readonly ready: boolean
+  /** Whether another server said that nothing is heard of it. */
+  readonly isGone: boolean
+  /** Whether its server says so itself: a kubelet's word is not ours to change. */
+  readonly isOwnWord: boolean
+  readonly stored: Stored
 }
 
-/** Each control-plane Node's name and the hash text that it shows; Nodes that show none are left out, as K3s leaves them. */
-export async function shownHashes(registry: Registry): Promise<{ name: string; hash: string }[]> {
+/** Every control-plane Node. */
+export async function serverNodes(registry: Registry): Promise<ServerNode[]> {
   const { items } = await registry.list(NODES, {})
   return items
-    .map(({ object }: Stored) => object.metadata)
-    .flatMap(({ name, labels, annotations }) => {
-      const hash = annotations?.[HASH_ANNOTATION]
-      return labels?.[CONTROL_PLANE_LABEL] === "true" && hash !== undefined
-        ? [{ name: name ?? "", hash }]
-        : []
-    })
+    .filter(({ object }) => object.metadata.labels?.[CONTROL_PLANE_LABEL] === "true")
+    .map(serverNode)
 }
+
+function serverNode(stored: Stored): ServerNode {
+  const { metadata, status }: Node = stored.object
+  const ready = readyOf(status)
+  return {
+    name: metadata.name ?? "",
+    hash: metadata.annotations?.[HASH_ANNOTATION],
+    ready: ready?.status === "True",
+    isGone: ready?.status === "Unknown",
+    isOwnWord: ready?.reason === OWN_REASON,
+    stored,
+  }
+}
+
+/** Whether the server's own Node is there and Ready; not where it does not open. */
+export async function isShownReady(registry: Registry, name: string): Promise<boolean> {
+  try {
+    const stored = await registry.get(NODES, { name })
+    return stored !== undefined && serverNode(stored).ready
+  } catch (error) {
+    if (!isKnown(error, "ValueCorrupt", "KeyDidNotOpen", "ObjectInvalid")) throw error
+    return false
+  }
+}
+
+/** Says of a server's Node, as kube-controller-manager does, that nothing is heard of it. False where somebody else wrote the
+ *  Node meanwhile. */
+export async function markUnknown(
+  registry: Registry,
+  { stored }: ServerNode,
+  now: Date,
+): Promise<boolean> {
+  const node: Node = stored.object
+  const gone = {
+    ...readyOf(node.status),
+    type: "Ready",
+    status: "Unknown",
+    reason: "NodeStatusUnknown",
+    message: "keyturn stopped posting node status.",
+    lastTransitionTime: toTime(now),
+  }
+  try {
+    await registry.replace(stored, { ...node, status: withReady(node.status, gone) })
+    return true
+  } catch (error) {
+    if (isKnown(error, "Conflict")) return false
+    throw error
+  }
+}
+
+/** Each server's name and the hash text that it shows. Left out are those that show none, as K3s does, and those of which
+ *  nothing is heard: no server waits for one that is gone. */
+export const shownHashes = async (registry: Registry): Promise<{ name: string; hash: string }[]> =>
+  (await serverNodes(registry)).flatMap(({ name, hash, isGone }) =>
+    hash === undefined || isGone ? [] : [{ name, hash }],
+  )
 
 /** K3s' sentence about the first two servers that differ; undefined where all hashes match. */
 export function hashMismatch(shown: readonly { name: string; hash: string }[]): string | undefined {

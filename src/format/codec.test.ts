@@ -63,6 +63,24 @@ test.each(bodies)("a %s is Go's bytes and Go's JSON", (kind, fields, body) => {
   expect(JSON.stringify(decodeObject(bytes))).toBe(JSON.stringify(object))
 })
 
+test("a Lease is Go's bytes: of its spec only what is set", () => {
+  const apiVersion = "coordination.k8s.io/v1"
+  const spec = {
+    holderIdentity: "h",
+    leaseDurationSeconds: 8,
+    acquireTime: "1970-01-01T00:00:01.000002Z",
+    renewTime: "1970-01-01T00:00:02.000000Z",
+    leaseTransitions: 0,
+  }
+  const object = { kind: "Lease", apiVersion, metadata, spec }
+  const body = `0a11${META}12140a016810081a05080110d00f2204080210002800`
+  const bytes = encodeObject(object)
+  expect(bytes.toString("hex")).toBe(stored("Lease", body, apiVersion))
+  expect(JSON.stringify(decodeObject(bytes))).toBe(JSON.stringify(object))
+  const empty = { ...object, spec: {} }
+  expect(decodeObject(encodeObject(empty))).toEqual(empty)
+})
+
 test("lists of metadata have a version of their own", () => {
   const object = {
     kind: "PartialObjectMetadataList",

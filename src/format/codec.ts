@@ -3,6 +3,7 @@
 
 import { bug, KnownError } from "../errors.ts"
 import { SelfSubjectAccessReview, SelfSubjectReview, SelfSubjectRulesReview } from "./auth.ts"
+import { Lease } from "./coordination.ts"
 import { Event, Namespace, Node, Secret } from "./core.ts"
 import { mergeMessage } from "./merge.ts"
 import * as meta from "./meta.ts"
@@ -24,6 +25,7 @@ const KINDS: readonly (readonly [apiVersion: string, message: Message])[] = [
   ["authentication.k8s.io/v1", SelfSubjectReview],
   ["authorization.k8s.io/v1", SelfSubjectAccessReview],
   ["authorization.k8s.io/v1", SelfSubjectRulesReview],
+  ["coordination.k8s.io/v1", Lease],
   [META, meta.PartialObjectMetadata], [META, meta.listOf(meta.PartialObjectMetadata)],
 ]
 

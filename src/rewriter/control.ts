@@ -11,6 +11,8 @@ import { type Decision, decide, type Request } from "../rotation/verbs.ts"
 
 export interface VerbParts {
   readonly keys: Keys
+  /** The name of the server that takes the verb, and so runs what it starts. */
+  readonly nodeName: string
   /** Of a key that a verb makes; fixed when the verb is taken. */
   readonly provider: KeyProvider
   readonly now: () => Date
@@ -23,7 +25,7 @@ export interface VerbParts {
 /** Returns the operation that the verb started, undefined where it started none. Throws what `decide` throws, and what
  *  publishing throws: the verb is taken all the same. */
 export async function takeVerb(request: Request, parts: VerbParts): Promise<Operation | undefined> {
-  const { keys, provider, publish, now } = parts
+  const { keys, nodeName, provider, publish, now } = parts
   const mismatch = request.force ? undefined : await parts.mismatch()
   for (;;) {
     let isToWait = false
@@ -32,7 +34,7 @@ export async function takeVerb(request: Request, parts: VerbParts): Promise<Oper
       const freshKey = newKey(keyring, { provider, now: now() })
       const decision = decide(request, { keyring, operation, freshKey, mismatch })
       isToWait = decision.outcome === "wait"
-      return decision.outcome === "step" ? changeOf(decision, now()) : undefined
+      return decision.outcome === "step" ? changeOf(decision, { nodeName, now: now() }) : undefined
     })
     if (changed !== undefined) {
       await publish().catch((error: unknown) => throwTaken(request, error))
@@ -49,10 +51,13 @@ function throwTaken({ verb }: Request, error: unknown): never {
   throw new KnownError(error.code, `${done}: ${error.message}`, { cause: error })
 }
 
-const changeOf = ({ keyring, movesFence, starts }: Step, now: Date): Change => ({
+const changeOf = (
+  { keyring, movesFence, starts }: Step,
+  { nodeName: holder, now }: { readonly nodeName: string; readonly now: Date },
+): Change => ({
   keyring,
   movesFence,
-  ...(starts && { operation: startOperation({ id: randomUUID(), ...starts, now }) }),
+  ...(starts && { operation: startOperation({ id: randomUUID(), holder, ...starts, now }) }),
 })
 
 type Step = Extract<Decision, { outcome: "step" }>

@@ -1,6 +1,9 @@
 /** Drives the operation to its end: barrier A, pass, barrier B, pass, proof, retirement. Each step looks again at what the
- *  datastore holds and may be repeated after a crash at any point; the cursor only saves time. */
-import type { Keys } from "../registry/keys.ts"
+ *  datastore holds and may be repeated after a crash at any point, by this server or another, by both at once too; cursor and
+ *  lease only save time. */
+import { setTimeout as sleep } from "node:timers/promises"
+import type { Keys, Observed } from "../registry/keys.ts"
+import { BEAT_MS } from "../rotation/lease.ts"
 import { type Operation, UNREADABLE_NAMED_MAX } from "../rotation/operation.ts"
 import { afterProof } from "../rotation/retire.ts"
 import { isRunning } from "../rotation/verbs.ts"
@@ -11,6 +14,8 @@ import { makeTarget, rewriteRows } from "./rewrite.ts"
 export interface Run {
   readonly store: Store
   readonly keys: Keys
+  /** The name of this server, which runs the operations that it holds. */
+  readonly server: string
   readonly now: () => Date
   /** Milliseconds of a clock that never goes back. */
   readonly monotonicMs: () => number
@@ -20,12 +25,28 @@ export interface Run {
 /** How often the cursor is made durable during a pass. */
 const CURSOR_EVERY_MS = 500
 
-/** Runs what the operation record asks for until nothing runs. Returns the operation that ended, undefined where there was none
- *  or another verb took it over. */
+/** Runs what the operation record asks of this server until nothing runs. Returns the operation that it ended, undefined where
+ *  there was none, or another verb or another server took it over. */
 export async function runOperation(run: Run): Promise<Operation | undefined> {
+  const over = new AbortController()
+  const beats = beat(run, AbortSignal.any([run.signal, over.signal]))
+  try {
+    return await drive(run)
+  } catch (error) {
+    // The work goes on in another server at once; where that cannot be said, after the lease.
+    if (run.signal.aborted) await giveBack(run).catch(() => {})
+    throw error
+  } finally {
+    over.abort()
+    await beats
+  }
+}
+
+async function drive(run: Run): Promise<Operation | undefined> {
   for (;;) {
     run.signal.throwIfAborted()
     const operation = await run.keys.operation()
+    if (operation?.holder !== run.server) return undefined
     if (!isRunning(operation)) return operation
     if (operation.fence !== (await run.keys.refresh()).record.fence)
       return supersede(run, operation)
@@ -37,16 +58,38 @@ export async function runOperation(run: Run): Promise<Operation | undefined> {
   }
 }
 
-/** Changes the operation record if it still is this operation and running. */
+/** Moves the lease's counter through all that takes longer than a save of the cursor. */
+async function beat(run: Run, signal: AbortSignal): Promise<void> {
+  while (await sleep(BEAT_MS, true, { signal }).catch(() => false))
+    // What keeps a beat from the datastore keeps the work from it too, and is told there.
+    await changeHeld(run, (operation) => operation).catch(() => {})
+}
+
+const giveBack = (run: Run) => changeHeld(run, (operation) => ({ ...operation, holder: null }))
+
+/** Changes the operation record while this server holds it, it runs, and its fence is the one that holds. */
+const changeHeld = (run: Run, change: (held: Operation) => Operation | undefined) =>
+  run.keys.change((observed) => {
+    const held = heldBy(run, observed)
+    const operation = held && change(held)
+    return operation && { operation }
+  })
+
+const heldBy = ({ server }: Run, { record, operation }: Observed): Operation | undefined =>
+  isRunning(operation) && operation.holder === server && operation.fence === record.fence
+    ? operation
+    : undefined
+
 const save = (run: Run, { id }: Operation, changes: Partial<Operation>) =>
-  run.keys.change(({ operation }) =>
+  changeHeld(run, (held) => (held.id === id ? { ...held, ...changes } : undefined))
+
+async function supersede(run: Run, { id }: Operation): Promise<undefined> {
+  const ended = run.now().toISOString()
+  await run.keys.change(({ operation }) =>
     isRunning(operation) && operation.id === id
-      ? { operation: { ...operation, ...changes } }
+      ? { operation: { ...operation, state: "superseded", ended } }
       : undefined,
   )
-
-async function supersede(run: Run, operation: Operation): Promise<undefined> {
-  await save(run, operation, { state: "superseded", ended: run.now().toISOString() })
 }
 
 /** No write under an older fence commits after this revision, and in pass 2 none that copies what pass 1 has not rewritten. */
@@ -110,8 +153,10 @@ function advanced(
 async function finish(run: Run, { id, fence }: Operation): Promise<void> {
   await run.store.scrub()
   const counts = await census(run.store, run.keys.view, run.signal)
-  await run.keys.change(({ record, operation }) => {
-    if (!isRunning(operation) || operation.id !== id || record.fence !== fence) return undefined
+  await run.keys.change((observed) => {
+    const operation = heldBy(run, observed)
+    if (operation?.id !== id || operation.fence !== fence) return undefined
+    const { record } = observed
     const { keyring, retired, kept } = afterProof(record.keyring, operation, counts)
     const ended = run.now().toISOString()
     return {
@@ -119,30 +164,4 @@ async function finish(run: Run, { id, fence }: Operation): Promise<void> {
       operation: { ...operation, state: "finished", ended, retired, kept },
     }
   })
-}
-
-/** Runs operations as they come, until the signal. `ended` is told of each; a failure is told to `failed` and tried again. */
-export async function runOperations(
-  run: Run,
-  tell: {
-    began: (operation: Operation) => void
-    ended: (operation: Operation) => Promise<void>
-    failed: (error: unknown) => Promise<void>
-  },
-): Promise<void> {
-  const wakes = run.store.watchRecords(run.signal)[Symbol.asyncIterator]()
-  let wake = wakes.next()
-  while (!run.signal.aborted) {
-    try {
-      const before = await run.keys.operation()
-      if (isRunning(before)) tell.began(before)
-      const after = isRunning(before) ? await runOperation(run) : undefined
-      if (after !== undefined) await tell.ended(after)
-      if ((await wake).done) return
-      wake = wakes.next()
-    } catch (error) {
-      if (run.signal.aborted) continue
-      await tell.failed(error)
-    }
-  }
 }

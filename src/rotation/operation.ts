@@ -21,6 +21,8 @@ export interface Operation {
   readonly state: "running" | "finished" | "superseded"
   /** The fence it runs under; it is over when the fence is another. */
   readonly fence: string
+  /** The server that runs it; null: given back by a server that ended, for whoever comes first. */
+  readonly holder: string | null
   /** The keyring's writing key under that fence, for people to read; null: identity. */
   readonly target: string | null
   /** Whether it ends in retiring the keys that nothing needs any more. */
@@ -57,6 +59,7 @@ export const UNREADABLE_NAMED_MAX = 100
 export const startOperation = (of: {
   id: string
   kind: OperationKind
+  holder: string
   target: string | null
   retires: boolean
   now: Date
@@ -64,6 +67,7 @@ export const startOperation = (of: {
   id: of.id,
   kind: of.kind,
   state: "running",
+  holder: of.holder,
   target: of.target,
   retires: of.retires,
   started: of.now.toISOString(),
@@ -94,6 +98,7 @@ const SHAPE: Readonly<Record<keyof Operation, (value: unknown) => boolean>> = {
   kind: oneOf(VERBS),
   state: oneOf(["running", "finished", "superseded"]),
   fence: isText,
+  holder: orNull(isText),
   target: orNull(isText),
   retires: oneOf([true, false]),
   started: isText,
@@ -113,8 +118,10 @@ const SHAPE: Readonly<Record<keyof Operation, (value: unknown) => boolean>> = {
 /** Undefined where the record is damaged: it holds nothing that the next verb does not find out anew, so it stops nobody. */
 export function decodeOperation(stored: Buffer): Operation | undefined {
   try {
-    const value: unknown = JSON.parse(stored.toString())
-    if (!isRecord(value)) return undefined
+    const read: unknown = JSON.parse(stored.toString())
+    if (!isRecord(read)) return undefined
+    // A record of the time before leases names no holder.
+    const value: Record<string, unknown> = { holder: null, ...read }
     const fits = Object.entries(SHAPE).every(([name, holds]) => holds(value[name]))
     return fits ? (value as unknown as Operation) : undefined
   } catch (error) {

@@ -25,7 +25,14 @@ const seen = (keyring: Keyring, more: Partial<Situation> = {}): Situation => ({
   ...more,
 })
 const operation = (retires: boolean): Operation => ({
-  ...startOperation({ id: "1", kind: "enable", target: "k1", retires, now: new Date(0) }),
+  ...startOperation({
+    id: "1",
+    holder: "s1",
+    kind: "enable",
+    target: "k1",
+    retires,
+    now: new Date(0),
+  }),
   fence: "f",
 })
 const ask = (verb: Verb, situation: Situation, flags = {}) =>
@@ -164,7 +171,12 @@ test("whatever the order: the writer is there and active, no key is lost, and th
             situation = seen(decision.keyring, {
               operation: decision.starts
                 ? {
-                    ...startOperation({ id: `${i}`, ...decision.starts, now: new Date(0) }),
+                    ...startOperation({
+                      id: `${i}`,
+                      holder: "s1",
+                      ...decision.starts,
+                      now: new Date(0),
+                    }),
                     fence: "f",
                   }
                 : situation.operation,

@@ -30,6 +30,21 @@ export class Background {
     })
   }
 
+  /** As {@link every}, for rounds that follow each other closely: a row of failures is told when it begins and when it ends. */
+  often(what: string, ms: number, round: () => Promise<void>): void {
+    let hasFailed = false
+    this.every(what, ms, async () => {
+      try {
+        await round()
+        if (hasFailed) this.#log.info(`${what} goes on`)
+        hasFailed = false
+      } catch (err) {
+        if (!hasFailed) this.#log.warn({ err }, `${what} failed; tried again until it succeeds`)
+        hasFailed = true
+      }
+    })
+  }
+
   async stop(): Promise<void> {
     this.#stop.abort()
     await Promise.all(this.#running)

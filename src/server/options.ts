@@ -41,6 +41,12 @@ export interface ServerOptions {
   readonly datastore: Datastore
 }
 
+/** By name: the flags that are to be the same on all servers. */
+export const agreedFlags = (options: ServerOptions): Readonly<Record<string, string>> => ({
+  "encryption-reload": options.encryptionReload,
+  "secrets-encryption-provider": options.secretsEncryptionProvider,
+})
+
 export interface OptionSources {
   /** What follows `keyturn server`. */
   readonly argv: readonly string[]

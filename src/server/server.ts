@@ -18,15 +18,18 @@ import { isKnown } from "../errors.ts"
 import type { Keyring } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
 import { Registry } from "../registry/registry.ts"
-import { type Run, runOperations } from "../rewriter/run.ts"
+import { runOperations } from "../rewriter/operations.ts"
+import type { Run } from "../rewriter/run.ts"
+import { BEAT_MS } from "../rotation/lease.ts"
 import type { Store } from "../store/store.ts"
 import { onceAgreed } from "./agree.ts"
 import { Background } from "./background.ts"
 import { openDatastore } from "./datastore.ts"
 import { followKeyring } from "./follow.ts"
 import { listen } from "./listener.ts"
-import type { ServerOptions } from "./options.ts"
+import { agreedFlags, type ServerOptions } from "./options.ts"
 import { Publisher } from "./publish.ts"
+import { Servers } from "./servers.ts"
 import { makeSupervisor } from "./supervisor.ts"
 
 export interface ServerContext {
@@ -48,6 +51,7 @@ export interface ServerContext {
 /** A clock may jump past the end of a certificate. The Node's heartbeat is a kubelet's. */
 const CERTIFICATES_EVERY_MS = 60 * 60_000
 const HEARTBEAT_EVERY_MS = 5 * 60_000
+const ATTEND_EVERY_MS = 1_000
 const HISTORY_KEPT_MS = 5 * 60_000
 const RETRY_MS = 5_000
 
@@ -115,6 +119,17 @@ async function serve({ context, files, store, keys, paths, stack }: Parts): Prom
   const { serving, admin, issued } = await certificates()
   for (const sentence of issued) log.info(sentence)
 
+  const servers = new Servers({
+    registry,
+    keys,
+    name: options.nodeName,
+    isAlone: options.datastore.kind === "sqlite",
+    flags: agreedFlags(options),
+    publish: () => publisher.renew(),
+    now,
+    monotonicMs,
+    warn: (sentence) => log.warn(sentence),
+  })
   const background = new Background(log)
   let trouble: string | undefined
   const supervisor = makeSupervisor({
@@ -129,6 +144,7 @@ async function serve({ context, files, store, keys, paths, stack }: Parts): Prom
     mismatch: async () => hashMismatch(await shownHashes(registry)),
     publish: () => publisher.publish(),
     trouble: () => trouble,
+    servers: () => servers.status(),
   })
   const agree = { reload, monotonicMs, signal: background.signal }
   const api = createApi({
@@ -164,10 +180,13 @@ async function serve({ context, files, store, keys, paths, stack }: Parts): Prom
 
   await keys.enroll(server)
   await ensureNamespaces(registry, now())
+  await servers.renew()
   await publisher.publish()
+  background.often("renewing the lease", BEAT_MS, () => servers.beat())
+  background.often("watching the other servers", ATTEND_EVERY_MS, () => servers.attend())
   background.run("rewriting", (stop) =>
     rewriting({
-      run: { store, keys, now, monotonicMs, signal: stop },
+      run: { store, keys, server: options.nodeName, now, monotonicMs, signal: stop },
       publisher,
       log,
       setTrouble: (seen) => void (trouble = seen),
@@ -195,6 +214,8 @@ const rewriting = ({ run, publisher, log, setTrouble }: Rewriting): Promise<void
   runOperations(run, {
     began: ({ id, kind, looked }) =>
       log.info({ id }, looked === 0 ? `${kind} begins` : `${kind} goes on where it stopped`),
+    tookOver: ({ id, kind, holder }) =>
+      log.info({ id }, `${kind} is taken over${holder === null ? "" : ` from ${holder}`}`),
     async ended({ id, kind, rewritten, retired, kept, unreadable }) {
       await publisher.follow()
       log.info({ id, rewritten, retired, kept, unreadable }, `${kind} ended`)

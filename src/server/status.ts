@@ -13,6 +13,24 @@ export interface Status {
   readonly hashmatch?: true
   readonly hasherror?: string
   readonly inactivekeys?: readonly string[]
+  readonly servers: readonly ServerStatus[]
+  /** A sentence for each flag that must agree on all servers and does not. Absent: all agree. */
+  readonly flagerrors?: readonly string[]
+}
+
+/** A server as the asked one sees it. */
+export interface ServerStatus {
+  readonly name: string
+  readonly ready: boolean
+  /** What its Node shows; absent: nothing. */
+  readonly stage?: string
+  readonly hash?: string
+  /** Of the keyring that it has loaded, as it told last. */
+  readonly epoch?: number
+  /** Since the asked server saw a sign of it; absent: it never did. */
+  readonly lastseenseconds?: number
+  /** Those of its flags that must agree on all servers, as it told last. */
+  readonly flags: Readonly<Record<string, string>>
 }
 
 /** What the Key Type column shows. */
@@ -24,8 +42,13 @@ const KEY_TYPES: Record<KeyProvider, string> = {
 
 const shown = ({ provider, name }: Key) => `${KEY_TYPES[provider]} ${name}`
 
-export async function statusOf(keyring: Keyring, registry: Registry): Promise<Status> {
-  if (keyring.intent === "none") return { stage: "", activekey: "" }
+export async function statusOf(
+  keyring: Keyring,
+  { registry, servers }: { registry: Registry; servers: readonly ServerStatus[] },
+): Promise<Status> {
+  const flagerrors = flagErrors(servers)
+  const beyond = { servers, ...(flagerrors.length > 0 ? { flagerrors } : {}) }
+  if (keyring.intent === "none") return { stage: "", activekey: "", ...beyond }
   const writer = writingKey(keyring)
   const mismatch = hashMismatch(await shownHashes(registry))
   const inactive = keysOutOfUse(keyring)
@@ -35,6 +58,7 @@ export async function statusOf(keyring: Keyring, registry: Registry): Promise<St
     enable: keyring.intent === "encrypted",
     ...(mismatch === undefined ? { hashmatch: true } : { hasherror: mismatch }),
     ...(inactive.length > 0 ? { inactivekeys: inactive.map(shown) } : {}),
+    ...beyond,
   }
 }
 
@@ -43,3 +67,20 @@ function keysOutOfUse(keyring: Keyring): Key[] {
   const last = keyring.keys.filter(({ name }) => name === keyring.writer)
   return [...(keyring.intent === "encrypted" ? [] : last), ...inactiveKeys(keyring)]
 }
+
+/** `--encryption-reload is watch on a, b and restart on c`. Only servers that are there count. */
+export function flagErrors(servers: readonly ServerStatus[]): string[] {
+  const there = servers.filter(({ ready }) => ready)
+  const flags = new Set(there.flatMap((server) => Object.keys(server.flags)))
+  return [...flags].toSorted().flatMap((flag) => {
+    const byText = Map.groupBy(
+      there.filter((server) => flag in server.flags),
+      (server) => server.flags[flag],
+    )
+    if (byText.size < 2) return []
+    const parts = Array.from(byText, ([text, on]) => `${text} on ${on.map(nameOf).join(", ")}`)
+    return [`--${flag} is ${parts.join(" and ")}`]
+  })
+}
+
+const nameOf = ({ name }: ServerStatus) => name

@@ -50,9 +50,9 @@ test("of changes of the token that come together, a token that opens lies on the
     registry,
     paths,
     store,
-    nodeName: "n1",
     shown: () => keys.view.record.keyring,
     trouble: () => undefined,
+    servers: async () => [],
   })
   const refused = supervisor.rotateToken("")
   const tokens = await Promise.all([supervisor.rotateToken(), supervisor.rotateToken()])

@@ -14,17 +14,17 @@ import type { Keyring } from "../keyring/keyring.ts"
 import type { Registry } from "../registry/registry.ts"
 import type { Store } from "../store/store.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
-import { statusOf } from "./status.ts"
+import { type ServerStatus, statusOf } from "./status.ts"
 
 export interface SupervisorParts extends VerbParts {
   readonly registry: Registry
   readonly paths: DataDirPaths
   readonly store: Store
-  readonly nodeName: string
   /** The keyring as this server shows it. */
   readonly shown: () => Keyring
   /** Why the rewriting stands still; undefined where it does not. */
   readonly trouble: () => string | undefined
+  readonly servers: () => Promise<readonly ServerStatus[]>
 }
 
 export function makeSupervisor(parts: SupervisorParts): Supervisor & { password: () => string } {
@@ -47,12 +47,12 @@ export function makeSupervisor(parts: SupervisorParts): Supervisor & { password:
     password: () => keys.view.record.keyring.password,
     async status() {
       await keys.refresh()
-      return statusOf(shown(), registry)
+      return statusOf(shown(), { registry, servers: await parts.servers() })
     },
     take: (request) => takeVerb(request, parts),
     async operation() {
       const operation = await keys.operation()
-      const trouble = parts.trouble()
+      const trouble = operation?.holder === nodeName ? parts.trouble() : undefined
       return operation && trouble !== undefined ? { ...operation, trouble } : operation
     },
     rotateToken: (newToken) => changes(() => change(newToken)),

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
+import { hostname } from "node:os"
 import { expect, test } from "vitest"
 import { Program, run, until } from "../harness/process.ts"
 import { KEYTURN, startServer, type TestServer } from "../harness/server.ts"
@@ -15,9 +16,20 @@ test("beside a server on a free port the data directory is all that a command ne
   await using server = await startServer({ args: ["--secrets-encryption"] })
   const { code, stdout, stderr } = await locally(server, "secrets-encrypt", "status", "-o", "json")
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
-  expect(stdout).toBe(
-    '{\n\t"stage": "start",\n\t"activekey": "AES-CBC aescbckey",\n\t"enable": true,\n\t"hashmatch": true\n}\n',
-  )
+  const k3s =
+    '{\n\t"stage": "start",\n\t"activekey": "AES-CBC aescbckey",\n\t"enable": true,\n\t"hashmatch": true'
+  expect(stdout.startsWith(`${k3s},\n\t"servers": [\n`)).toBe(true)
+  expect(JSON.parse(stdout).servers).toEqual([
+    {
+      name: hostname().toLowerCase(),
+      ready: true,
+      stage: "start",
+      hash: expect.stringMatching(/^[0-9a-f]{64}$/),
+      epoch: expect.any(Number),
+      lastseenseconds: 0,
+      flags: { "encryption-reload": "watch", "secrets-encryption-provider": "aescbc" },
+    },
+  ])
   await server.stop()
   const gone = await locally(server, "secrets-encrypt", "status")
   expect(gone).toEqual({

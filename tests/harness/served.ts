@@ -63,10 +63,10 @@ export async function serveInProcess(): Promise<Served> {
   const own = {
     registry,
     store,
-    nodeName: "n1",
     paths,
     shown: () => keys.view.record.keyring,
     trouble: () => undefined,
+    servers: async () => [],
   }
   const supervisor = makeSupervisor({ ...verbsOf(keys, now), ...own })
   const handle = createApi({

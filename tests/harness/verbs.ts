@@ -4,6 +4,7 @@ import type { VerbParts } from "../../src/rewriter/control.ts"
 
 export const verbsOf = (keys: Keys, now: () => Date): VerbParts => ({
   keys,
+  nodeName: "server-1",
   provider: "aescbc",
   now,
   mismatch: async () => undefined,

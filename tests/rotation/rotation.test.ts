@@ -11,7 +11,8 @@ import { createKeyring, Keys } from "../../src/registry/keys.ts"
 import { Registry } from "../../src/registry/registry.ts"
 import { census } from "../../src/rewriter/census.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
-import { runOperation, runOperations } from "../../src/rewriter/run.ts"
+import { runOperations } from "../../src/rewriter/operations.ts"
+import { runOperation } from "../../src/rewriter/run.ts"
 import type { Verb } from "../../src/rotation/operation.ts"
 import { openSqlite } from "../../src/store/sqlite.ts"
 import { verbsOf } from "../harness/verbs.ts"
@@ -40,10 +41,13 @@ async function cluster() {
   const now = () => new Date(Date.UTC(2026, 10, 23, 12, 0, (seconds += 2)))
   const take = (verb: Verb, flags = {}) =>
     takeVerb({ verb, force: false, skip: false, ...flags }, verbsOf(keys, now))
-  const parts = { store, keys, now, monotonicMs: () => 0 }
+  const parts = { store, keys, server: "server-1", now, monotonicMs: () => 0 }
   const run = () => runOperation({ ...parts, signal: new AbortController().signal })
   const runAll = (signal: AbortSignal, failed: (error: unknown) => Promise<void>) =>
-    runOperations({ ...parts, signal }, { began: () => {}, ended: async () => {}, failed })
+    runOperations(
+      { ...parts, signal },
+      { began: () => {}, tookOver: () => {}, ended: async () => {}, failed },
+    )
   const anotherServer = async () => new Registry(store, await Keys.open(store, clusterKey))
   return { store, keys, registry: new Registry(store, keys), anotherServer, take, run, runAll }
 }

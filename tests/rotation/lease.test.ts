@@ -1,0 +1,190 @@
+/** The operation's lease: servers on one datastore, each with its own keys in memory and its own clock. */
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterEach, expect, test } from "vitest"
+import { emptyKeyring } from "../../src/keyring/keyring.ts"
+import { newClusterKey, newFence } from "../../src/keyring/record.ts"
+import { createKeyring, Keys } from "../../src/registry/keys.ts"
+import { Registry } from "../../src/registry/registry.ts"
+import { census } from "../../src/rewriter/census.ts"
+import { takeVerb } from "../../src/rewriter/control.ts"
+import { runOperations } from "../../src/rewriter/operations.ts"
+import { runOperation } from "../../src/rewriter/run.ts"
+import { BEAT_MS } from "../../src/rotation/lease.ts"
+import { openSqlite } from "../../src/store/sqlite.ts"
+import type { Store } from "../../src/store/store.ts"
+import { until } from "../harness/process.ts"
+import { verbsOf } from "../harness/verbs.ts"
+
+const SECRETS = { storagePrefix: "/registry/secrets/" }
+const COUNT = 2000
+const cleanups: (() => Promise<void> | void)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup()
+})
+
+/** `rotate-keys` was taken by server-1, which has not begun to rewrite. */
+async function rotationTaken() {
+  const dir = mkdtempSync(join(tmpdir(), "keyturn-lease-"))
+  const store = openSqlite({ path: join(dir, "state.db") })
+  cleanups.push(
+    () => rmSync(dir, { recursive: true }),
+    () => store.close(),
+  )
+  const clusterKey = newClusterKey()
+  const pair = { cert: "", key: "" }
+  const keyring = emptyKeyring({ server: pair, client: pair }, { password: "pw" })
+  const record = { epoch: 1, fence: newFence(), slots: [], keyring }
+  await createKeyring(store, { record, clusterKey })
+  const open = () => Keys.open(store, clusterKey)
+  const keys = await open()
+  let seconds = 0
+  const now = () => new Date(Date.UTC(2026, 10, 23, 12, 0, (seconds += 2)))
+  const take = (verb: "enable" | "rotate-keys") =>
+    takeVerb({ verb, force: false, skip: false }, verbsOf(keys, now))
+  const server = async (name: string, monotonicMs = () => 0, on: Store = store) => {
+    const stop = new AbortController()
+    const run = { store: on, keys: await open(), server: name, now, monotonicMs }
+    return { run: { ...run, signal: stop.signal }, stop: () => stop.abort() }
+  }
+  await take("enable")
+  await runOperation((await server("server-1")).run)
+  const registry = new Registry(store, keys)
+  const names = Array.from({ length: COUNT }, (_, i) => `s${i}`)
+  const secret = (name: string) => ({
+    kind: "Secret",
+    apiVersion: "v1",
+    metadata: { name, namespace: "default" },
+    data: { name: Buffer.from(name).toString("base64") },
+  })
+  await Promise.all(
+    names.map((name) => registry.create(SECRETS, { name, namespace: "default" }, secret(name))),
+  )
+  await take("rotate-keys")
+  /** I3 to I5, on the stored bytes. */
+  const check = async () => {
+    const { keyring } = await keys.refresh().then((view) => view.record)
+    expect(await census(store, keys.view)).toEqual(
+      new Map([
+        ["aescbckey", 0],
+        [keyring.writer, COUNT],
+      ]),
+    )
+    expect(keyring.keys.map(({ state }) => state)).toEqual(["archived", "active"])
+    const { items } = await registry.list(SECRETS, {})
+    expect(items.map(({ object }) => object)).toEqual(
+      names.toSorted().map((name) => expect.objectContaining({ data: secret(name).data })),
+    )
+  }
+  return { store, keys, server, check }
+}
+
+function told() {
+  const said: string[] = []
+  const tell = {
+    began: () => void said.push("began"),
+    tookOver: ({ holder }: { holder: string | null }) => void said.push(`from ${holder}`),
+    ended: async () => void said.push("ended"),
+    failed: async (error: unknown) => {
+      throw error
+    },
+  }
+  return { said, tell }
+}
+
+const withMethods = (store: Store, methods: Partial<Store>): Store =>
+  new Proxy(store, {
+    get(target, name) {
+      const value: unknown = Reflect.get(name in methods ? methods : target, name)
+      return typeof value === "function" ? value.bind(target) : value
+    },
+  })
+
+const ended = (keys: Keys) => async () => (await keys.operation())?.state === "finished"
+
+test("an operation whose holder is gone is taken over by another, and by one alone", async () => {
+  const { keys, server, check } = await rotationTaken()
+  const others = await Promise.all(
+    ["server-2", "server-3"].map(async (name) => {
+      let ms = 0
+      const { run, stop } = await server(name, () => (ms += 2_000))
+      const { said, tell } = told()
+      return { said, stop, over: runOperations(run, tell) }
+    }),
+  )
+  await until(ended(keys))
+  for (const { stop } of others) stop()
+  await Promise.all(others.map(({ over }) => over))
+  expect(others.flatMap(({ said }) => said)).toEqual(["from server-1", "began", "ended"])
+  await check()
+})
+
+test("an operation whose record moves stays with its holder", async () => {
+  const { keys, server } = await rotationTaken()
+  let ms = 0
+  const { run, stop } = await server("server-2", () => (ms += 3_000))
+  const { said, tell } = told()
+  const over = runOperations(run, tell)
+  for (let beats = 0; beats < 40; beats++) {
+    await keys.change(({ operation }) => operation && { operation })
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  expect(ms).toBeGreaterThan(30_000)
+  expect(said).toEqual([])
+  stop()
+  await over
+})
+
+test("a server that ends gives its operation back, and another goes on at once from the cursor", async () => {
+  const { store, keys, server, check } = await rotationTaken()
+  let batches = 0
+  const first = await server("server-1", () => (batches += 1) * 1_000)
+  const over = runOperation(first.run)
+  await until(async () => ((await keys.operation())?.looked ?? 0) > 0)
+  first.stop()
+  await expect(over).rejects.toMatchObject({ name: "AbortError" })
+  const left = await keys.operation()
+  expect(left).toMatchObject({ state: "running", holder: null })
+  expect(left?.looked).toBeLessThan(left?.rows ?? 0)
+
+  const lookedAt: number[] = []
+  const rows: Store["rows"] = (range) => {
+    lookedAt.push(range.after)
+    return store.rows(range)
+  }
+  const second = await server("server-2", () => 0, withMethods(store, { rows }))
+  const { said, tell } = told()
+  const others = runOperations(second.run, tell)
+  await until(ended(keys))
+  second.stop()
+  await others
+  expect(said).toEqual(["from null", "began", "ended"])
+  expect(lookedAt[0]).toBe(left?.cursor)
+  await check()
+})
+
+test("while the proof takes its time the record goes on moving", async () => {
+  const { store, keys, server, check } = await rotationTaken()
+  const versions = new Set<string | undefined>()
+  const scrub: Store["scrub"] = async () => {
+    const until = performance.now() + 2.5 * BEAT_MS
+    while (performance.now() < until) {
+      versions.add((await store.record("operation"))?.version)
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+  }
+  const holder = await server("server-1", () => 0, withMethods(store, { scrub }))
+  await runOperation(holder.run)
+  expect(await ended(keys)()).toBe(true)
+  expect(versions.size).toBeGreaterThan(2)
+  await check()
+})
+
+test("two runners at once do no harm", async () => {
+  const { keys, server, check } = await rotationTaken()
+  const runners = await Promise.all([server("server-1"), server("server-1")])
+  await Promise.all(runners.map(({ run }) => runOperation(run)))
+  expect(await ended(keys)()).toBe(true)
+  await check()
+})
