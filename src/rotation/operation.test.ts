@@ -13,6 +13,12 @@ test("an operation comes back as it was written", () => {
   expect(decodeOperation(encodeOperation(operation))).toEqual(operation)
 })
 
+test("a cursor that keyturn 0.1 wrote as a number is still read", () => {
+  const { cursor: _, ...rest } = operation
+  const older = Buffer.from(JSON.stringify({ ...rest, cursor: 17 }))
+  expect(decodeOperation(older)?.cursor).toBe("17")
+})
+
 test("a damaged record is none, whatever is damaged in it", () => {
   for (const text of ["", "{{", "null", "[]", "{}", '"x"'])
     expect(decodeOperation(Buffer.from(text)), text).toBeUndefined()
