@@ -92,7 +92,7 @@ function varint(value: number): number[] {
   return bytes
 }
 
-const int = (field: number, value: number): Buffer =>
+export const int = (field: number, value: number): Buffer =>
   Buffer.from([...varint((field << 3) | VARINT), ...varint(value)])
 
 const flag = (field: number, value: boolean | undefined): Buffer[] =>

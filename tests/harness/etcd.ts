@@ -3,7 +3,13 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { EtcdChannel } from "../../src/store/etcd-channel.ts"
-import { bytes, decodeRanged, encodeRange, type KeyValue } from "../../src/store/etcd-messages.ts"
+import {
+  bytes,
+  decodeRanged,
+  encodeRange,
+  int,
+  type KeyValue,
+} from "../../src/store/etcd-messages.ts"
 import { freePort } from "./ports.ts"
 import { Program, until } from "./process.ts"
 
@@ -86,6 +92,17 @@ export class Etcd implements AsyncDisposable {
 
   async put(key: string, value: string): Promise<void> {
     await this.#ask("/etcdserverpb.KV/Put", Buffer.concat([bytes(1, key), bytes(2, value)]))
+  }
+
+  /** With a lease that etcd chose, as kube-apiserver does it. */
+  async putWithLease(key: string, value: string): Promise<void> {
+    const grant = await this.#ask("/etcdserverpb.Lease/LeaseGrant", int(1, 3600))
+    // LeaseGrantResponse: the header, then ID = 2, which is more than a number holds.
+    const rest = grant.subarray(2 + (grant[1] ?? 0))
+    const id = rest.subarray(1, 1 + rest.subarray(1).findIndex((byte) => byte < 0x80) + 1)
+    const lease = Buffer.concat([Buffer.from([0x18]), id])
+    const put = [bytes(1, key), bytes(2, value), lease]
+    await this.#ask("/etcdserverpb.KV/Put", Buffer.concat(put))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
