@@ -16,25 +16,44 @@ import { Program, until } from "./process.ts"
 /** From the first key to the last. */
 const ALL = { key: "\0", end: "\0" }
 
+interface Member {
+  readonly name: string
+  readonly port: number
+  readonly peer: string
+}
+
 export class Etcd implements AsyncDisposable {
   readonly port: number
-  readonly #peerPort: number
+  readonly #member: Member
+  readonly #cluster: readonly Member[]
   readonly #folder = mkdtempSync(join(tmpdir(), "keyturn-etcd-"))
   readonly #scheme: "http" | "https"
   readonly #args: readonly string[]
   #program: Program | undefined
 
-  private constructor(ports: { client: number; peer: number }, args: readonly string[]) {
-    this.port = ports.client
-    this.#peerPort = ports.peer
+  private constructor(member: Member, cluster: readonly Member[], args: readonly string[]) {
+    this.port = member.port
+    this.#member = member
+    this.#cluster = cluster
     this.#args = args
     this.#scheme = args.some((arg) => arg.startsWith("--cert-file")) ? "https" : "http"
   }
 
   static async start(...args: readonly string[]): Promise<Etcd> {
-    const etcd = new Etcd({ client: await freePort(), peer: await freePort() }, args)
+    const member = await newMember("test")
+    const etcd = new Etcd(member, [member], args)
     await etcd.start()
     return etcd
+  }
+
+  /** Three members. They are slow to think each other dead, for they share few cores. */
+  static async cluster(): Promise<Etcd[]> {
+    const members: Member[] = []
+    for (const name of ["one", "two", "three"]) members.push(await newMember(name))
+    const args = ["--heartbeat-interval=500", "--election-timeout=5000"]
+    const all = members.map((member) => new Etcd(member, members, args))
+    await Promise.all(all.map((etcd) => etcd.start()))
+    return all
   }
 
   get endpoint(): string {
@@ -42,29 +61,28 @@ export class Etcd implements AsyncDisposable {
   }
 
   async start(): Promise<void> {
-    const peer = `http://127.0.0.1:${this.#peerPort}`
+    const { name, peer } = this.#member
     const own = {
-      name: "test",
+      name,
       "data-dir": join(this.#folder, "data"),
       "listen-client-urls": this.endpoint,
       "advertise-client-urls": this.endpoint,
       "listen-peer-urls": peer,
       "initial-advertise-peer-urls": peer,
-      "initial-cluster": `test=${peer}`,
+      "initial-cluster": this.#cluster.map((one) => `${one.name}=${one.peer}`).join(","),
       "log-level": "warn",
       logger: "zap",
     }
-    const args = Object.entries(own).map(([name, value]) => `--${name}=${value}`)
+    const args = Object.entries(own).map(([flag, value]) => `--${flag}=${value}`)
     const program = new Program("etcd", [...args, ...this.#args])
     this.#program = program
+    // One that asks for a certificate is asked by its test.
     if (this.#scheme === "https") return
-    await until(
-      () => {
-        if (!program.isRunning) throw new Error(program.stderr)
-        return this.entries({ key: "none" }).catch(() => undefined)
-      },
-      { timeoutMs: 20_000, what: "etcd answers" },
-    )
+    const answers = () => {
+      if (!program.isRunning) throw new Error(program.stderr)
+      return this.entries({ key: "none" }).catch(() => undefined)
+    }
+    await until(answers, { timeoutMs: 40_000, what: "etcd answers" })
   }
 
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
@@ -119,3 +137,9 @@ export class Etcd implements AsyncDisposable {
     }
   }
 }
+
+const newMember = async (name: string): Promise<Member> => ({
+  name,
+  port: await freePort(),
+  peer: `http://127.0.0.1:${await freePort()}`,
+})
