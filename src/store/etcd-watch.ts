@@ -27,6 +27,7 @@ export async function* watchRange(
   { range, after, signal }: { range: KeySpan; after: number; signal: AbortSignal },
 ): AsyncGenerator<WatchBatch> {
   let events: WatchEvent[] = []
+  let upTo = after
   const request = encodeWatch(range, after)
   for await (const message of channel.stream("/etcdserverpb.Watch/Watch", request, signal)) {
     const answer = decodeWatch(message)
@@ -39,7 +40,9 @@ export async function* watchRange(
     // A compaction overtook it: what this replaced is gone, though the event itself is still there.
     const orphan = events.find((event) => !isCreate(event) && event.previous === undefined)
     if (orphan !== undefined) throw new HistoryGone(orphan.entry.modified)
-    yield { events, upTo: events.at(-1)?.entry.modified ?? answer.revision }
+    // A member that lags behind the others tells of an older revision where nothing happened.
+    upTo = Math.max(upTo, events.at(-1)?.entry.modified ?? answer.revision)
+    yield { events, upTo }
     events = []
   }
 }

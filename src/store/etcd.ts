@@ -405,6 +405,7 @@ class EtcdStore implements Store {
     let failures = 0
     while (!signal.aborted) {
       try {
+        await this.#lookForRestore()
         const from = { range: FOLLOWED, after: this.#position, signal }
         for await (const batch of watchRange(this.#channel, from)) {
           this.#tell(batch)
@@ -419,6 +420,16 @@ class EtcdStore implements Store {
         }
       }
     }
+  }
+
+  /** etcd restored from a backup goes on at an older revision, and would tell of nothing until it is past ours. */
+  async #lookForRestore(): Promise<void> {
+    if ((await this.revision()) >= this.#position) return
+    this.#position = await putMark(this.#channel)
+    this.#lastEvent = this.#position
+    this.#compacted = 0
+    this.#hub.restart(this.#position)
+    this.#recordWakers.wake()
   }
 
   #tell({ events, upTo }: WatchBatch): void {

@@ -46,6 +46,8 @@ export class WatchHub {
   #recentBytes = 0
   #recentAfter: number
   #newest: number
+  /** Another one after each {@link restart}. */
+  #life = 0
   #closed = false
 
   constructor(log: ChangeLog, newest: number) {
@@ -79,6 +81,12 @@ export class WatchHub {
     for (const sleeper of this.#sleepers) this.#wake(sleeper)
   }
 
+  /** History is another one, at `revision` now: every watcher falls out. */
+  restart(revision: number): void {
+    this.#life += 1
+    this.skip(revision)
+  }
+
   /** Lets go of stored bytes, after they were rewritten in place. */
   forget(): void {
     this.#recent = []
@@ -93,10 +101,12 @@ export class WatchHub {
     progress: at = { revision: after },
   }: WatchOptions): AsyncGenerator<readonly Change[], void> {
     at.revision = after
+    const life = this.#life
     let refusal: Refusal = "Compacted"
     refuseGap(after, await this.#log.compacted(), refusal)
     while (!signal.aborted) {
       if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
+      if (this.#life !== life) throw new KnownError("SlowWatcher", "history began anew")
       const batch = await this.#read(prefix, at.revision, refusal)
       refusal = "SlowWatcher"
       if (batch.changes.length > 0) yield batch.changes

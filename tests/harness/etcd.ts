@@ -90,6 +90,13 @@ export class Etcd implements AsyncDisposable {
     this.#program = undefined
   }
 
+  /** As after a restore from an empty backup. */
+  async startAnew(): Promise<void> {
+    await this.stop("SIGKILL")
+    rmSync(join(this.#folder, "data"), { recursive: true })
+    await this.start()
+  }
+
   /** Stops it where it stands, or lets it go on. */
   signal(name: NodeJS.Signals): void {
     this.#program?.signal(name)

@@ -209,6 +209,28 @@ test.each(["SIGTERM", "SIGKILL"] as const)(
   },
 )
 
+test("after a restore from a backup watches begin anew, at its revision", async () => {
+  const store = await etcd.open()
+  for (const name of ["a", "b", "c"]) await create(store, name, "x")
+  const after = await store.revision()
+  const watching = failure(watched(store, { after, count: 1 }))
+  const isTold = watchRecordsOnce(store)
+  await sleep(50)
+  await etcd.server.startAnew()
+  expect(await watching).toBe("SlowWatcher")
+  await isTold
+  const { revision } = await store.list({ prefix: ROOT })
+  expect(revision).toBeLessThan(after)
+  const next = watched(store, { after: revision, count: 1 })
+  const made = await create(store, "d", "x")
+  expect((await next).map((change) => change.revision)).toEqual([made])
+})
+
+async function watchRecordsOnce(store: Store): Promise<void> {
+  const wakes = store.watchRecords(AbortSignal.timeout(10_000))[Symbol.asyncIterator]()
+  expect((await wakes.next()).done).toBe(false)
+}
+
 describe("an engine that stands still", () => {
   test("is told of in time: a read is refused, a write unknown; the watch goes on", async () => {
     const store = await etcd.open()
