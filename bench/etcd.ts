@@ -70,7 +70,7 @@ function bareCall(path: string, message: Buffer): Promise<void> {
   return new Promise((resolve, reject) => {
     stream.once("trailers", ({ "grpc-status": status }) => {
       if (Number(status) === 0) resolve()
-      else reject(new Error(`gRPC status ${status}`))
+      else reject(new Error(`gRPC status ${String(status)}`))
     })
     stream.once("error", reject)
   })

@@ -27,8 +27,8 @@ export interface ChannelOptions {
 }
 
 export interface CallOptions {
-  /** Whether it may be sent again: it changes nothing. */
-  readonly isRead?: boolean
+  /** Whether it may be sent again after its answer was lost. */
+  readonly isRepeatable?: boolean
   readonly timeoutMs?: number
 }
 
@@ -52,14 +52,14 @@ export class EtcdChannel {
   /** One call. Rejects with {@link NotDone} where nothing was asked of anybody, with {@link AnswerLost} where the
    *  answer did not come. */
   async call(method: string, message: Buffer, options: CallOptions = {}): Promise<Buffer> {
-    const { isRead = false, timeoutMs = ANSWER_TIMEOUT_MS } = options
+    const { isRepeatable = false, timeoutMs = ANSWER_TIMEOUT_MS } = options
     for (let attempt = 0; ; attempt += 1) {
       const session = await this.#connected()
       try {
         return await this.#ask(session, { method, message, timeoutMs })
       } catch (error) {
         if (error instanceof NotDone) this.#leave(session)
-        const mayRepeat = error instanceof NotDone || (isRead && error instanceof AnswerLost)
+        const mayRepeat = error instanceof NotDone || (isRepeatable && error instanceof AnswerLost)
         if (!mayRepeat || attempt >= this.#options.endpoints.length) throw error
       }
     }
@@ -152,7 +152,9 @@ export class EtcdChannel {
   /** What Node says of a connection that ended under a request. */
   #known(error: unknown): unknown {
     if (!(error instanceof Error) || !("code" in error) || isKnown(error)) return error
-    return new AnswerLost(`${this.where}: the connection ended (${error.code})`, { cause: error })
+    return new AnswerLost(`${this.where}: the connection ended (${String(error.code)})`, {
+      cause: error,
+    })
   }
 
   /** The next call goes to the next member, over a new connection. What is under way on this one has time to end. */

@@ -7,23 +7,21 @@
  *
  *  etcd is linearizable and gives a revision as it commits, so what it answers at is the newest revision of all. One
  *  watch a store follows both ranges and tells all watchers. */
-import { setTimeout as sleep } from "node:timers/promises"
-import { isKnown, KnownError } from "../errors.ts"
-import { EtcdChannel, type ChannelOptions } from "./etcd-channel.ts"
+import { KnownError } from "../errors.ts"
+import { type ChannelOptions, EtcdChannel } from "./etcd-channel.ts"
 import { IsFuture, LeaseGone, WasCompacted } from "./etcd-errors.ts"
+import { EtcdHistory, type HistoryOptions, newestRevision, putMark } from "./etcd-history.ts"
+import { FENCE, OWN, under, VALUES } from "./etcd-keys.ts"
 import { Leases } from "./etcd-leases.ts"
 import {
   type Compare,
   decodeRanged,
-  decodeRevision,
   decodeTxn,
   decodeVersion,
   encodeCompaction,
   encodeLeaseGrant,
-  encodePut,
   encodeRange,
   encodeTxn,
-  type KeySpan,
   type KeyValue,
   type Operation,
   type RangeAsked,
@@ -33,7 +31,6 @@ import {
   type WatchEvent,
 } from "./etcd-messages.ts"
 import { rewriteAll } from "./etcd-rewrite.ts"
-import { changeOf, HistoryGone, type WatchBatch, watchRange } from "./etcd-watch.ts"
 import { BATCH_BYTES_MAX } from "./kine.ts"
 import {
   AnswerLost,
@@ -62,19 +59,8 @@ import type {
   WriteResult,
 } from "./store.ts"
 import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
-import { Wakers } from "./wakers.ts"
-import { type Stretch, WatchHub } from "./watch-hub.ts"
 
-const OWN = "/keyturn/"
-const FENCE = `${OWN}fence`
-const MARK = `${OWN}mark`
-const VALUES = "/registry/"
-/** Ours and the values, and what lies between them. */
-const FOLLOWED: KeySpan = { key: OWN, end: endOf(VALUES) }
-
-const RETRY_MS = 200
-const COMPACTION_TIMEOUT_MS = 60_000
-const HISTORY_TIMEOUT_MS = 10_000
+const SCRUB_TIMEOUT_MS = 60_000
 /** What a row is taken to weigh before one was seen. */
 const ROW_BYTES = 64 << 10
 const OLDEST = [3, 4] as const
@@ -99,7 +85,8 @@ export async function openEtcd({ endpoints, tls, warn }: EtcdOptions): Promise<S
 
 async function refuseOld(channel: EtcdChannel): Promise<void> {
   const empty = Buffer.alloc(0)
-  const status = await channel.call("/etcdserverpb.Maintenance/Status", empty, { isRead: true })
+  const path = "/etcdserverpb.Maintenance/Status"
+  const status = await channel.call(path, empty, { isRepeatable: true })
   const version = decodeVersion(status)
   const [major = 0, minor = 0] = version.split(".").map(Number)
   if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return
@@ -107,48 +94,20 @@ async function refuseOld(channel: EtcdChannel): Promise<void> {
   throw new KnownError("ConfigInvalid", `${seen}; ${OLDEST.join(".")} is the oldest served`)
 }
 
-const putMark = async (channel: EtcdChannel): Promise<number> =>
-  decodeRevision(
-    await channel.call("/etcdserverpb.KV/Put", encodePut({ key: MARK, value: "" }), {
-      isRead: true, // putting it twice is no harm
-    }),
-  )
-
 class EtcdStore implements Store {
   readonly #channel: EtcdChannel
-  readonly #warn: (message: string, error: unknown) => void
-  readonly #hub: WatchHub
+  readonly #warn: HistoryOptions["warn"]
+  readonly #history: EtcdHistory
   readonly #leases: Leases
-  readonly #recordWakers = new Wakers()
-  readonly #stop = new AbortController()
-  readonly #followed: Promise<void>
-  /** Every event up to here was told. */
-  #position: number
-  /** The newest revision known to be that of an event: a read of history that meets it has met all before it. */
-  #lastEvent: number
-  /** As far as this store has seen. */
-  #compacted = 0
   #rowBytes = ROW_BYTES
 
-  constructor(
-    channel: EtcdChannel,
-    { mark, warn }: { mark: number; warn: (message: string, error: unknown) => void },
-  ) {
+  constructor(channel: EtcdChannel, options: HistoryOptions) {
     this.#channel = channel
-    this.#warn = warn
-    this.#position = mark
-    this.#lastEvent = mark
+    this.#warn = options.warn
+    this.#history = new EtcdHistory(channel, options)
     this.#leases = new Leases((lease) =>
       channel.call("/etcdserverpb.Lease/LeaseGrant", encodeLeaseGrant(lease)),
     )
-    this.#hub = new WatchHub(
-      {
-        compacted: () => this.#compacted,
-        read: (prefix, span) => this.#untilThere(() => this.#stretch(prefix, span)),
-      },
-      mark,
-    )
-    this.#followed = this.#follow()
   }
 
   async get(
@@ -190,26 +149,27 @@ class EtcdStore implements Store {
   }
 
   watch(options: WatchOptions): AsyncIterable<readonly Change[]> {
-    return this.#hub.watch(options)
+    return this.#history.watch(options)
   }
 
-  async revision(): Promise<number> {
-    return (await this.#range({ key: MARK, countOnly: true })).revision
+  revision(): Promise<number> {
+    return newestRevision(this.#channel)
   }
 
-  /** etcd says it only to a watch from the beginning; one that begins has met the first mark. */
-  async compactedRevision(): Promise<number> {
+  compactedRevision(): Promise<number> {
+    return this.#history.compactedRevision()
+  }
+
+  /** `isPhysical`: returns when nothing of it is left in the database. */
+  async compact(revision: number, { isPhysical = false } = {}): Promise<void> {
+    const message = encodeCompaction(revision, { isPhysical })
+    const options = { isRepeatable: true, ...(isPhysical && { timeoutMs: SCRUB_TIMEOUT_MS }) }
     try {
-      await this.#firstBatch({ key: MARK }, 0)
+      await this.#channel.call("/etcdserverpb.KV/Compact", message, options)
     } catch (error) {
-      if (!(error instanceof HistoryGone)) throw error
-      this.#compacted = Math.max(this.#compacted, error.revision)
+      if (!(error instanceof WasCompacted)) throw await this.#unreadable(error, revision)
     }
-    return this.#compacted
-  }
-
-  async compact(revision: number): Promise<void> {
-    await this.#compact(revision)
+    this.#history.compactedTo(revision)
   }
 
   async record(name: RecordName): Promise<StoredRecord | undefined> {
@@ -224,7 +184,7 @@ class EtcdStore implements Store {
   async step(step: RecordStep): Promise<StepResult> {
     const versions = step.compare.map(({ name, version }) => compareVersion(name, version))
     if (versions.includes(undefined)) return { outcome: "conflict" }
-    const known = this.#position
+    const known = this.#history.position
     const compare = [...versions.flatMap((one) => one ?? []), ...compareFence(step.fence?.expected)]
     const answer = await this.#txn({ compare, success: putsOf(step), failure: [] }).catch(
       (error: unknown) => {
@@ -237,7 +197,7 @@ class EtcdStore implements Store {
   }
 
   watchRecords(signal: AbortSignal): AsyncIterable<void> {
-    return this.#recordWakers.wakes(signal)
+    return this.#history.watchRecords(signal)
   }
 
   /** A cursor is `<revision to read at, 0: the newest>:<last key>`. */
@@ -285,16 +245,14 @@ class EtcdStore implements Store {
 
   /** What was replaced lies in history until that is compacted. */
   async scrub(): Promise<void> {
-    await this.#compact(await this.revision(), { isPhysical: true })
+    await this.compact(await this.revision(), { isPhysical: true })
   }
 
   async close(): Promise<void> {
-    this.#stop.abort()
     this.#leases.close()
-    this.#hub.close()
-    this.#recordWakers.close()
+    this.#history.stop()
     this.#channel.close()
-    await this.#followed
+    await this.#history.stopped
   }
 
   // Reading
@@ -302,7 +260,7 @@ class EtcdStore implements Store {
   async #range(asked: RangeAsked): Promise<Ranged> {
     try {
       const message = encodeRange(asked)
-      const options = { isRead: true }
+      const options = { isRepeatable: true }
       return decodeRanged(await this.#channel.call("/etcdserverpb.KV/Range", message, options))
     } catch (error) {
       throw await this.#unreadable(error, asked.revision ?? 0)
@@ -320,7 +278,7 @@ class EtcdStore implements Store {
 
   async #write(write: EngineWrite): Promise<WriteResult> {
     const { key, fence, expected, value, ttlSeconds } = write
-    const known = this.#position
+    const known = this.#history.position
     const lease = await this.#leases.for(ttlSeconds)
     const done: Operation = value === null ? { remove: { key } } : { put: { key, value, lease } }
     const txn = {
@@ -352,7 +310,7 @@ class EtcdStore implements Store {
   async #lookFor(write: EngineWrite, known: number, lost: AnswerLost): Promise<WriteResult> {
     try {
       const found = await whatBecameOf(write, {
-        rows: async () => (await this.#eventsOf(write.key, known)).map(writtenRow),
+        rows: async () => (await this.#history.eventsOf(write.key, known)).map(writtenRow),
         live: async () => (await this.get(write.key)).entry,
         fence: () => this.fence(),
       })
@@ -372,7 +330,7 @@ class EtcdStore implements Store {
       const [put] = putsOf(step)
       if (put === undefined || !("put" in put)) throw lost
       const { key, value } = put.put
-      const events = await this.#eventsOf(String(key), known)
+      const events = await this.#history.eventsOf(String(key), known)
       const version = step.compare.find(({ name }) => OWN + name === key)?.version
       const ours = events.find(
         ({ entry, previous }) =>
@@ -386,136 +344,10 @@ class EtcdStore implements Store {
     }
     throw unknown("a change of the records", lost)
   }
-
-  async #compact(revision: number, { isPhysical = false } = {}): Promise<void> {
-    const message = encodeCompaction(revision, { isPhysical })
-    const options = isPhysical ? { timeoutMs: COMPACTION_TIMEOUT_MS } : {}
-    try {
-      await this.#channel.call("/etcdserverpb.KV/Compact", message, { isRead: true, ...options })
-    } catch (error) {
-      if (!(error instanceof WasCompacted)) throw await this.#unreadable(error, revision)
-    }
-    this.#compacted = Math.max(this.#compacted, revision)
-  }
-
-  // Following
-
-  async #follow(): Promise<void> {
-    const { signal } = this.#stop
-    let failures = 0
-    while (!signal.aborted) {
-      try {
-        await this.#lookForRestore()
-        const from = { range: FOLLOWED, after: this.#position, signal }
-        for await (const batch of watchRange(this.#channel, from)) {
-          this.#tell(batch)
-          failures = 0
-        }
-      } catch (error) {
-        if (error instanceof HistoryGone) this.#skip(error.revision)
-        else if (!signal.aborted) {
-          failures += 1
-          if (failures === 1) this.#warn("etcd cannot be followed for now", error)
-          await sleep(RETRY_MS)
-        }
-      }
-    }
-  }
-
-  /** etcd restored from a backup goes on at an older revision, and would tell of nothing until it is past ours. */
-  async #lookForRestore(): Promise<void> {
-    if ((await this.revision()) >= this.#position) return
-    this.#position = await putMark(this.#channel)
-    this.#lastEvent = this.#position
-    this.#compacted = 0
-    this.#hub.restart(this.#position)
-    this.#recordWakers.wake()
-  }
-
-  #tell({ events, upTo }: WatchBatch): void {
-    this.#position = upTo
-    if (events.length > 0) this.#lastEvent = upTo
-    this.#hub.publish(valuesOf(events).map(changeOf), upTo)
-    if (events.some(({ entry }) => entry.key.startsWith(OWN))) this.#recordWakers.wake()
-  }
-
-  #skip(revision: number): void {
-    this.#position = revision
-    this.#compacted = Math.max(this.#compacted, revision)
-    this.#hub.skip(revision)
-    this.#recordWakers.wake()
-  }
-
-  /** For a watcher that stands further back than what is remembered. */
-  async #stretch(prefix: string, span: { after: number; upTo: number }): Promise<Stretch> {
-    try {
-      const { events, upTo } = await this.#history(span)
-      const changes = valuesOf(events).map(changeOf)
-      const meant = changes.filter(({ key }) => key.startsWith(prefix))
-      return { changes: meant, upTo, compacted: this.#compacted }
-    } catch (error) {
-      if (!(error instanceof HistoryGone)) throw error
-      this.#compacted = Math.max(this.#compacted, error.revision)
-      return { changes: [], upTo: span.after, compacted: error.revision }
-    }
-  }
-
-  async #eventsOf(key: string, after: number): Promise<WatchEvent[]> {
-    const upTo = await putMark(this.#channel)
-    this.#lastEvent = Math.max(this.#lastEvent, upTo)
-    const { events } = await this.#history({ after, upTo })
-    return events.filter(({ entry }) => entry.key === key)
-  }
-
-  /** All events of a span, and more where they came together. */
-  async #history(span: { after: number; upTo: number }): Promise<WatchBatch> {
-    const end = Math.min(span.upTo, this.#lastEvent)
-    const events: WatchEvent[] = []
-    const stop = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(HISTORY_TIMEOUT_MS)])
-    const from = { range: FOLLOWED, after: span.after, signal: stop }
-    if (end <= span.after) return { events, upTo: span.upTo }
-    for await (const batch of watchRange(this.#channel, from)) {
-      events.push(...batch.events)
-      if (batch.upTo >= end) return { events, upTo: Math.max(span.upTo, batch.upTo) }
-    }
-    throw new KnownError("StoreUnavailable", `${this.#channel.where}: history was not told in time`)
-  }
-
-  async #firstBatch(range: KeySpan, after: number): Promise<WatchBatch> {
-    const stop = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(HISTORY_TIMEOUT_MS)])
-    for await (const batch of watchRange(this.#channel, { range, after, signal: stop }))
-      return batch
-    throw new KnownError("StoreUnavailable", `${this.#channel.where}: history was not told in time`)
-  }
-
-  /** A watch outlives the time in which etcd cannot be asked. */
-  async #untilThere<T>(read: () => Promise<T>): Promise<T> {
-    for (;;) {
-      try {
-        return await read()
-      } catch (error) {
-        if (this.#stop.signal.aborted || !isKnown(error, "StoreUnavailable")) throw error
-        await sleep(RETRY_MS)
-      }
-    }
-  }
 }
 
 const at = (revision: number | undefined): { revision?: number } =>
   revision === undefined ? {} : { revision }
-
-/** The first bytes above all that begin with `prefix`; its last byte is never 0xff, for it is UTF-8. */
-function endOf(prefix: string): Buffer {
-  const end = Buffer.from(prefix)
-  end[end.length - 1] = (end.at(-1) ?? 0) + 1
-  return end
-}
-
-function under(prefix: string, last?: string): KeySpan {
-  const [start, next] = [Buffer.from(prefix), Buffer.from(`${last ?? ""}\0`)]
-  const isInside = last !== undefined && Buffer.compare(next, start) > 0
-  return { key: isInside ? next : start, end: endOf(prefix) }
-}
 
 /** Where a cursor stands: the revision to read at, and the last key. */
 function placeOf(cursor: string): [revision: number, last: string | undefined] {
@@ -539,9 +371,6 @@ const rowOf = ({ key, value, modified: revision }: KeyValue) => ({
 
 const averageBytes = (entries: readonly KeyValue[]): number =>
   1 + entries.reduce((sum, { key, value }) => sum + key.length + value.length, 0) / entries.length
-
-const valuesOf = (events: readonly WatchEvent[]): WatchEvent[] =>
-  events.filter(({ entry }) => entry.key.startsWith(VALUES))
 
 const writtenRow = ({ deleted, entry, previous }: WatchEvent): WrittenRow => ({
   revision: entry.modified,

@@ -143,10 +143,10 @@ export function historyContract(check: Check): void {
       await Promise.all(names.map((name) => create(store, name, name)))
       const { entries } = await store.list({ prefix: ROOT })
       const changed = entries.filter((_, index) => index % 50 === 7)
-      const names50 = changed.map((entry) => entry.key.slice(ROOT.length))
+      const newer = changed.map((entry) => entry.key.slice(ROOT.length))
       await Promise.all(
         changed.map(({ revision }, index) =>
-          update(store, names50[index] ?? "", { expected: revision, text: "newer" }),
+          update(store, newer[index] ?? "", { expected: revision, text: "newer" }),
         ),
       )
       await store.compact(await store.revision())
@@ -157,13 +157,13 @@ export function historyContract(check: Check): void {
           revision: entry.revision,
           column: "value" as const,
           expected: entry.value,
-          replacement: bytes(`${entry.value}!`),
+          replacement: Buffer.concat([entry.value, bytes("!")]),
         })),
       )
       expect(result).toEqual({ outcome: "done", replaced: 294 })
       const now = await live(store)
       for (const name of names) {
-        expect(now[name]).toBe(names50.includes(name) ? "newer" : `${name}!`)
+        expect(now[name]).toBe(newer.includes(name) ? "newer" : `${name}!`)
       }
     },
   )

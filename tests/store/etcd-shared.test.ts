@@ -45,7 +45,9 @@ describe("what lies in etcd", () => {
       { name: "operation" as const, value: bytes("o") },
     ]
     await store.step({ compare: [], put })
-    const found = (await etcd.server.entries()).map((entry) => `${entry.key} ${entry.value}`)
+    const found = (await etcd.server.entries()).map(
+      (entry) => `${entry.key} ${entry.value.toString()}`,
+    )
     expect(found).toEqual([
       "/keyturn/fence f1",
       "/keyturn/keyring k",
