@@ -248,6 +248,11 @@ class EtcdStore implements Store {
     await this.compact(await this.revision(), { isPhysical: true })
   }
 
+  async snapshot(): Promise<never> {
+    const { where } = this.#channel
+    throw new KnownError("UsageInvalid", `${where} is copied and restored by etcdctl`)
+  }
+
   async close(): Promise<void> {
     this.#leases.close()
     this.#history.stop()
