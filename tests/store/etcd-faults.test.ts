@@ -226,6 +226,15 @@ test("after a restore from a backup watches begin anew, at its revision", async 
   expect((await next).map((change) => change.revision)).toEqual([made])
 })
 
+test("a lease that is gone is taken anew", async () => {
+  const store = await etcd.open()
+  const write = { key: key("a"), value: bytes("x"), fence: undefined, ttlSeconds: 1_200 }
+  expect((await store.create(write)).outcome).toBe("done")
+  await etcd.server.startAnew()
+  await until(() => store.revision().catch(() => undefined))
+  expect((await store.create({ ...write, key: key("b") })).outcome).toBe("done")
+})
+
 async function watchRecordsOnce(store: Store): Promise<void> {
   const wakes = store.watchRecords(AbortSignal.timeout(10_000))[Symbol.asyncIterator]()
   expect((await wakes.next()).done).toBe(false)
