@@ -38,7 +38,7 @@ export class EtcdChannel {
   #session: ClientHttp2Session | undefined
   #connecting: Promise<ClientHttp2Session> | undefined
   #streams = 0
-  #closed = false
+  readonly #closing = new AbortController()
 
   constructor(options: ChannelOptions) {
     this.#options = options
@@ -89,8 +89,7 @@ export class EtcdChannel {
   }
 
   close(): void {
-    this.#closed = true
-    this.#session?.destroy()
+    this.#closing.abort()
   }
 
   get #endpoint(): string {
@@ -167,7 +166,7 @@ export class EtcdChannel {
   }
 
   #connected(): Promise<ClientHttp2Session> {
-    if (this.#closed)
+    if (this.#closing.signal.aborted)
       return Promise.reject(new KnownError("StoreUnavailable", "the store is closed"))
     const session = this.#session
     if (session !== undefined && !session.closed && !session.destroyed)
@@ -180,17 +179,17 @@ export class EtcdChannel {
     const failures: string[] = []
     for (const _ of this.#options.endpoints) {
       try {
-        const session = await connectTo(this.#endpoint, this.#options.tls ?? {})
-        if (this.#closed) session.destroy()
+        const session = await connectTo(this.#endpoint, this.#options.tls, this.#closing.signal)
         this.#session = session
         this.#keepAlive(session)
         return session
       } catch (error) {
+        if (this.#closing.signal.aborted) break
         failures.push(`${this.where}: ${error instanceof Error ? reasonOf(error) : String(error)}`)
         this.#turn += 1
       }
     }
-    throw new KnownError("StoreUnavailable", failures.join("; "))
+    throw new KnownError("StoreUnavailable", failures.join("; ") || "the store is closed")
   }
 
   /** A member that stands still takes connections and answers nothing: without a pong the connection ends. */
@@ -204,10 +203,11 @@ export class EtcdChannel {
   }
 }
 
-/** Resolves when the member at `origin` has spoken. */
+/** Resolves when the member at `origin` has spoken. The connection ends with the signal. */
 function connectTo(
   origin: string,
-  tls: ChannelOptions["tls"] & object,
+  tls: ChannelOptions["tls"],
+  signal: AbortSignal,
 ): Promise<ClientHttp2Session> {
   const { promise, resolve, reject } = Promise.withResolvers<ClientHttp2Session>()
   const session = connect(origin, { ...tls, settings: { initialWindowSize: WINDOW_BYTES } })
@@ -220,8 +220,10 @@ function connectTo(
     resolve(session)
   })
   session.on("error", reject) // later ones are told by the streams
+  const end = (): void => session.destroy()
+  signal.addEventListener("abort", end, { once: true })
   session.once("close", () => {
-    clearTimeout(late)
+    signal.removeEventListener("abort", end)
     reject(new Error("the connection ended"))
   })
   return promise.finally(() => clearTimeout(late))

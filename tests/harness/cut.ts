@@ -42,6 +42,11 @@ export class Way implements AsyncDisposable {
   /** Ends all connections, and takes no new ones. */
   cut(): void {
     this.#isClosed = true
+    this.drop()
+  }
+
+  /** Ends all connections. */
+  drop(): void {
     for (const socket of this.#sockets) socket.destroy()
   }
 

@@ -276,6 +276,18 @@ describe("an engine that stands still", () => {
     }
   })
 
+  test("does not keep its store from closing that looks for it anew", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const store = await through(way)
+    way.lose("answers")
+    way.keep()
+    way.drop()
+    await sleep(300) // the watch has ended, and is on its way to begin again
+    const start = performance.now()
+    await Promise.race([store.close(), sleep(8_000)])
+    expect(performance.now() - start).toBeLessThan(1_000)
+  })
+
   test("is left for the next member, of which there is one", async () => {
     await using way = await Way.to(etcd.server.port)
     const store = await etcd.open({ ports: [way.port, etcd.server.port] })

@@ -92,6 +92,20 @@ describe("what lies in etcd", () => {
     expect(await live(store)).toEqual({ a: "theirs" })
   })
 
+  test("many large values are written, read and told at once", async () => {
+    const store = await etcd.open()
+    const after = await store.revision()
+    const watching = watched(store, { after, count: 40 })
+    const names = Array.from({ length: 40 }, (_, index) => `n${index}`)
+    const made = await Promise.all(names.map((name) => create(store, name, "x".repeat(1_400_000))))
+    const lists = await Promise.all([1, 2].map(() => store.list({ prefix: ROOT })))
+    for (const { entries } of lists) expect(entries).toHaveLength(40)
+    expect((await watching).map(({ revision }) => revision)).toEqual(made.toSorted((a, b) => a - b))
+    const first = await store.rows({ cursor: "", limit: 500 })
+    const next = await store.rows({ cursor: first.cursor, limit: 500 })
+    expect(first.rows.length + next.rows.length).toBe(40)
+  })
+
   test("a value that etcd does not take is refused, and nothing is written", async () => {
     const store = await etcd.open()
     for (const size of [1_600_000, 5_000_000]) {
