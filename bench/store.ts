@@ -89,8 +89,8 @@ process.stdout.write(`one list of ${LISTED} takes ${(1000 / lists).toFixed(1)} m
 
 const upTo = await store.revision()
 const rows = await rate(upTo, async () => {
-  for (let after = 0; after < upTo; ) {
-    after = (await store.rows({ after, upTo, limit: 500 })).at(-1)?.revision ?? upTo
+  for (let batch = { rows: [{}], cursor: "" }; batch.rows.length > 0; ) {
+    batch = await store.rows({ cursor: batch.cursor, limit: 500 })
   }
 })
 const scan = bare.prepare("SELECT id, name, value, old_value FROM kine WHERE id > ? LIMIT 500")

@@ -4,23 +4,22 @@ import { setImmediate as turn } from "node:timers/promises"
 import { hasPrefix } from "../format/value.ts"
 import type { View } from "../registry/view.ts"
 import type { Counts } from "../rotation/retire.ts"
-import type { Row, Store } from "../store/store.ts"
+import type { RowBatch, RowRange, Store } from "../store/store.ts"
 
 const BATCH_ROWS = 500
 
-/** Every stored row from the first to the newest, in order, giving way to requests between batches. */
+/** Every stored row of a range, giving way to requests between batches. */
 export async function* allRows(
   store: Store,
-  range: { after: number; upTo: number },
+  range: RowRange,
   signal?: AbortSignal,
-): AsyncGenerator<Row[]> {
-  for (let { after } = range; ; ) {
+): AsyncGenerator<RowBatch> {
+  for (let { cursor } = range; ; ) {
     signal?.throwIfAborted()
-    const rows = await store.rows({ after, upTo: range.upTo, limit: BATCH_ROWS })
-    const last = rows.at(-1)
-    if (last === undefined) return
-    yield rows
-    after = last.revision
+    const batch = await store.rows({ ...range, cursor, limit: BATCH_ROWS })
+    if (batch.rows.length === 0) return
+    yield batch
+    cursor = batch.cursor
     await turn()
   }
 }
@@ -30,8 +29,7 @@ export async function census(store: Store, view: View, signal?: AbortSignal): Pr
   const names = view.record.keyring.keys.map(({ name }) => name)
   const prefixes = names.map((name) => ({ name, prefix: view.provider(name).prefix }))
   const counts = new Map(names.map((name) => [name, 0]))
-  const range = { after: 0, upTo: Number.MAX_SAFE_INTEGER }
-  for await (const rows of allRows(store, range, signal))
+  for await (const { rows } of allRows(store, { cursor: "" }, signal))
     for (const { value, previous } of rows)
       for (const stored of [value, previous])
         if (stored !== undefined)

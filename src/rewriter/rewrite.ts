@@ -42,7 +42,7 @@ export function rewriteRows(
         const { plaintext } = target.view.open(key, stored)
         if (!isObject(plaintext)) throw noObject(key)
         const replacement = target.view.provider(target.name).seal(plaintext, key)
-        replacements.push({ revision, column, expected: stored, replacement })
+        replacements.push({ key, revision, column, expected: stored, replacement })
       } catch (error) {
         if (!isKnown(error)) throw error
         unreadable.push({ key, why: error.message })

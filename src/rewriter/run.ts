@@ -7,7 +7,7 @@ import { BEAT_MS } from "../rotation/lease.ts"
 import { type Operation, UNREADABLE_NAMED_MAX } from "../rotation/operation.ts"
 import { afterProof } from "../rotation/retire.ts"
 import { isRunning } from "../rotation/verbs.ts"
-import type { Row, Store } from "../store/store.ts"
+import type { RowBatch, Store } from "../store/store.ts"
 import { allRows, census } from "./census.ts"
 import { makeTarget, rewriteRows } from "./rewrite.ts"
 
@@ -52,8 +52,7 @@ async function drive(run: Run): Promise<Operation | undefined> {
       return supersede(run, operation)
     if (operation.upTo === null) await takeBarrier(run, operation)
     else if (!(await pass(run, operation, operation.upTo))) continue
-    else if (operation.pass === 1)
-      await save(run, operation, { pass: 2, cursor: operation.upTo, upTo: null })
+    else if (operation.pass === 1) await save(run, operation, { pass: 2, upTo: null })
     else await finish(run, operation)
   }
 }
@@ -97,7 +96,8 @@ async function takeBarrier(run: Run, operation: Operation): Promise<void> {
   const barrier = await save(run, operation, {})
   if (barrier === undefined) return
   const upTo = barrier.revision
-  const rows = operation.rows + (await run.store.countRows({ after: operation.cursor, upTo }))
+  const { cursor } = operation
+  const rows = operation.rows + (await run.store.countRows({ cursor, upTo }))
   await save(run, operation, { upTo, rows })
 }
 
@@ -107,18 +107,19 @@ async function pass(run: Run, operation: Operation, upTo: number): Promise<boole
   if (target.view.record.fence !== operation.fence) return false
   let progress: Progress = operation
   let savedAtMs = run.monotonicMs()
-  for await (const rows of allRows(run.store, { after: operation.cursor, upTo }, run.signal)) {
-    const { replacements, unreadable } = rewriteRows(rows, target)
+  const { cursor } = operation
+  for await (const batch of allRows(run.store, { cursor, upTo }, run.signal)) {
+    const { replacements, unreadable } = rewriteRows(batch.rows, target)
     if (replacements.length > 0) {
       const result = await run.store.rewrite(operation.fence, replacements)
       if (result.outcome === "fenced") return fencedOff(run, operation)
     }
-    progress = advanced(progress, rows, { rewritten: replacements.length, unreadable })
+    progress = advanced(progress, batch, { rewritten: replacements.length, unreadable })
     if (run.monotonicMs() - savedAtMs < CURSOR_EVERY_MS) continue
     if ((await save(run, operation, progress)) === undefined) return false
     savedAtMs = run.monotonicMs()
   }
-  return (await save(run, operation, { ...progress, cursor: upTo })) !== undefined
+  return (await save(run, operation, progress)) !== undefined
 }
 
 /** Another verb moved the fence; where nobody did, the fence is damaged, and the commit throws RecordCorrupt. */
@@ -134,11 +135,11 @@ type Progress = Pick<
 
 function advanced(
   before: Progress,
-  rows: readonly Row[],
+  { rows, cursor }: RowBatch,
   batch: { rewritten: number; unreadable: Operation["unreadableNames"] },
 ): Progress {
   return {
-    cursor: rows.at(-1)?.revision ?? before.cursor,
+    cursor,
     looked: before.looked + rows.length,
     rewritten: before.rewritten + batch.rewritten,
     unreadable: before.unreadable + batch.unreadable.length,

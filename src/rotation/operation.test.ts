@@ -25,6 +25,12 @@ test("a record that names no holder may be run by whoever comes first", () => {
   expect(decodeOperation(Buffer.from(JSON.stringify(older)))?.holder).toBeNull()
 })
 
+test("a cursor that keyturn 0.1 wrote as a number is still read", () => {
+  const { cursor: _, ...rest } = operation
+  const older = Buffer.from(JSON.stringify({ ...rest, cursor: 17 }))
+  expect(decodeOperation(older)?.cursor).toBe("17")
+})
+
 test("a damaged record is none, whatever is damaged in it", () => {
   for (const text of ["", "{{", "null", "[]", "{}", '"x"'])
     expect(decodeOperation(Buffer.from(text)), text).toBeUndefined()

@@ -34,8 +34,8 @@ export interface Operation {
   readonly pass: 1 | 2
   /** The last revision of the running pass; null: its barrier is still to be taken. */
   readonly upTo: number | null
-  /** The last revision that was looked at. */
-  readonly cursor: number
+  /** Up to where rows were looked at, in the store's own words. */
+  readonly cursor: string
   /** Rows of both passes, as far as known, and how many of them were looked at. */
   readonly rows: number
   readonly looked: number
@@ -74,7 +74,7 @@ export const startOperation = (of: {
   ended: null,
   pass: 1,
   upTo: null,
-  cursor: 0,
+  cursor: "",
   rows: 0,
   looked: 0,
   rewritten: 0,
@@ -105,7 +105,8 @@ const SHAPE: Readonly<Record<keyof Operation, (value: unknown) => boolean>> = {
   ended: orNull(isText),
   pass: oneOf([1, 2]),
   upTo: orNull(isCount),
-  cursor: isCount,
+  /** keyturn 0.1 wrote the revision as a number. */
+  cursor: (value) => isText(value) || isCount(value),
   rows: isCount,
   looked: isCount,
   rewritten: isCount,
@@ -123,7 +124,7 @@ export function decodeOperation(stored: Buffer): Operation | undefined {
     // A record of the time before leases names no holder.
     const value: Record<string, unknown> = { holder: null, ...read }
     const fits = Object.entries(SHAPE).every(([name, holds]) => holds(value[name]))
-    return fits ? (value as unknown as Operation) : undefined
+    return fits ? ({ ...value, cursor: String(value["cursor"]) } as Operation) : undefined
   } catch (error) {
     if (error instanceof SyntaxError) return undefined
     throw error

@@ -2,12 +2,15 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
 import { isKnown } from "../errors.ts"
-import { type PostgresAddress, parsePostgresUrl, type TlsFiles } from "../store/postgres-url.ts"
+import { ETCD_SCHEMES, parseEtcdEndpoints } from "../store/etcd-url.ts"
+import { type PostgresAddress, parsePostgresUrl } from "../store/postgres-url.ts"
 import type { Store } from "../store/store.ts"
+import type { TlsFiles } from "../store/tls-files.ts"
 import { type Setting, usage } from "./settings.ts"
 
 export type Datastore =
   | { readonly kind: "sqlite"; readonly path: string }
+  | { readonly kind: "etcd"; readonly endpoints: readonly string[]; readonly tls: TlsFiles }
   | { readonly kind: "postgres"; readonly address: PostgresAddress; readonly tls: TlsFiles }
 
 /** `standard`: path of the SQLite database where no address is given. Other addresses may hold a password, so none is
@@ -23,8 +26,11 @@ export function datastoreOf(
   if (scheme === "postgres" || scheme === "postgresql") {
     return { kind: "postgres", address: parsePostgresUrl(text, where), tls }
   }
+  if (ETCD_SCHEMES.some((known) => known === scheme)) {
+    return { kind: "etcd", endpoints: parseEtcdEndpoints(text, where, tls), tls }
+  }
   const seen = scheme === undefined || scheme === "sqlite" ? "" : `, not ${scheme}`
-  throw usage(`${where} must be empty, sqlite:///path or postgres://…${seen}`)
+  throw usage(`${where} must be empty, sqlite:///path, https://host:2379 or postgres://…${seen}`)
 }
 
 /** As long as kine waits for its database. */
@@ -63,6 +69,10 @@ async function openNow(datastore: Datastore, log: Logger): Promise<Store> {
   if (datastore.kind === "sqlite") {
     const { openSqlite } = await import("../store/sqlite.ts")
     return openSqlite({ path: datastore.path, warn })
+  }
+  if (datastore.kind === "etcd") {
+    const { openEtcd } = await import("../store/etcd.ts")
+    return openEtcd({ ...datastore, warn })
   }
   const { openPostgres } = await import("../store/postgres.ts")
   return openPostgres({ ...datastore, warn })

@@ -75,6 +75,16 @@ test("PostgreSQL's address comes with the files for TLS", () => {
   })
 })
 
+test("etcd's members come with the files for TLS", () => {
+  const flags = ["--datastore-cafile=/ca.pem"]
+  const endpoint = "--datastore-endpoint=https://a:2379,https://b:2379"
+  expect(parse(argv(endpoint, ...flags)).datastore).toEqual({
+    kind: "etcd",
+    endpoints: ["https://a:2379", "https://b:2379"],
+    tls: { ca: "/ca.pem", cert: null, key: null },
+  })
+})
+
 test("options are frozen", () => {
   const options = parse(argv("--tls-san", "a"))
   expect(Object.isFrozen(options)).toBe(true)
@@ -245,11 +255,11 @@ test.each<[Given, string]>([
   ],
   [
     argv("--datastore-endpoint=mysql://u:p4ss@h/db"),
-    "--datastore-endpoint must be empty, sqlite:///path or postgres://…, not mysql",
+    "--datastore-endpoint must be empty, sqlite:///path, https://host:2379 or postgres://…, not mysql",
   ],
   [
     argv("--datastore-endpoint=sqlite://x.db"),
-    "--datastore-endpoint must be empty, sqlite:///path or postgres://…",
+    "--datastore-endpoint must be empty, sqlite:///path, https://host:2379 or postgres://…",
   ],
   // the file's form
   [config("a: b: p4ss"), `${DEFAULT_CONFIG} is not valid YAML at line 1, column 4`],

@@ -9,8 +9,7 @@
  *
  *  UNIQUE (name, prev_revision) makes two successors of one row impossible, whoever writes. An id that was taken and never
  *  committed becomes a row `gap-<id>`, so that a reader in the order of ids knows that nothing comes there any more. */
-import { KnownError } from "../errors.ts"
-import type { Change, Entry } from "./store.ts"
+import type { Change, Entry, Row, RowBatch, RowRange } from "./store.ts"
 
 /** The row whose prev_revision holds the compacted revision. */
 export const COMPACT_KEY = "compact_rev_key"
@@ -61,6 +60,17 @@ export function toChange({
 export const liveEntry = (head: Head | undefined): Entry | undefined =>
   head?.deleted === false ? head.entry : undefined
 
+/** A cursor over rows is the id of the last one, as text. */
+export const spanOf = ({ cursor, upTo = NEWEST }: RowRange): { after: number; upTo: number } => ({
+  after: Number(cursor),
+  upTo,
+})
+
+export const rowBatch = ({ cursor }: RowRange, rows: Row[]): RowBatch => ({
+  rows,
+  cursor: rows.at(-1)?.revision.toString() ?? cursor,
+})
+
 /** The first string above every string that begins with `prefix`, in UTF-8 order; undefined where there is none. */
 export function keysEnd(prefix: string): string | undefined {
   const points = Array.from(prefix, (char) => char.codePointAt(0) ?? 0)
@@ -69,9 +79,3 @@ export function keysEnd(prefix: string): string | undefined {
   if (last === undefined) return undefined
   return String.fromCodePoint(...points, last === 0xd7ff ? 0xe000 : last + 1)
 }
-
-export const futureRevision = (revision: number, newest: number): KnownError =>
-  new KnownError("FutureRevision", `revision ${revision} is not reached, the newest is ${newest}`)
-
-export const compactedAway = (revision: number, compacted: number): KnownError =>
-  new KnownError("Compacted", `revision ${revision} is compacted, history begins at ${compacted}`)

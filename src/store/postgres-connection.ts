@@ -13,7 +13,8 @@ import {
 } from "pg"
 import { KnownError } from "../errors.ts"
 import { isConnectionSound, postgresError } from "./postgres-errors.ts"
-import { type PostgresAddress, type TlsFiles, tlsWays } from "./postgres-url.ts"
+import { type PostgresAddress, tlsWays } from "./postgres-url.ts"
+import type { TlsFiles } from "./tls-files.ts"
 
 const CONNECTIONS_MAX = 16
 const CONNECT_TIMEOUT_MS = 5_000

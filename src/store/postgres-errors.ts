@@ -1,6 +1,6 @@
 import { DatabaseError } from "pg"
 import { KnownError } from "../errors.ts"
-import { AnswerLost, NotDone } from "./sql-engine.ts"
+import { AnswerLost, NotDone } from "./lost-answer.ts"
 
 /** SQLSTATEs (PostgreSQL's appendix A) after which the same statement may succeed at once. */
 const SERIALIZATION_FAILURE = "40001"

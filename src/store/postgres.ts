@@ -7,19 +7,18 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Client } from "pg"
 import { bug } from "../errors.ts"
 import { BATCH_BYTES_MAX, COMPACT_KEY, type Head, keysEnd, type Leased, toChange } from "./kine.ts"
+import type { EngineWrite, WrittenRow } from "./lost-answer.ts"
 import { type Columns, Connections } from "./postgres-connection.ts"
 import { CHANNEL, SCHEMA } from "./postgres-schema.ts"
-import type { PostgresAddress, TlsFiles } from "./postgres-url.ts"
+import type { PostgresAddress } from "./postgres-url.ts"
 import type {
   EngineStep,
-  EngineWrite,
   KeyRange,
   LogPage,
   LogRow,
   Span,
   SqlEngine,
   Standing,
-  WrittenRow,
 } from "./sql-engine.ts"
 import { openSqlStore, type SqlStoreOptions } from "./sql-store.ts"
 import type {
@@ -33,6 +32,7 @@ import type {
   WriteResult,
 } from "./store.ts"
 import type { Stretch } from "./watch-hub.ts"
+import type { TlsFiles } from "./tls-files.ts"
 
 const LOG_ROWS = 500
 /** Announcements cost every server a look, so they are sent this often at most. */

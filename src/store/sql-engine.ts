@@ -1,8 +1,8 @@
 /** What a store on a database server (sql-store.ts) asks of its engine: one method a statement, each one round trip
- *  and one transaction. Every method rejects with a KnownError for what is foreseen; {@link NotDone} and {@link
- *  AnswerLost} are the two that the store acts on. */
-import { KnownError } from "../errors.ts"
+ *  and one transaction. Every method rejects with a KnownError for what is foreseen; NotDone and
+ *  AnswerLost (lost-answer.ts) are the two that the store acts on. */
 import type { Head, Leased } from "./kine.ts"
+import type { EngineWrite, WrittenRow } from "./lost-answer.ts"
 import type {
   Change,
   Entry,
@@ -14,21 +14,6 @@ import type {
   WriteResult,
 } from "./store.ts"
 import type { Stretch } from "./watch-hub.ts"
-
-/** The database took the statement back (deadlock, lock time-out, an id that a filler took): nothing was written. */
-export class NotDone extends KnownError {
-  constructor(message: string, options?: ErrorOptions) {
-    super("StoreUnavailable", message, options)
-  }
-}
-
-/** The connection ended after the statement was sent and before the answer came: a write may have happened, may still
- *  happen, or may never. */
-export class AnswerLost extends KnownError {
-  constructor(message: string, options?: ErrorOptions) {
-    super("StoreUnavailable", message, options)
-  }
-}
 
 /** Keys that begin with `prefix` and are above `after`. */
 export interface KeyRange {
@@ -46,17 +31,6 @@ export interface Span {
 export interface Standing {
   readonly newest: number
   readonly compacted: number
-}
-
-export interface EngineWrite {
-  readonly kind: "create" | "update" | "delete"
-  readonly key: string
-  readonly fence: string | undefined
-  /** 0 for a create. */
-  readonly expected: number
-  /** null for a delete. */
-  readonly value: Buffer | null
-  readonly ttlSeconds: number
 }
 
 /** A step whose new records' versions the caller has chosen, so that it can recognise them. */
@@ -121,12 +95,4 @@ export interface SqlEngine {
   /** `wake` is called when another server may have changed something. */
   onAnnounced(wake: () => void): void
   close(): Promise<void>
-}
-
-export interface WrittenRow {
-  readonly revision: number
-  readonly created: boolean
-  readonly deleted: boolean
-  readonly replaces: number
-  readonly value: Buffer | undefined
 }

@@ -6,17 +6,11 @@ import { randomBytes } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
-import { compactedAway, futureRevision, liveEntry, NEWEST } from "./kine.ts"
+import { liveEntry, NEWEST, rowBatch, spanOf } from "./kine.ts"
+import { AnswerLost, type EngineWrite, NotDone, unknown, whatBecameOf } from "./lost-answer.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
-import {
-  AnswerLost,
-  type EngineStep,
-  type EngineWrite,
-  NotDone,
-  type SqlEngine,
-  type Standing,
-  type WrittenRow,
-} from "./sql-engine.ts"
+import { compactedAway, futureRevision } from "./revisions.ts"
+import type { EngineStep, SqlEngine, Standing } from "./sql-engine.ts"
 import { type SettledPart, Tail } from "./sql-tail.ts"
 import type {
   Change,
@@ -27,7 +21,8 @@ import type {
   RecordName,
   RecordStep,
   Replacement,
-  Row,
+  RowBatch,
+  RowRange,
   StepResult,
   Store,
   StoredRecord,
@@ -193,14 +188,14 @@ class SqlStore implements Store {
     return this.#recordWakers.wakes(signal)
   }
 
-  async rows(range: { after: number; upTo: number; limit: number }): Promise<Row[]> {
+  async rows(range: RowRange & { limit: number }): Promise<RowBatch> {
     this.#refuseClosed()
-    return await this.#engine.rows(range)
+    return rowBatch(range, await this.#engine.rows({ ...spanOf(range), limit: range.limit }))
   }
 
-  async countRows(range: { after: number; upTo: number }): Promise<number> {
+  async countRows(range: RowRange): Promise<number> {
     this.#refuseClosed()
-    return await this.#engine.countRows(range)
+    return await this.#engine.countRows(spanOf(range))
   }
 
   /** Repeating it is no harm, so a lost answer is no "unknown": what was replaced already is passed over. */
@@ -264,20 +259,15 @@ class SqlStore implements Store {
     return result
   }
 
-  /** Looks once for a write whose answer was lost. Never writes: it may still be on its way. */
+  /** Looks once for a write whose answer was lost. */
   async #lookFor(write: EngineWrite, after: number, lost: AnswerLost): Promise<WriteResult> {
     try {
-      const rows = await this.#engine.rowsOf(write.key, after)
-      const ours = rows.find((row) => isOurs(row, write))
-      if (ours !== undefined) return { outcome: "done", revision: ours.revision }
-      const current = liveEntry((await this.#engine.head(write.key, NEWEST)).head)
-      const isTaken =
-        write.kind === "create"
-          ? current !== undefined
-          : rows.some(({ replaces }) => replaces === write.expected)
-      // Once the fence moved, other bytes may be ours that were rewritten since.
-      const isSure = write.fence === undefined || (await this.#engine.fence()) === write.fence
-      if (isTaken && isSure) return { outcome: "conflict", current }
+      const found = await whatBecameOf(write, {
+        rows: () => this.#engine.rowsOf(write.key, after),
+        live: async () => liveEntry((await this.#engine.head(write.key, NEWEST)).head),
+        fence: () => this.#engine.fence(),
+      })
+      if (found !== undefined) return found
     } catch (error) {
       this.#warn(`${write.key} could not be looked for`, error)
     }
@@ -382,13 +372,3 @@ class SqlStore implements Store {
     }
   }
 }
-
-/** A tombstone has no bytes of its own: that of the same revision is ours as well as another's. */
-function isOurs(row: WrittenRow, { kind, expected, value }: EngineWrite): boolean {
-  if (kind === "delete") return row.deleted && row.replaces === expected
-  const isKind = kind === "create" ? row.created : !row.created && row.replaces === expected
-  return isKind && !row.deleted && value !== null && row.value?.equals(value) === true
-}
-
-const unknown = (what: string, lost: AnswerLost): KnownError =>
-  new KnownError("OutcomeUnknown", `${what} may have happened: ${lost.message}`, { cause: lost })

@@ -46,8 +46,9 @@ test("a value that is TEXT is read, counted and rewritten by its bytes, as a BLO
   await update(store, "a", { expected: entry?.revision ?? 0, text: "new" })
   const replacements = (await allRows(store))
     .filter((row) => row.key === key("a"))
-    .flatMap(({ revision, value, previous }): Replacement[] => [
+    .flatMap(({ key, revision, value, previous }): Replacement[] => [
       {
+        key,
         revision,
         column: "value",
         expected: value ?? Buffer.alloc(0),
@@ -56,6 +57,7 @@ test("a value that is TEXT is read, counted and rewritten by its bytes, as a BLO
       ...(previous
         ? [
             {
+              key,
               revision,
               column: "previous" as const,
               expected: previous,
@@ -73,14 +75,14 @@ test("a name that is no TEXT keeps its value in sight of the rewriter, and out o
     (CAST('${key("blob")}' AS BLOB), 1, 0, 0, 0, 60, x'61', NULL),
     (NULL, 1, 0, 0, 0, 60, x'62', NULL)`)
   const revision = await create(store, "c", "c")
-  const { after, upTo } = { after: revision - 3, upTo: revision }
-  const rows = await store.rows({ after, upTo, limit: 10 })
+  const { cursor } = await store.rows({ cursor: "", upTo: revision - 3, limit: 10 })
+  const { rows } = await store.rows({ cursor, limit: 10 })
   expect(rows.map((row) => [row.key, row.value?.toString()])).toEqual([
     [key("blob"), "a"],
     ["", "b"],
     [key("c"), "c"],
   ])
-  expect(await store.countRows({ after, upTo })).toBe(3)
+  expect(await store.countRows({ cursor })).toBe(3)
   expect((await store.list({ prefix: key("") })).entries).toHaveLength(1)
 })
 

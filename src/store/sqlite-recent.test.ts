@@ -27,6 +27,7 @@ test("what was read before is never what is answered after a change, in place or
   expect((await store.get(key)).entry).toBe((await store.get(key)).entry)
 
   const replacement = {
+    key,
     column: "value",
     expected: Buffer.from("one"),
     replacement: Buffer.from("eno"),

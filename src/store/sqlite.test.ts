@@ -138,7 +138,8 @@ describe("sqlite beyond the contract", () => {
     }
     await reopen()
     const upTo = await store.revision()
-    expect(await store.rows({ after, upTo, limit: 100 })).toHaveLength(5)
+    const { cursor } = await store.rows({ cursor: "", upTo: after, limit: 100 })
+    expect((await store.rows({ cursor, limit: 100 })).rows).toHaveLength(5)
     expect((await allRows(store)).slice(-20).map(({ revision }) => revision)).toEqual(made)
     const told: number[] = []
     for await (const batch of store.watch({
@@ -187,7 +188,7 @@ describe("sqlite beyond the contract", () => {
         const expected = row[column]
         if (!expected?.includes(PLANTED)) return []
         const replacement = Buffer.alloc(Math.max(1, expected.length + pick(200) - 100), "n")
-        return [{ revision: row.revision, column, expected, replacement }]
+        return [{ key: row.key, revision: row.revision, column, expected, replacement }]
       })
       expect(await store.rewrite("f1", columns)).toMatchObject({ replaced: columns.length })
     }

@@ -5,8 +5,9 @@
  *  interleaves with a synchronous transaction: what a read sees is always committed and durable. */
 import { KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
-import { compactedAway, futureRevision } from "./kine.ts"
+import { rowBatch, spanOf } from "./kine.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
+import { compactedAway, futureRevision } from "./revisions.ts"
 import { CommitQueue } from "./sqlite-commit.ts"
 import { storeError } from "./sqlite-errors.ts"
 import { checkpoint, copyDatabase, openFile, removeResidue } from "./sqlite-file.ts"
@@ -21,7 +22,8 @@ import type {
   RecordName,
   RecordStep,
   Replacement,
-  Row,
+  RowBatch,
+  RowRange,
   StepResult,
   Store,
   StoredRecord,
@@ -212,12 +214,16 @@ class SqliteStore implements Store {
     return this.#recordWakers.wakes(signal)
   }
 
-  async rows(range: { after: number; upTo: number; limit: number }): Promise<Row[]> {
-    return this.#reading(() => this.#kine.rows(range))
+  async rows(range: RowRange & { limit: number }): Promise<RowBatch> {
+    const { limit } = range
+    return rowBatch(
+      range,
+      this.#reading(() => this.#kine.rows({ ...spanOf(range), limit })),
+    )
   }
 
-  async countRows(range: { after: number; upTo: number }): Promise<number> {
-    return this.#reading(() => this.#kine.countRows(range))
+  async countRows(range: RowRange): Promise<number> {
+    return this.#reading(() => this.#kine.countRows(spanOf(range)))
   }
 
   rewrite(

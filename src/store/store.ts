@@ -1,5 +1,5 @@
 /** What every datastore does for keyturn: versioned values with compare-and-swap, a watch, the records (keyring, operation)
- *  with the fence beside them, and rewriting in place. Stored bytes are never opened here.
+ *  with the fence beside them, and rewriting. Stored bytes are never opened here.
  *
  *  A revision is a positive integer below 2^53, new for every committed change, growing over all keys. */
 
@@ -76,15 +76,26 @@ export type StepResult =
   | { readonly outcome: "done"; readonly revision: number }
   | { readonly outcome: "conflict" }
 
-/** One stored row in history order, for census, rewriting and proof. `previous` is kine's old_value. */
+/** One stored row, for census, rewriting and proof. `previous` is kine's old_value. */
 export interface Row {
   readonly revision: number
   readonly key: string
   readonly value: Buffer | undefined
   readonly previous: Buffer | undefined
 }
+/** Some rows, and the cursor that the next ones begin at. It is opaque; the empty text begins with the first row. */
+export interface RowBatch {
+  readonly rows: Row[]
+  readonly cursor: string
+}
+/** Where to read rows. Without `upTo`: all of them, as they are at one moment where history cannot change in place. */
+export interface RowRange {
+  readonly cursor: string
+  readonly upTo?: number
+}
 /** The replacement of one stored byte string of one row; `expected` are the bytes that were read. */
 export interface Replacement {
+  readonly key: string
   readonly revision: number
   readonly column: "value" | "previous"
   readonly expected: Uint8Array
@@ -130,17 +141,19 @@ export interface Store {
   /** Yields whenever a record may have changed, soon after it did; never yields what it changed to. */
   watchRecords(signal: AbortSignal): AsyncIterable<void>
 
-  /** Rows with `after` < revision ≤ `upTo` in order, at most `limit`, of every key, tombstones included. Large rows make a
+  /** Every row with a revision up to `upTo` that can still be read, at most `limit`. On SQL in the order of revisions,
+   *  tombstones included; on etcd, whose history never changes, the live ones under /registry/ by key. Large rows make a
    *  batch shorter; only an empty one is the end. */
-  rows(range: { after: number; upTo: number; limit: number }): Promise<Row[]>
-  /** How many rows {@link rows} has in a range. */
-  countRows(range: { after: number; upTo: number }): Promise<number>
-  /** A fenced write: replaces what still holds the bytes that were read; a lost compare is passed over. */
+  rows(range: RowRange & { limit: number }): Promise<RowBatch>
+  /** About how many rows {@link rows} has left. */
+  countRows(range: RowRange): Promise<number>
+  /** A fenced write: replaces what still holds the bytes that were read; a lost compare is passed over. On SQL in place,
+   *  without a revision or an event; on etcd as one update of each key. */
   rewrite(
     fence: string,
     replacements: readonly Replacement[],
   ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }>
-  /** Clears what rewriting left behind in files that the store owns (write-ahead log, free pages). */
+  /** Clears what rewriting left behind: in files that the store owns (write-ahead log, free pages), in history on etcd. */
   scrub(): Promise<void>
 
   /** Copies all of it, as it stands at one moment, into the new file `path`, durably. Throws UsageInvalid where that is for the

@@ -20,6 +20,7 @@ export interface Stretch {
 }
 
 export interface ChangeLog {
+  /** As far as is known; what is read says it for sure. */
   compacted(): number | Promise<number>
   /** Changes under `prefix` with `after` < revision ≤ `upTo`. */
   read(prefix: string, span: { after: number; upTo: number }): Stretch | Promise<Stretch>
@@ -45,6 +46,8 @@ export class WatchHub {
   #recentBytes = 0
   #recentAfter: number
   #newest: number
+  /** Another one after each {@link restart}. */
+  #life = 0
   #closed = false
 
   constructor(log: ChangeLog, newest: number) {
@@ -78,6 +81,12 @@ export class WatchHub {
     for (const sleeper of this.#sleepers) this.#wake(sleeper)
   }
 
+  /** History is another one, at `revision` now: every watcher falls out. */
+  restart(revision: number): void {
+    this.#life += 1
+    this.skip(revision)
+  }
+
   /** Lets go of stored bytes, after they were rewritten in place. */
   forget(): void {
     this.#recent = []
@@ -92,10 +101,14 @@ export class WatchHub {
     progress: at = { revision: after },
   }: WatchOptions): AsyncGenerator<readonly Change[], void> {
     at.revision = after
-    refuseGap(after, await this.#log.compacted(), "Compacted")
+    const life = this.#life
+    let refusal: Refusal = "Compacted"
+    refuseGap(after, await this.#log.compacted(), refusal)
     while (!signal.aborted) {
       if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
-      const batch = await this.#read(prefix, at.revision)
+      if (this.#life !== life) throw new KnownError("SlowWatcher", "history began anew")
+      const batch = await this.#read(prefix, at.revision, refusal)
+      refusal = "SlowWatcher"
       if (batch.changes.length > 0) yield batch.changes
       at.revision = batch.upTo
       if (batch.changes.length > 0) continue
@@ -118,11 +131,12 @@ export class WatchHub {
   async #read(
     prefix: string,
     after: number,
+    refusal: Refusal,
   ): Promise<{ changes: readonly Change[]; upTo: number }> {
     const upTo = Math.max(after, Math.min(after + STRIDE, this.#newest))
     if (after < this.#recentAfter) {
       const stretch = await this.#log.read(prefix, { after, upTo })
-      refuseGap(after, stretch.compacted, "SlowWatcher")
+      refuseGap(after, stretch.compacted, refusal)
       return stretch
     }
     const from = firstAbove(this.#recent, after)
@@ -151,7 +165,10 @@ export class WatchHub {
   }
 }
 
-function refuseGap(at: number, compacted: number, code: "Compacted" | "SlowWatcher"): void {
+/** Where the watch began too far back, or fell behind. */
+type Refusal = "Compacted" | "SlowWatcher"
+
+function refuseGap(at: number, compacted: number, code: Refusal): void {
   if (at >= compacted) return
   const seen = `the watch stands at revision ${at}, history begins after ${compacted}`
   throw new KnownError(code, seen)

@@ -1,6 +1,6 @@
 import { expect } from "vitest"
 import { KnownError } from "../../src/errors.ts"
-import type { Change, Store, WriteResult } from "../../src/store/store.ts"
+import type { Change, Row, Store, WriteResult } from "../../src/store/store.ts"
 
 /** All keys of the contract's tests begin with this: a store may hold rows of its own elsewhere. */
 export const ROOT = "/registry/contract/"
@@ -80,17 +80,12 @@ export async function watched(
 }
 
 /** Every row of the store, read in batches. */
-export async function allRows(
-  store: Store,
-  limit = 100,
-): Promise<Awaited<ReturnType<Store["rows"]>>> {
-  const upTo = await store.revision()
-  const rows: Awaited<ReturnType<Store["rows"]>> = []
-  for (let after = 0; ; ) {
-    const batch = await store.rows({ after, upTo, limit })
-    const last = batch.at(-1)
-    if (last === undefined) return rows
-    rows.push(...batch)
-    after = last.revision
+export async function allRows(store: Store, limit = 100): Promise<Row[]> {
+  const rows: Row[] = []
+  for (let cursor = ""; ; ) {
+    const batch = await store.rows({ cursor, limit })
+    if (batch.rows.length === 0) return rows
+    rows.push(...batch.rows)
+    cursor = batch.cursor
   }
 }

@@ -56,10 +56,14 @@ export function historyContract(check: Check): void {
       { revision: three, key: key("a"), value: undefined, previous: second },
       { revision: four, key: key("a"), value: bytes("four"), previous: undefined },
     ])
-    expect(await store.rows({ after: one, upTo: three, limit: 10 })).toEqual(ours.slice(1, 3))
-    expect(await store.rows({ after: one, upTo: three, limit: 1 })).toEqual(ours.slice(1, 2))
-    expect(await store.countRows({ after: one, upTo: three })).toBe(2)
-    expect(await store.countRows({ after: 0, upTo: four })).toBe(rows.length)
+    const { cursor } = await store.rows({ cursor: "", upTo: one, limit: 10 })
+    const next = await store.rows({ cursor, upTo: three, limit: 10 })
+    expect(next.rows).toEqual(ours.slice(1, 3))
+    const short = await store.rows({ cursor, upTo: three, limit: 1 })
+    expect(short.rows).toEqual(ours.slice(1, 2))
+    expect(await store.countRows({ cursor, upTo: three })).toBe(2)
+    expect(await store.countRows({ cursor: short.cursor, upTo: three })).toBe(1)
+    expect(await store.countRows({ cursor: "", upTo: four })).toBe(rows.length)
   })
 
   check("rewriting replaces bytes in place, without a revision or an event", async (store) => {
@@ -67,10 +71,17 @@ export function historyContract(check: Check): void {
     const after = await store.revision()
     const one = await create(store, "a", "one")
     const two = await update(store, "a", { expected: one, text: "two" })
+    const a = { key: key("a") }
     const result = await store.rewrite("f1", [
-      { revision: one, column: "value", expected: bytes("one"), replacement: bytes("ONE!") },
-      { revision: two, column: "previous", expected: bytes("one"), replacement: bytes("ONE!") },
-      { revision: two, column: "value", expected: bytes("two"), replacement: bytes("TWO!") },
+      { ...a, revision: one, column: "value", expected: bytes("one"), replacement: bytes("ONE!") },
+      {
+        ...a,
+        revision: two,
+        column: "previous",
+        expected: bytes("one"),
+        replacement: bytes("ONE!"),
+      },
+      { ...a, revision: two, column: "value", expected: bytes("two"), replacement: bytes("TWO!") },
     ])
     expect(result).toEqual({ outcome: "done", replaced: 3 })
     expect(await store.revision()).toBe(two)
@@ -91,25 +102,76 @@ export function historyContract(check: Check): void {
     ])
   })
 
-  check("rewriting passes over what changed since it was read", async (store) => {
+  check("rewriting passes over what is not there", async (store) => {
     await setFence(store, "f1")
     const one = await create(store, "a", "one")
     const two = await create(store, "b", "two")
+    const gone = await create(store, "gone", "one")
+    await remove(store, "gone", gone)
+    await store.compact(await store.revision())
     const missing = (await store.revision()) + 100
-    const x = bytes("x")
+    const written = { column: "value", expected: bytes("one"), replacement: bytes("x") } as const
     const result = await store.rewrite("f1", [
-      { revision: one, column: "value", expected: bytes("other"), replacement: x },
-      { revision: one, column: "previous", expected: bytes("one"), replacement: x },
-      { revision: missing, column: "value", expected: bytes("one"), replacement: x },
-      { revision: two, column: "value", expected: bytes("two"), replacement: x },
+      { ...written, key: key("a"), revision: one, column: "previous" },
+      { ...written, key: key("a"), revision: missing },
+      { ...written, key: key("gone"), revision: gone },
+      { ...written, key: key("b"), revision: two, expected: bytes("two") },
     ])
     expect(result).toEqual({ outcome: "done", replaced: 1 })
     expect(await live(store)).toEqual({ a: "one", b: "x" })
   })
 
+  check(
+    "rewriting in place compares the bytes, for others may have rewritten them",
+    async (store) => {
+      await setFence(store, "f1")
+      const revision = await create(store, "a", "one")
+      const [expected, replacement] = [bytes("other"), bytes("x")]
+      const result = await store.rewrite("f1", [
+        { key: key("a"), revision, column: "value", expected, replacement },
+      ])
+      expect(result).toEqual({ outcome: "done", replaced: 0 })
+      expect(await live(store)).toEqual({ a: "one" })
+    },
+  )
+
+  check(
+    "many values are rewritten in one call, and what changed meanwhile is not",
+    async (store) => {
+      await setFence(store, "f1")
+      const names = Array.from({ length: 300 }, (_, index) => `n${index}`)
+      await Promise.all(names.map((name) => create(store, name, name)))
+      const { entries } = await store.list({ prefix: ROOT })
+      const changed = entries.filter((_, index) => index % 50 === 7)
+      const newer = changed.map((entry) => entry.key.slice(ROOT.length))
+      await Promise.all(
+        changed.map(({ revision }, index) =>
+          update(store, newer[index] ?? "", { expected: revision, text: "newer" }),
+        ),
+      )
+      await store.compact(await store.revision())
+      const result = await store.rewrite(
+        "f1",
+        entries.map((entry) => ({
+          key: entry.key,
+          revision: entry.revision,
+          column: "value" as const,
+          expected: entry.value,
+          replacement: Buffer.concat([entry.value, bytes("!")]),
+        })),
+      )
+      expect(result).toEqual({ outcome: "done", replaced: 294 })
+      const now = await live(store)
+      for (const name of names) {
+        expect(now[name]).toBe(newer.includes(name) ? "newer" : `${name}!`)
+      }
+    },
+  )
+
   check("rewriting under another fence replaces nothing", async (store) => {
     const revision = await create(store, "a", "one")
     const replacement = {
+      key: key("a"),
       revision,
       column: "value",
       expected: bytes("one"),
@@ -196,7 +258,7 @@ export function compactionContract(check: Check): void {
     await Promise.all([compacting, during])
     const rows = (await allRows(store)).filter((row) => row.key.startsWith(ROOT))
     const newest = [...revisions, await during].toSorted((a, b) => a - b)
-    expect(rows.map((row) => row.revision)).toEqual(newest)
+    expect(rows.map((row) => row.revision).toSorted((a, b) => a - b)).toEqual(newest)
     expect(new Set(Object.values(await live(store)))).toEqual(new Set(["60", "x"]))
   })
 }

@@ -33,9 +33,9 @@ beforeEach(({ skip }) => skip(engine === undefined, "the engine is not installed
 type Part = string | RegExp
 type Mode = "restart" | "watch"
 
-const clusterOf = (options: ClusterOptions) => {
+const clusterOf = async (options: ClusterOptions) => {
   if (engine === undefined) throw new Error("skipped where there is none")
-  return startCluster(engine.newDatastore(), options)
+  return startCluster(await engine.newDatastore(), options)
 }
 
 /** Every server, all at the same time. */

@@ -29,7 +29,7 @@ beforeAll(async () => (engine = await dealEngine()))
 afterAll(() => engine?.[Symbol.asyncDispose]())
 beforeEach(({ skip }) => skip(engine === undefined, "the engine is not installed"))
 
-function newDatastore(): Datastore {
+async function newDatastore(): Promise<Datastore> {
   if (engine === undefined) throw new Error("skipped where there is none")
   return engine.newDatastore()
 }
@@ -68,7 +68,7 @@ const storedKeys = async ({ datastore }: Cluster) => Object.keys(await datastore
 test("eight writers and readers on all servers throughout rotations: none fails, and nothing stays under an old key", {
   timeout: 600_000,
 }, async () => {
-  await using cluster = await startCluster(newDatastore(), { args: ["--secrets-encryption"] })
+  await using cluster = await startCluster(await newDatastore(), { args: ["--secrets-encryption"] })
   await fill(cluster)
   await using traffic = new Traffic(cluster, { workers: WORKERS, pauseMs: 0 })
   let under = "aescbc:v1:aescbckey"
@@ -99,7 +99,7 @@ test("eight writers and readers on all servers throughout rotations: none fails,
 test("encryption is turned on where there was none: one command, from any server, no restart", {
   timeout: 120_000,
 }, async () => {
-  await using cluster = await startCluster(newDatastore())
+  await using cluster = await startCluster(await newDatastore())
   await fill(cluster)
   await using traffic = new Traffic(cluster, { workers: WORKERS })
   expect(await storedKeys(cluster)).toEqual(["plain"])
@@ -117,7 +117,7 @@ test("encryption is turned on where there was none: one command, from any server
 test("verbs that follow each other at once, each from another server, are taken", {
   timeout: 120_000,
 }, async () => {
-  await using cluster = await startCluster(newDatastore(), { args: ["--secrets-encryption"] })
+  await using cluster = await startCluster(await newDatastore(), { args: ["--secrets-encryption"] })
   const supervise = async (n: number, body: object) => {
     using api = apiClient(cluster.server(n).kubeconfig)
     return (await api.call("PUT", "/v1-k3s/encrypt/config", body)).status
@@ -135,7 +135,7 @@ const tokenOf = ({ dataDir }: TestServer) => readFileSync(dataDirPaths(dataDir).
 test("token rotate: servers that run follow, one that was away is told since when another one holds", {
   timeout: 120_000,
 }, async () => {
-  await using cluster = await startCluster(newDatastore(), {
+  await using cluster = await startCluster(await newDatastore(), {
     args: ["--secrets-encryption"],
     token: null,
     count: 1,

@@ -20,7 +20,7 @@ beforeAll(async () => (engine = await dealEngine()))
 afterAll(() => engine?.[Symbol.asyncDispose]())
 beforeEach(({ skip }) => skip(engine === undefined, "the engine is not installed"))
 
-function newDatastore(): Datastore {
+async function newDatastore(): Promise<Datastore> {
   if (engine === undefined) throw new Error("skipped where there is none")
   return engine.newDatastore()
 }
@@ -45,7 +45,10 @@ test("two servers at the same moment with one token: one CA, one keyring, one fi
   timeout: ROUNDS * ROUND_MS_MAX,
 }, async () => {
   for (let round = 1; round <= ROUNDS; round++) {
-    await using cluster = new Cluster(newDatastore(), { args: ["--secrets-encryption"], count: 2 })
+    await using cluster = new Cluster(await newDatastore(), {
+      args: ["--secrets-encryption"],
+      count: 2,
+    })
     await Promise.all(cluster.servers.map((server) => server.start()))
     await expectOne(cluster.servers, round)
     expect(
@@ -60,7 +63,7 @@ test("two servers at the same moment without a token: one goes on, the other say
 }, async () => {
   for (let round = 1; round <= ROUNDS; round++) {
     const args = ["--secrets-encryption"]
-    await using cluster = new Cluster(newDatastore(), { args, count: 2, token: null })
+    await using cluster = new Cluster(await newDatastore(), { args, count: 2, token: null })
     const started = await Promise.all(
       cluster.servers.map((server) =>
         server.start().then(
@@ -87,7 +90,7 @@ test("two servers at the same moment without a token: one goes on, the other say
 test("all killed in the same second, twice in a row, in the middle of a rotation: at rest within 10 s by itself", {
   timeout: 120_000,
 }, async () => {
-  const datastore = newDatastore()
+  const datastore = await newDatastore()
   await using cluster = await startCluster(datastore, { args: ["--secrets-encryption"] })
   const s1 = cluster.server(1)
   await fill(s1, 1_000)
@@ -134,7 +137,7 @@ async function fill(server: TestServer, count: number): Promise<void> {
 
 test("a server that starts before its datastore waits for it, and says so", async () => {
   if (engine === undefined) throw new Error("skipped where there is none")
-  await using cluster = new Cluster(newDatastore(), { count: 1 })
+  await using cluster = new Cluster(await newDatastore(), { count: 1 })
   const server = cluster.server(1)
   await engine.stop()
   const starting = server.start()

@@ -9,6 +9,7 @@ export class Way implements AsyncDisposable {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   #lost: Direction | undefined
+  #keeps = false
   #isClosed = false
 
   private constructor(target: number) {
@@ -41,11 +42,22 @@ export class Way implements AsyncDisposable {
   /** Ends all connections, and takes no new ones. */
   cut(): void {
     this.#isClosed = true
+    this.drop()
+  }
+
+  /** Ends all connections. */
+  drop(): void {
     for (const socket of this.#sockets) socket.destroy()
+  }
+
+  /** From now on connections that lost something stay, as with one who stands still. */
+  keep(): void {
+    this.#keeps = true
   }
 
   mend(): void {
     this.#lost = undefined
+    this.#keeps = false
     this.#isClosed = false
   }
 
@@ -58,7 +70,7 @@ export class Way implements AsyncDisposable {
     this.#sockets.add(from)
     from.on("data", (chunk) => {
       if (this.#lost !== direction) return void to.write(chunk)
-      setTimeout(() => from.destroy(), ENDS_AFTER_MS)
+      if (!this.#keeps) setTimeout(() => from.destroy(), ENDS_AFTER_MS)
     })
     from.on("error", () => {}) // close follows
     from.on("close", () => {

@@ -1,5 +1,6 @@
 /** The engines that several servers may share. A test that needs only one of them is dealt one by a seed, which is printed:
  *  KEYTURN_TEST_ENGINE names one, KEYTURN_TEST_SEED deals the same again. */
+import { Etcd } from "./etcd.ts"
 import { Postgres } from "./postgres.ts"
 import { missing } from "./programs.ts"
 import { random } from "./random.ts"
@@ -7,7 +8,7 @@ import { random } from "./random.ts"
 export interface Engine extends AsyncDisposable {
   readonly name: string
   /** Another datastore at each call, empty. */
-  newDatastore(): Datastore
+  newDatastore(): Promise<Datastore>
   stop(): Promise<void>
   start(): Promise<void>
 }
@@ -15,7 +16,7 @@ export interface Engine extends AsyncDisposable {
 export interface Datastore {
   /** As `--datastore-endpoint` takes it. */
   readonly endpoint: string
-  /** How many stored byte strings of Secrets, history too, are under what: `aescbc:v1:aescbckey`, or `plain`. */
+  /** How many stored byte strings of Secrets are under what: `aescbc:v1:aescbckey`, or `plain`. In SQL history too. */
   censusOfSecrets(): Promise<Record<string, number>>
 }
 
@@ -24,7 +25,7 @@ async function postgres(): Promise<Engine> {
   let databases = 0
   return {
     name: "postgres",
-    newDatastore() {
+    async newDatastore() {
       const database = `several_${++databases}`
       return {
         endpoint: server.url(database),
@@ -37,7 +38,21 @@ async function postgres(): Promise<Engine> {
   }
 }
 
-const ENGINES = { postgres } as const
+async function etcd(): Promise<Engine> {
+  const server = await Etcd.start()
+  return {
+    name: "etcd",
+    async newDatastore() {
+      await server.deleteAll()
+      return { endpoint: server.endpoint, censusOfSecrets: () => server.censusOfSecrets() }
+    },
+    start: () => server.start(),
+    stop: () => server.stop("SIGKILL"),
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  }
+}
+
+const ENGINES = { etcd, postgres } as const
 
 type EngineName = keyof typeof ENGINES
 export const ENGINE_NAMES = Object.keys(ENGINES) as EngineName[]

@@ -1,10 +1,10 @@
 /** A real PostgreSQL server of its own for a test file: a temporary directory, a free port, ended with the file. */
 import { chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Client } from "pg"
 import type { PostgresAddress } from "../../src/store/postgres-url.ts"
+import { freePort } from "./ports.ts"
 import { Program, run, until } from "./process.ts"
 import { postgresProgram } from "./programs.ts"
 import { censusOf } from "./stored.ts"
@@ -142,13 +142,4 @@ export async function postgresUser(): Promise<User | undefined> {
   if (process.getuid?.() !== 0) return undefined
   const id = async (flag: string) => Number((await run("id", [flag, "postgres"])).stdout)
   return { uid: await id("-u"), gid: await id("-g") }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (address === null || typeof address === "string") throw new Error("no free port")
-  return address.port
 }

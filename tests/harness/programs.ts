@@ -13,6 +13,11 @@ const PROGRAMS = {
     wanted: "kubectl 1.28 or later",
   },
   openssl: { args: ["version"], fits: () => true, wanted: "openssl" },
+  etcd: {
+    args: ["--version"],
+    fits: (stdout: string) => /^etcd Version: (3\.([4-9]|\d\d)|[4-9])/.test(stdout),
+    wanted: "etcd 3.4 or later",
+  },
   postgres: {
     args: ["--version"],
     fits: (stdout: string) => Number(/\) (\d+)/.exec(stdout)?.[1]) >= 13,

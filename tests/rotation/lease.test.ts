@@ -148,9 +148,9 @@ test("a server that ends gives its operation back, and another goes on at once f
   expect(left).toMatchObject({ state: "running", holder: null })
   expect(left?.looked).toBeLessThan(left?.rows ?? 0)
 
-  const lookedAt: number[] = []
+  const lookedAt: string[] = []
   const rows: Store["rows"] = (range) => {
-    lookedAt.push(range.after)
+    lookedAt.push(range.cursor)
     return store.rows(range)
   }
   const second = await server("server-2", () => 0, withMethods(store, { rows }))

@@ -152,7 +152,7 @@ test("a forged operation record turns nothing into plain text and brings no old 
   await run()
   const ended = await keys.operation()
   for (const target of [null, "aescbckey"]) {
-    const forged = { ...ended, id: "forged", state: "running", target, upTo: null, cursor: 0 }
+    const forged = { ...ended, id: "forged", state: "running", target, upTo: null, cursor: "" }
     const put = [{ name: "operation" as const, value: Buffer.from(JSON.stringify(forged)) }]
     await store.step({ compare: [], put })
     await run()

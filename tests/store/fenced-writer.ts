@@ -1,11 +1,14 @@
 /** A child process that writes under one fence without end and prints each acknowledged revision; ends when it is
  *  fenced. */
 import { writeSync } from "node:fs"
+import { openEtcd } from "../../src/store/etcd.ts"
 import { openPostgres } from "../../src/store/postgres.ts"
 import { parsePostgresUrl } from "../../src/store/postgres-url.ts"
 
 const [url = "", name = "", fence = ""] = process.argv.slice(2)
-const store = await openPostgres({ address: parsePostgresUrl(url, "the argument") })
+const store = await (url.startsWith("http")
+  ? openEtcd({ endpoints: [url] })
+  : openPostgres({ address: parsePostgresUrl(url, "the argument") }))
 const CLIENTS = 8
 
 async function client(lane: number): Promise<void> {

@@ -84,7 +84,9 @@ describe("the way to the server is cut", () => {
     await setFence(direct, "f2")
     const revision = (await direct.get(key("a"))).entry?.revision ?? 0
     const [expected, replacement] = [bytes("mine"), bytes("mine, rewritten")]
-    await direct.rewrite("f2", [{ revision, column: "value", expected, replacement }])
+    await direct.rewrite("f2", [
+      { key: key("a"), revision, column: "value", expected, replacement },
+    ])
     way.mend()
     expect(await lost).toBe("OutcomeUnknown")
   })

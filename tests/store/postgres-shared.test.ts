@@ -1,7 +1,7 @@
 /** PostgreSQL under several writers at once, and what keyturn leaves in it. */
 import { fileURLToPath } from "node:url"
 import { describe, expect, test } from "vitest"
-import type { Change, Store } from "../../src/store/store.ts"
+import type { Change } from "../../src/store/store.ts"
 import {
   bytes,
   create,
@@ -16,6 +16,7 @@ import {
 } from "../contract/store-helpers.ts"
 import { PostgresStores, sleep } from "../harness/postgres-stores.ts"
 import { Program, until } from "../harness/process.ts"
+import { contend } from "./contend.ts"
 
 const pg = new PostgresStores()
 
@@ -335,21 +336,3 @@ describe("several servers", () => {
     expect(tookMs).toBeLessThan(3_000)
   })
 })
-
-/** Creates, changes and deletes keys that the others want as well; the revisions made. */
-async function contend(store: Store, lane: number): Promise<number[]> {
-  const made: number[] = []
-  for (let turn = 0; turn < 60; turn += 1) {
-    const name = turn % 3 === 0 ? `own-${lane}-${turn}` : `common-${turn % 5}`
-    const { entry } = await store.get(key(name))
-    const write = { key: key(name), value: bytes(`${lane}`), fence: undefined }
-    const result =
-      entry === undefined
-        ? await store.create(write)
-        : turn % 4 === 0
-          ? await store.delete({ ...write, expected: entry.revision })
-          : await store.update({ ...write, expected: entry.revision })
-    if (result.outcome === "done") made.push(result.revision)
-  }
-  return made
-}

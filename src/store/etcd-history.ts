@@ -1,0 +1,223 @@
+/** etcd's history as one store follows it: one watch over the records and the values tells all watchers.
+ *
+ *  A reader of what lies further back must know when it has read all of it. etcd does not say (what it tells on request
+ *  may overtake events, etcd-io/etcd#15220), so the end is made to be an event: the mark, a key that each store puts
+ *  when it opens. Who meets that, or any event after it, has met all before it. */
+import { setTimeout as sleep } from "node:timers/promises"
+import { isKnown, KnownError } from "../errors.ts"
+import type { EtcdChannel } from "./etcd-channel.ts"
+import { FOLLOWED, MARK, OWN, VALUES } from "./etcd-keys.ts"
+import {
+  decodeRanged,
+  decodeRevision,
+  encodePut,
+  encodeRange,
+  type WatchEvent,
+} from "./etcd-messages.ts"
+import { changeOf, HistoryGone, type WatchBatch, watchRange } from "./etcd-watch.ts"
+import type { Change, WatchOptions } from "./store.ts"
+import { Wakers } from "./wakers.ts"
+import { type Stretch, WatchHub } from "./watch-hub.ts"
+
+const RETRY_MS = 200
+const TIMEOUT_MS = 10_000
+
+interface Span {
+  readonly after: number
+  readonly upTo: number
+}
+
+export interface HistoryOptions {
+  /** The revision of the mark. */
+  readonly mark: number
+  readonly warn: (message: string, error: unknown) => void
+}
+
+export async function putMark(channel: EtcdChannel): Promise<number> {
+  const message = encodePut({ key: MARK, value: "" })
+  return decodeRevision(await channel.call("/etcdserverpb.KV/Put", message, { isRepeatable: true }))
+}
+
+/** The newest revision of all. */
+export async function newestRevision(channel: EtcdChannel): Promise<number> {
+  const message = encodeRange({ key: MARK, countOnly: true })
+  const answer = await channel.call("/etcdserverpb.KV/Range", message, { isRepeatable: true })
+  return decodeRanged(answer).revision
+}
+
+export class EtcdHistory {
+  readonly #channel: EtcdChannel
+  readonly #warn: HistoryOptions["warn"]
+  readonly #hub: WatchHub
+  readonly #recordWakers = new Wakers()
+  readonly #stop = new AbortController()
+  readonly #followed: Promise<void>
+  /** Every event up to here was told. */
+  #position: number
+  /** The newest revision known to be that of an event. */
+  #lastEvent: number
+  /** As far as this store has seen. */
+  #compacted = 0
+
+  constructor(channel: EtcdChannel, { mark, warn }: HistoryOptions) {
+    this.#channel = channel
+    this.#warn = warn
+    this.#position = mark
+    this.#lastEvent = mark
+    this.#hub = new WatchHub(
+      {
+        compacted: () => this.#compacted,
+        read: (prefix, span) => this.#untilThere(() => this.#stretch(prefix, span)),
+      },
+      mark,
+    )
+    this.#followed = this.#follow()
+  }
+
+  /** Every event up to here was told. */
+  get position(): number {
+    return this.#position
+  }
+
+  watch(options: WatchOptions): AsyncIterable<readonly Change[]> {
+    return this.#hub.watch(options)
+  }
+
+  watchRecords(signal: AbortSignal): AsyncIterable<void> {
+    return this.#recordWakers.wakes(signal)
+  }
+
+  /** etcd says it only to a watch from the beginning; one that may begin there meets the first mark. */
+  async compactedRevision(): Promise<number> {
+    const from = { range: { key: MARK }, after: 0, signal: this.#inTime() }
+    try {
+      for await (const _ of watchRange(this.#channel, from)) return 0
+    } catch (error) {
+      if (!(error instanceof HistoryGone)) throw error
+      this.compactedTo(error.revision)
+      return error.revision
+    }
+    throw this.#late()
+  }
+
+  /** History up to `revision` was compacted. */
+  compactedTo(revision: number): void {
+    this.#compacted = Math.max(this.#compacted, revision)
+  }
+
+  /** What happened to a key from a revision on until now. */
+  async eventsOf(key: string, after: number): Promise<WatchEvent[]> {
+    const upTo = await putMark(this.#channel)
+    this.#lastEvent = Math.max(this.#lastEvent, upTo)
+    const { events } = await this.#read({ after, upTo })
+    return events.filter(({ entry }) => entry.key === key)
+  }
+
+  /** To be called before the channel closes. */
+  stop(): void {
+    this.#stop.abort()
+    this.#hub.close()
+    this.#recordWakers.close()
+  }
+
+  /** Resolves when nothing is followed any more. */
+  get stopped(): Promise<void> {
+    return this.#followed
+  }
+
+  async #follow(): Promise<void> {
+    const { signal } = this.#stop
+    let failures = 0
+    while (!signal.aborted) {
+      try {
+        await this.#lookForRestore()
+        const from = { range: FOLLOWED, after: this.#position, signal }
+        for await (const batch of watchRange(this.#channel, from)) {
+          this.#tell(batch)
+          failures = 0
+        }
+      } catch (error) {
+        if (error instanceof HistoryGone) this.#skip(error.revision)
+        else if (!signal.aborted) {
+          failures += 1
+          if (failures === 1) this.#warn("etcd cannot be followed for now", error)
+          await sleep(RETRY_MS)
+        }
+      }
+    }
+  }
+
+  /** etcd restored from a backup goes on at an older revision, and would tell of nothing until it is past ours. */
+  async #lookForRestore(): Promise<void> {
+    if ((await newestRevision(this.#channel)) >= this.#position) return
+    this.#position = await putMark(this.#channel)
+    this.#lastEvent = this.#position
+    this.#compacted = 0
+    this.#hub.restart(this.#position)
+    this.#recordWakers.wake()
+  }
+
+  #tell({ events, upTo }: WatchBatch): void {
+    this.#position = upTo
+    if (events.length > 0) this.#lastEvent = upTo
+    this.#hub.publish(changesOf(events), upTo)
+    if (events.some(({ entry }) => entry.key.startsWith(OWN))) this.#recordWakers.wake()
+  }
+
+  #skip(revision: number): void {
+    this.#position = revision
+    this.compactedTo(revision)
+    this.#hub.skip(revision)
+    this.#recordWakers.wake()
+  }
+
+  /** For a watcher that stands further back than what is remembered. */
+  async #stretch(prefix: string, span: Span): Promise<Stretch> {
+    try {
+      const { events, upTo } = await this.#read(span)
+      const changes = changesOf(events).filter(({ key }) => key.startsWith(prefix))
+      return { changes, upTo, compacted: this.#compacted }
+    } catch (error) {
+      if (!(error instanceof HistoryGone)) throw error
+      this.compactedTo(error.revision)
+      return { changes: [], upTo: span.after, compacted: error.revision }
+    }
+  }
+
+  /** All events of a span, and more where they came together. */
+  async #read({ after, upTo }: Span): Promise<WatchBatch> {
+    const end = Math.min(upTo, this.#lastEvent)
+    const events: WatchEvent[] = []
+    if (end <= after) return { events, upTo }
+    const from = { range: FOLLOWED, after, signal: this.#inTime() }
+    for await (const batch of watchRange(this.#channel, from)) {
+      events.push(...batch.events)
+      if (batch.upTo >= end) return { events, upTo: Math.max(upTo, batch.upTo) }
+    }
+    throw this.#late()
+  }
+
+  #inTime(): AbortSignal {
+    return AbortSignal.any([this.#stop.signal, AbortSignal.timeout(TIMEOUT_MS)])
+  }
+
+  #late(): KnownError {
+    const { where } = this.#channel
+    return new KnownError("StoreUnavailable", `${where}: history was not told in time`)
+  }
+
+  /** A watch outlives the time in which etcd cannot be asked. */
+  async #untilThere<T>(read: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await read()
+      } catch (error) {
+        if (this.#stop.signal.aborted || !isKnown(error, "StoreUnavailable")) throw error
+        await sleep(RETRY_MS)
+      }
+    }
+  }
+}
+
+const changesOf = (events: readonly WatchEvent[]): Change[] =>
+  events.filter(({ entry }) => entry.key.startsWith(VALUES)).map(changeOf)

@@ -1,0 +1,50 @@
+/** Rewriting where bytes cannot be replaced in place: transactions of compare-and-swap puts under the fence. */
+import type { Replacement } from "./store.ts"
+
+/** etcd's --max-txn-ops is 128, of which the fence takes one comparison. */
+const PUTS_MAX = 127
+/** etcd's --max-request-bytes is 1.5 MiB. */
+const BYTES_MAX = 1 << 20
+const IN_FLIGHT_MAX = 4
+
+type Batch = readonly Replacement[]
+/** `lost`: at least one comparison of the batch, and nothing of it was written. */
+export type Put = (batch: Batch) => Promise<"done" | "lost" | "fenced">
+
+/** How many were replaced. A batch that lost is split until what was lost stands alone; that is passed over. */
+export async function rewriteAll(
+  replacements: Batch,
+  put: Put,
+): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }> {
+  const waiting = batches(replacements)
+  let replaced = 0
+  let isFenced = false
+  const lane = async (): Promise<void> => {
+    for (let batch = waiting.pop(); batch !== undefined && !isFenced; batch = waiting.pop()) {
+      const outcome = await put(batch)
+      if (outcome === "done") replaced += batch.length
+      else if (outcome === "fenced") isFenced = true
+      else if (batch.length > 1) {
+        const middle = batch.length >>> 1
+        waiting.push(batch.slice(0, middle), batch.slice(middle))
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: IN_FLIGHT_MAX }, lane))
+  return isFenced ? { outcome: "fenced" } : { outcome: "done", replaced }
+}
+
+function batches(replacements: Batch): Batch[] {
+  const all: Replacement[][] = []
+  let room = 0
+  for (const one of replacements) {
+    const size = one.key.length + one.replacement.length
+    const last = all.at(-1)
+    if (last === undefined || size > room || last.length === PUTS_MAX) {
+      all.push([one])
+      room = BYTES_MAX
+    } else last.push(one)
+    room -= size
+  }
+  return all
+}

@@ -1,0 +1,410 @@
+/** The datastore on etcd 3.4 or later. Values lie under their own keys as kube-apiserver stores them; the records, the
+ *  fence and a mark under /keyturn/, in the same history:
+ *
+ *    /keyturn/keyring, /keyturn/operation   the records; their version is what etcd says of them
+ *    /keyturn/fence                         the fence's id
+ *    /keyturn/mark                          empty; put where the end of history must be an event
+ *
+ *  etcd is linearizable and gives a revision as it commits, so what it answers at is the newest revision of all. One
+ *  watch a store follows both ranges and tells all watchers. */
+import { KnownError } from "../errors.ts"
+import { type ChannelOptions, EtcdChannel } from "./etcd-channel.ts"
+import { IsFuture, LeaseGone, WasCompacted } from "./etcd-errors.ts"
+import { EtcdHistory, type HistoryOptions, newestRevision, putMark } from "./etcd-history.ts"
+import { FENCE, OWN, under, VALUES } from "./etcd-keys.ts"
+import { Leases } from "./etcd-leases.ts"
+import {
+  type Compare,
+  decodeRanged,
+  decodeTxn,
+  decodeVersion,
+  encodeCompaction,
+  encodeLeaseGrant,
+  encodeRange,
+  encodeTxn,
+  type KeyValue,
+  type Operation,
+  type RangeAsked,
+  type Ranged,
+  type Txn,
+  type TxnAnswer,
+  type WatchEvent,
+} from "./etcd-messages.ts"
+import { rewriteAll } from "./etcd-rewrite.ts"
+import { BATCH_BYTES_MAX } from "./kine.ts"
+import {
+  AnswerLost,
+  type EngineWrite,
+  unknown,
+  whatBecameOf,
+  type WrittenRow,
+} from "./lost-answer.ts"
+import { compactedAway, futureRevision } from "./revisions.ts"
+import type {
+  Change,
+  Create,
+  Delete,
+  Entry,
+  Page,
+  RecordName,
+  RecordStep,
+  Replacement,
+  RowBatch,
+  RowRange,
+  StepResult,
+  Store,
+  StoredRecord,
+  Update,
+  WatchOptions,
+  WriteResult,
+} from "./store.ts"
+import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
+
+const SCRUB_TIMEOUT_MS = 60_000
+/** What a row is taken to weigh before one was seen. */
+const ROW_BYTES = 64 << 10
+const OLDEST = [3, 4] as const
+
+export interface EtcdOptions extends Pick<ChannelOptions, "endpoints"> {
+  readonly tls?: TlsFiles
+  /** Called with what nobody else hears of: a failure in the background. */
+  readonly warn?: (message: string, error: unknown) => void
+}
+
+/** Throws KnownError ConfigInvalid where etcd is too old, StoreUnavailable where none answers. */
+export async function openEtcd({ endpoints, tls, warn }: EtcdOptions): Promise<Store> {
+  const channel = new EtcdChannel({ endpoints, ...(tls && { tls: readTlsFiles(tls, "etcd") }) })
+  try {
+    await refuseOld(channel)
+    return new EtcdStore(channel, { mark: await putMark(channel), warn: warn ?? (() => {}) })
+  } catch (error) {
+    channel.close()
+    throw error
+  }
+}
+
+async function refuseOld(channel: EtcdChannel): Promise<void> {
+  const empty = Buffer.alloc(0)
+  const path = "/etcdserverpb.Maintenance/Status"
+  const status = await channel.call(path, empty, { isRepeatable: true })
+  const version = decodeVersion(status)
+  const [major = 0, minor = 0] = version.split(".").map(Number)
+  if (major > OLDEST[0] || (major === OLDEST[0] && minor >= OLDEST[1])) return
+  const seen = `${channel.where} is etcd ${version}`
+  throw new KnownError("ConfigInvalid", `${seen}; ${OLDEST.join(".")} is the oldest served`)
+}
+
+class EtcdStore implements Store {
+  readonly #channel: EtcdChannel
+  readonly #warn: HistoryOptions["warn"]
+  readonly #history: EtcdHistory
+  readonly #leases: Leases
+  #rowBytes = ROW_BYTES
+
+  constructor(channel: EtcdChannel, options: HistoryOptions) {
+    this.#channel = channel
+    this.#warn = options.warn
+    this.#history = new EtcdHistory(channel, options)
+    this.#leases = new Leases((lease) =>
+      channel.call("/etcdserverpb.Lease/LeaseGrant", encodeLeaseGrant(lease)),
+    )
+  }
+
+  async get(
+    key: string,
+    revision?: number,
+  ): Promise<{ entry: Entry | undefined; revision: number }> {
+    const { entries, revision: now } = await this.#range({ key, ...at(revision) })
+    const [found] = entries
+    return { entry: found && entryOf(found), revision: revision ?? now }
+  }
+
+  async list(range: Parameters<Store["list"]>[0]): Promise<Page> {
+    const { prefix, limit = 0, revision } = range
+    const asked = { ...under(prefix, range.after), limit, ...at(revision) }
+    const { entries, count, revision: now } = await this.#range(asked)
+    return {
+      entries: entries.map(entryOf),
+      revision: revision ?? now,
+      remaining: count - entries.length,
+    }
+  }
+
+  async count(prefix: string): Promise<number> {
+    return (await this.#range({ ...under(prefix), countOnly: true })).count
+  }
+
+  create({ key, fence, value, ttlSeconds = 0 }: Create): Promise<WriteResult> {
+    const bytes = Buffer.from(value)
+    return this.#write({ kind: "create", key, fence, expected: 0, value: bytes, ttlSeconds })
+  }
+
+  update({ key, fence, expected, value, ttlSeconds = 0 }: Update): Promise<WriteResult> {
+    const bytes = Buffer.from(value)
+    return this.#write({ kind: "update", key, fence, expected, value: bytes, ttlSeconds })
+  }
+
+  delete({ key, fence, expected }: Delete): Promise<WriteResult> {
+    return this.#write({ kind: "delete", key, fence, expected, value: null, ttlSeconds: 0 })
+  }
+
+  watch(options: WatchOptions): AsyncIterable<readonly Change[]> {
+    return this.#history.watch(options)
+  }
+
+  revision(): Promise<number> {
+    return newestRevision(this.#channel)
+  }
+
+  compactedRevision(): Promise<number> {
+    return this.#history.compactedRevision()
+  }
+
+  /** `isPhysical`: returns when nothing of it is left in the database. */
+  async compact(revision: number, { isPhysical = false } = {}): Promise<void> {
+    const message = encodeCompaction(revision, { isPhysical })
+    const options = { isRepeatable: true, ...(isPhysical && { timeoutMs: SCRUB_TIMEOUT_MS }) }
+    try {
+      await this.#channel.call("/etcdserverpb.KV/Compact", message, options)
+    } catch (error) {
+      if (!(error instanceof WasCompacted)) throw await this.#unreadable(error, revision)
+    }
+    this.#history.compactedTo(revision)
+  }
+
+  async record(name: RecordName): Promise<StoredRecord | undefined> {
+    const [found] = (await this.#range({ key: OWN + name })).entries
+    return found && { value: found.value, version: versionOf(found) }
+  }
+
+  async fence(): Promise<string | undefined> {
+    return (await this.#range({ key: FENCE })).entries[0]?.value.toString()
+  }
+
+  async step(step: RecordStep): Promise<StepResult> {
+    const versions = step.compare.map(({ name, version }) => compareVersion(name, version))
+    if (versions.includes(undefined)) return { outcome: "conflict" }
+    const known = this.#history.position
+    const compare = [...versions.flatMap((one) => one ?? []), ...compareFence(step.fence?.expected)]
+    const answer = await this.#txn({ compare, success: putsOf(step), failure: [] }).catch(
+      (error: unknown) => {
+        if (error instanceof AnswerLost) return this.#lookForStep(step, known, error)
+        throw error
+      },
+    )
+    if (!answer.succeeded) return { outcome: "conflict" }
+    return { outcome: "done", revision: answer.revision }
+  }
+
+  watchRecords(signal: AbortSignal): AsyncIterable<void> {
+    return this.#history.watchRecords(signal)
+  }
+
+  /** A cursor is `<revision to read at, 0: the newest>:<last key>`. */
+  async rows({ cursor, upTo, limit }: RowRange & { limit: number }): Promise<RowBatch> {
+    let [revision, last] = placeOf(cursor)
+    for (;;) {
+      const asked = Math.min(limit, Math.ceil(BATCH_BYTES_MAX / this.#rowBytes))
+      const found = await this.#range({ ...under(VALUES, last), limit: asked, revision })
+      if (upTo === undefined && revision === 0) revision = found.revision
+      const key = found.entries.at(-1)?.key
+      if (key === undefined) return { rows: [], cursor }
+      this.#rowBytes = averageBytes(found.entries)
+      last = key
+      const rows = found.entries.map(rowOf).filter((row) => row.revision <= (upTo ?? revision))
+      if (rows.length > 0) return { rows, cursor: `${revision}:${last}` }
+    }
+  }
+
+  async countRows({ cursor }: RowRange): Promise<number> {
+    const [, last] = placeOf(cursor)
+    return (await this.#range({ ...under(VALUES, last), countOnly: true })).count
+  }
+
+  /** Repeating it is no harm, so a lost answer is no "unknown": what was replaced already is passed over. */
+  rewrite(
+    fence: string,
+    replacements: readonly Replacement[],
+  ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }> {
+    const live = replacements.filter(({ column }) => column === "value")
+    return rewriteAll(live, async (batch) => {
+      const { succeeded, ranges } = await this.#txn({
+        compare: [
+          ...compareFence(fence),
+          ...batch.map(({ key, revision: modified }) => ({ key, modified })),
+        ],
+        success: batch.map(({ key, replacement: value }) => ({
+          put: { key, value, keepsLease: true },
+        })),
+        failure: [{ range: { key: FENCE } }],
+      })
+      if (succeeded) return "done"
+      return ranges[0]?.[0]?.value.toString() === fence ? "lost" : "fenced"
+    })
+  }
+
+  /** What was replaced lies in history until that is compacted. */
+  async scrub(): Promise<void> {
+    await this.compact(await this.revision(), { isPhysical: true })
+  }
+
+  async snapshot(): Promise<never> {
+    const { where } = this.#channel
+    throw new KnownError("UsageInvalid", `${where} is copied and restored by etcdctl`)
+  }
+
+  async close(): Promise<void> {
+    this.#leases.close()
+    this.#history.stop()
+    this.#channel.close()
+    await this.#history.stopped
+  }
+
+  // Reading
+
+  async #range(asked: RangeAsked): Promise<Ranged> {
+    try {
+      const message = encodeRange(asked)
+      const options = { isRepeatable: true }
+      return decodeRanged(await this.#channel.call("/etcdserverpb.KV/Range", message, options))
+    } catch (error) {
+      throw await this.#unreadable(error, asked.revision ?? 0)
+    }
+  }
+
+  async #unreadable(error: unknown, revision: number): Promise<unknown> {
+    if (error instanceof IsFuture) return futureRevision(revision, await this.revision())
+    if (error instanceof WasCompacted)
+      return compactedAway(revision, await this.compactedRevision())
+    return error
+  }
+
+  // Writing
+
+  async #write(write: EngineWrite): Promise<WriteResult> {
+    const { key, fence, expected, value, ttlSeconds } = write
+    const known = this.#history.position
+    const lease = await this.#leases.for(ttlSeconds)
+    const done: Operation = value === null ? { remove: { key } } : { put: { key, value, lease } }
+    const txn = {
+      compare: [{ key, modified: expected }, ...compareFence(fence)],
+      success: [done],
+      failure: [{ range: { key } }, { range: { key: FENCE } }],
+    }
+    try {
+      const { succeeded, revision, ranges } = await this.#txn(txn)
+      if (succeeded) return { outcome: "done", revision }
+      const [[current] = [], [stored] = []] = ranges
+      if (fence !== undefined && stored?.value.toString() !== fence) return { outcome: "fenced" }
+      return { outcome: "conflict", current: current && entryOf(current) }
+    } catch (error) {
+      if (error instanceof LeaseGone) {
+        this.#leases.forget(ttlSeconds)
+        return this.#write(write)
+      }
+      if (!(error instanceof AnswerLost)) throw error
+      return this.#lookFor(write, known, error)
+    }
+  }
+
+  async #txn(txn: Txn): Promise<TxnAnswer> {
+    return decodeTxn(await this.#channel.call("/etcdserverpb.KV/Txn", encodeTxn(txn)))
+  }
+
+  /** Looks once for a write whose answer was lost. */
+  async #lookFor(write: EngineWrite, known: number, lost: AnswerLost): Promise<WriteResult> {
+    try {
+      const found = await whatBecameOf(write, {
+        rows: async () => (await this.#history.eventsOf(write.key, known)).map(writtenRow),
+        live: async () => (await this.get(write.key)).entry,
+        fence: () => this.fence(),
+      })
+      if (found !== undefined) return found
+    } catch (error) {
+      this.#warn(`${write.key} could not be looked for`, error)
+    }
+    throw unknown(`the ${write.kind} of ${write.key}`, lost)
+  }
+
+  async #lookForStep(
+    step: RecordStep,
+    known: number,
+    lost: AnswerLost,
+  ): Promise<Pick<TxnAnswer, "succeeded" | "revision">> {
+    try {
+      const [put] = putsOf(step)
+      if (put === undefined || !("put" in put)) throw lost
+      const { key, value } = put.put
+      const events = await this.#history.eventsOf(String(key), known)
+      const version = step.compare.find(({ name }) => OWN + name === key)?.version
+      const ours = events.find(
+        ({ entry, previous }) =>
+          entry.value.equals(Buffer.from(value)) &&
+          (version === undefined || (previous ? versionOf(previous) : null) === version),
+      )
+      // Whoever put the same bytes in the same place: the records are as they were to be.
+      if (ours !== undefined) return { succeeded: true, revision: ours.entry.modified }
+    } catch (error) {
+      this.#warn("a change of the records could not be looked for", error)
+    }
+    throw unknown("a change of the records", lost)
+  }
+}
+
+const at = (revision: number | undefined): { revision?: number } =>
+  revision === undefined ? {} : { revision }
+
+/** Where a cursor stands: the revision to read at, and the last key. */
+function placeOf(cursor: string): [revision: number, last: string | undefined] {
+  const colon = cursor.indexOf(":")
+  return colon < 0 ? [0, undefined] : [Number(cursor.slice(0, colon)), cursor.slice(colon + 1)]
+}
+
+const entryOf = ({ key, value, created, modified }: KeyValue): Entry => ({
+  key,
+  value,
+  revision: modified,
+  createRevision: created,
+})
+
+const rowOf = ({ key, value, modified: revision }: KeyValue) => ({
+  revision,
+  key,
+  value,
+  previous: undefined,
+})
+
+const averageBytes = (entries: readonly KeyValue[]): number =>
+  1 + entries.reduce((sum, { key, value }) => sum + key.length + value.length, 0) / entries.length
+
+const writtenRow = ({ deleted, entry, previous }: WatchEvent): WrittenRow => ({
+  revision: entry.modified,
+  created: !deleted && entry.created === entry.modified,
+  deleted,
+  replaces: previous?.modified ?? 0,
+  value: deleted ? undefined : entry.value,
+})
+
+const versionOf = ({ created, modified }: KeyValue): string => `${created}/${modified}`
+
+/** undefined where no record can be at `version`. */
+function compareVersion(name: RecordName, version: string | null): Compare[] | undefined {
+  const key = OWN + name
+  if (version === null) return [{ key, modified: 0 }]
+  const [, created, modified] = /^(\d+)\/(\d+)$/.exec(version) ?? []
+  if (created === undefined || modified === undefined) return undefined
+  return [
+    { key, created: Number(created) },
+    { key, modified: Number(modified) },
+  ]
+}
+
+const compareFence = (expected: string | null | undefined): Compare[] => {
+  if (expected === undefined) return []
+  return [expected === null ? { key: FENCE, modified: 0 } : { key: FENCE, value: expected }]
+}
+
+const putsOf = ({ put = [], fence }: RecordStep): Operation[] => [
+  ...put.map(({ name, value }) => ({ put: { key: OWN + name, value } })),
+  ...(fence?.next === undefined ? [] : [{ put: { key: FENCE, value: fence.next } }]),
+]

@@ -1,0 +1,159 @@
+/** A real etcd of its own for a test file: a temporary directory, free ports, ended with the file. */
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { EtcdChannel } from "../../src/store/etcd-channel.ts"
+import {
+  bytes,
+  decodeRanged,
+  encodeRange,
+  int,
+  type KeyValue,
+} from "../../src/store/etcd-messages.ts"
+import { censusOf } from "./stored.ts"
+import { freePort } from "./ports.ts"
+import { Program, until } from "./process.ts"
+
+/** From the first key to the last. */
+const ALL = { key: "\0", end: "\0" }
+
+interface Member {
+  readonly name: string
+  readonly port: number
+  readonly peer: string
+}
+
+export class Etcd implements AsyncDisposable {
+  readonly port: number
+  readonly #member: Member
+  readonly #cluster: readonly Member[]
+  readonly #folder = mkdtempSync(join(tmpdir(), "keyturn-etcd-"))
+  readonly #scheme: "http" | "https"
+  readonly #args: readonly string[]
+  #program: Program | undefined
+
+  private constructor(member: Member, cluster: readonly Member[], args: readonly string[]) {
+    this.port = member.port
+    this.#member = member
+    this.#cluster = cluster
+    this.#args = args
+    this.#scheme = args.some((arg) => arg.startsWith("--cert-file")) ? "https" : "http"
+  }
+
+  static async start(...args: readonly string[]): Promise<Etcd> {
+    const member = await newMember("test")
+    const etcd = new Etcd(member, [member], args)
+    await etcd.start()
+    return etcd
+  }
+
+  /** Three members. They are slow to think each other dead, for they share few cores. */
+  static async cluster(): Promise<Etcd[]> {
+    const members: Member[] = []
+    for (const name of ["one", "two", "three"]) members.push(await newMember(name))
+    const args = ["--heartbeat-interval=500", "--election-timeout=5000"]
+    const all = members.map((member) => new Etcd(member, members, args))
+    await Promise.all(all.map((etcd) => etcd.start()))
+    return all
+  }
+
+  get endpoint(): string {
+    return `${this.#scheme}://127.0.0.1:${this.port}`
+  }
+
+  async start(): Promise<void> {
+    const { name, peer } = this.#member
+    const own = {
+      name,
+      "data-dir": join(this.#folder, "data"),
+      "listen-client-urls": this.endpoint,
+      "advertise-client-urls": this.endpoint,
+      "listen-peer-urls": peer,
+      "initial-advertise-peer-urls": peer,
+      "initial-cluster": this.#cluster.map((one) => `${one.name}=${one.peer}`).join(","),
+      "log-level": "warn",
+      logger: "zap",
+    }
+    const args = Object.entries(own).map(([flag, value]) => `--${flag}=${value}`)
+    const program = new Program("etcd", [...args, ...this.#args])
+    this.#program = program
+    // One that asks for a certificate is asked by its test.
+    if (this.#scheme === "https") return
+    const answers = () => {
+      if (!program.isRunning) throw new Error(program.stderr)
+      return this.entries({ key: "none" }).catch(() => undefined)
+    }
+    await until(answers, { timeoutMs: 40_000, what: "etcd answers" })
+  }
+
+  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
+    await this.#program?.end(signal)
+    this.#program = undefined
+  }
+
+  /** As after a restore from an empty backup. */
+  async startAnew(): Promise<void> {
+    await this.stop("SIGKILL")
+    rmSync(join(this.#folder, "data"), { recursive: true })
+    await this.start()
+  }
+
+  /** Stops it where it stands, or lets it go on. */
+  signal(name: NodeJS.Signals): void {
+    this.#program?.signal(name)
+  }
+
+  /** What a reader beside keyturn finds; `revision`: as it was. */
+  async entries(
+    range: { key: string; end?: string; revision?: number } = ALL,
+  ): Promise<KeyValue[]> {
+    const answer = await this.#ask("/etcdserverpb.KV/Range", encodeRange(range))
+    return decodeRanged(answer).entries
+  }
+
+  /** Live values; what history holds is told by entries at its revisions. */
+  async censusOfSecrets(): Promise<Record<string, number>> {
+    const found = await this.entries({ key: "/registry/secrets/", end: "/registry/secrets0" })
+    return censusOf(found.map(({ value }) => value))
+  }
+
+  async deleteAll(): Promise<void> {
+    const message = Buffer.concat([bytes(1, ALL.key), bytes(2, ALL.end)])
+    await this.#ask("/etcdserverpb.KV/DeleteRange", message)
+  }
+
+  async put(key: string, value: string): Promise<void> {
+    await this.#ask("/etcdserverpb.KV/Put", Buffer.concat([bytes(1, key), bytes(2, value)]))
+  }
+
+  /** With a lease that etcd chose, as kube-apiserver does it. */
+  async putWithLease(key: string, value: string): Promise<void> {
+    const grant = await this.#ask("/etcdserverpb.Lease/LeaseGrant", int(1, 3600))
+    // LeaseGrantResponse: the header, then ID = 2, which is more than a number holds.
+    const rest = grant.subarray(2 + (grant[1] ?? 0))
+    const id = rest.subarray(1, 1 + rest.subarray(1).findIndex((byte) => byte < 0x80) + 1)
+    const lease = Buffer.concat([Buffer.from([0x18]), id])
+    const put = [bytes(1, key), bytes(2, value), lease]
+    await this.#ask("/etcdserverpb.KV/Put", Buffer.concat(put))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop("SIGKILL")
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+
+  async #ask(method: string, message: Buffer): Promise<Buffer> {
+    const channel = new EtcdChannel({ endpoints: [this.endpoint] })
+    try {
+      return await channel.call(method, message)
+    } finally {
+      channel.close()
+    }
+  }
+}
+
+const newMember = async (name: string): Promise<Member> => ({
+  name,
+  port: await freePort(),
+  peer: `http://127.0.0.1:${await freePort()}`,
+})

@@ -1,0 +1,82 @@
+/** etcd of three members, of which one at a time dies or stands still: the leader, too. */
+import { afterAll, beforeAll, expect, test } from "vitest"
+import { isKnown } from "../../src/errors.ts"
+import { openEtcd } from "../../src/store/etcd.ts"
+import type { Store } from "../../src/store/store.ts"
+import { create, key, live, ROOT } from "../contract/store-helpers.ts"
+import { Etcd } from "../harness/etcd.ts"
+import { until } from "../harness/process.ts"
+import { missing, needs } from "../harness/programs.ts"
+
+needs("etcd")
+let members: Etcd[] = []
+let store: Store
+beforeAll(async () => {
+  if ((await missing("etcd")) !== undefined) return
+  members = await Etcd.cluster()
+  store = await openEtcd({ endpoints: members.map(({ endpoint }) => endpoint) })
+})
+afterAll(async () => {
+  await store?.close()
+  for (const member of members) await member[Symbol.asyncDispose]()
+})
+
+/** Writes until told to stop; what was acknowledged, and what is not known. */
+async function write(lane: number, isOver: () => boolean) {
+  const made = new Map<string, number>()
+  const unknown = new Set<string>()
+  for (let turn = 0; !isOver(); turn += 1) {
+    const name = `${lane}-${turn}`
+    try {
+      made.set(name, await create(store, name, name))
+    } catch (error) {
+      if (isKnown(error, "OutcomeUnknown")) unknown.add(name)
+      else if (!isKnown(error, "StoreUnavailable")) throw error
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+  return { made, unknown }
+}
+
+test("nothing acknowledged is lost, nothing refused is found, and the watch misses nothing", async () => {
+  const after = await store.revision()
+  const told: { name: string; revision: number }[] = []
+  const stop = new AbortController()
+  const telling = (async () => {
+    for await (const batch of store.watch({ prefix: ROOT, after, signal: stop.signal }))
+      told.push(...batch.map(({ key, revision }) => ({ name: key.slice(ROOT.length), revision })))
+  })()
+  let isOver = false
+  const lanes = Array.from({ length: 4 }, (_, lane) => write(lane, () => isOver))
+  const goesOn = async (turn: string) => {
+    const entry = async () => (await create(store, turn, turn).catch(() => undefined)) !== undefined
+    await until(entry, { timeoutMs: 40_000, what: `a write goes through after ${turn}` })
+  }
+  for (const [index, member] of members.entries()) {
+    await member.stop("SIGKILL")
+    await goesOn(`death-${index}`)
+    await member.start()
+  }
+  members[0]?.signal("SIGSTOP")
+  await goesOn("standstill")
+  members[0]?.signal("SIGCONT")
+  isOver = true
+  const written = await Promise.all(lanes)
+  const end = await until(() => create(store, "end", "end").catch(() => undefined))
+  await until(() => told.at(-1)?.revision === end, { timeoutMs: 20_000 })
+  stop.abort()
+  await telling
+
+  const now = await live(store)
+  const others = /^(death|standstill|end)/
+  const known = new Set(written.flatMap(({ made, unknown }) => [...made.keys(), ...unknown]))
+  for (const { made } of written)
+    for (const [name, revision] of made) {
+      expect(now[name]).toBe(name)
+      expect((await store.get(key(name))).entry?.revision).toBe(revision)
+    }
+  for (const name of Object.keys(now)) expect(known.has(name) || others.test(name), name).toBe(true)
+  const revisions = told.map(({ revision }) => revision)
+  expect(revisions).toEqual(revisions.toSorted((a, b) => a - b))
+  expect(told.map(({ name }) => name).toSorted()).toEqual(Object.keys(now).toSorted())
+}, 180_000)

@@ -1,0 +1,314 @@
+/** etcd away, cut off, or standing still. */
+import { describe, expect, test } from "vitest"
+import type { Store } from "../../src/store/store.ts"
+import {
+  bytes,
+  create,
+  failure,
+  key,
+  live,
+  ROOT,
+  setFence,
+  update,
+  watched,
+} from "../contract/store-helpers.ts"
+import { Way } from "../harness/cut.ts"
+import { EtcdStores } from "../harness/etcd-stores.ts"
+import { until } from "../harness/process.ts"
+
+const etcd = new EtcdStores()
+const through = (way: Way): Promise<Store> => etcd.open({ ports: [way.port] })
+const sleep = (ms: number): Promise<undefined> =>
+  new Promise((resolve) => setTimeout(() => resolve(undefined), ms))
+
+describe("the way to the server is cut", () => {
+  test("a write that was done is found, one that did not arrive is unknown; none is repeated", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const direct = await etcd.open()
+    const store = await through(way)
+    const revision = await create(direct, "a", "one")
+
+    way.lose("answers")
+    const found = update(store, "a", { expected: revision, text: "two" })
+    await expect.poll(() => live(direct)).toMatchObject({ a: "two" })
+    way.mend()
+    const second = (await direct.get(key("a"))).entry?.revision
+    expect(await found).toBe(second)
+
+    await store.count(ROOT)
+    way.lose("requests")
+    const lost = failure(update(store, "a", { expected: await found, text: "three" }))
+    await sleep(20)
+    way.mend()
+    expect(await lost).toBe("OutcomeUnknown")
+    await sleep(200)
+    expect(await live(direct)).toEqual({ a: "two" })
+  })
+
+  test("a write that was done is found though others came after it", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const direct = await etcd.open()
+    const store = await through(way)
+    way.lose("answers")
+    const creating = create(store, "a", "mine")
+    const { entry } = await until(async () => {
+      const found = await direct.get(key("a"))
+      return found.entry && { entry: found.entry }
+    })
+    const { revision: expected } = entry
+    const write = { key: key("a"), expected, fence: undefined }
+    await direct.delete(write)
+    await create(direct, "a", "theirs")
+    way.mend()
+    expect(await creating).toBe(expected)
+  })
+
+  test("another's bytes in the place of a lost write are a conflict", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const direct = await etcd.open()
+    const store = await through(way)
+    const expected = await create(direct, "a", "one")
+    way.lose("requests")
+    const write = { key: key("a"), value: bytes("mine"), expected, fence: undefined }
+    const lost = store.update(write)
+    const created = store.create({ ...write, key: key("new") })
+    const theirs = await update(direct, "a", { expected, text: "theirs" })
+    await create(direct, "new", "theirs")
+    way.mend()
+    expect(await lost).toMatchObject({ outcome: "conflict", current: { revision: theirs } })
+    expect(await created).toMatchObject({
+      outcome: "conflict",
+      current: { value: bytes("theirs") },
+    })
+  })
+
+  test("a lost write that cannot be told from one rewritten since is unknown, not a conflict", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const direct = await etcd.open()
+    const store = await through(way)
+    await setFence(direct, "f1")
+    await store.count(ROOT)
+    way.lose("answers")
+    const lost = failure(store.create({ key: key("a"), value: bytes("mine"), fence: "f1" }))
+    await expect.poll(() => live(direct)).toEqual({ a: "mine" })
+    await setFence(direct, "f2")
+    const revision = (await direct.get(key("a"))).entry?.revision ?? 0
+    const [expected, replacement] = [bytes("mine"), bytes("mine, rewritten")]
+    const value = { key: key("a"), revision, column: "value" as const, expected, replacement }
+    await direct.rewrite("f2", [value])
+    await direct.scrub() // what it was is forgotten
+    way.mend()
+    expect(await lost).toBe("OutcomeUnknown")
+  })
+
+  test("a change of the records whose answer was lost is recognised", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const direct = await etcd.open()
+    const store = await through(way)
+    await setFence(store, "f1")
+    way.lose("answers")
+    const put = [{ name: "keyring" as const, value: bytes("k") }]
+    const step = { compare: [{ name: "keyring" as const, version: null }], put }
+    const changing = store.step(step)
+    await expect.poll(() => direct.record("keyring")).toBeDefined()
+    way.mend()
+    const changed = await changing
+    expect(changed).toMatchObject({ outcome: "done" })
+
+    await store.count(ROOT)
+    way.lose("requests")
+    const version = (await direct.record("keyring"))?.version ?? null
+    const lost = failure(store.step({ compare: [{ name: "keyring", version }], put }))
+    await sleep(20)
+    way.mend()
+    expect(await lost).toBe("OutcomeUnknown")
+  })
+
+  test("reads and writes fail plainly while it lasts; a watch goes on where it was", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const direct = await etcd.open()
+    const store = await through(way)
+    const after = await store.revision()
+    const watching = watched(store, { after, count: 3 })
+    const made = [await create(store, "a", "x")]
+    await sleep(50)
+    way.cut()
+    expect(await failure(store.list({ prefix: ROOT }))).toBe("StoreUnavailable")
+    expect(["StoreUnavailable", "OutcomeUnknown"]).toContain(await failure(create(store, "b", "x")))
+    made.push(await create(direct, "c", "x"))
+    way.mend()
+    made.push(await until(() => create(store, "d", "x").catch(() => undefined)))
+    expect((await watching).map(({ revision }) => revision)).toEqual(made)
+  })
+
+  test("a watch in the middle of history waits until that can be read again", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const direct = await etcd.open()
+    const after = await direct.revision()
+    const names = Array.from({ length: 2_500 }, (_, index) => `n${index}`)
+    const made = await Promise.all(names.map((name) => create(direct, name, "x")))
+    const store = await through(way)
+    const watch = store.watch({ prefix: ROOT, after, signal: AbortSignal.timeout(20_000) })
+    const told: number[] = []
+    for await (const batch of watch) {
+      if (told.length === 0) way.cut()
+      setTimeout(() => way.mend(), 500)
+      told.push(...batch.map(({ revision }) => revision))
+      if (told.length === made.length) break
+    }
+    expect(told).toEqual(made.toSorted((a, b) => a - b))
+  })
+
+  test("what was compacted while nothing could be followed ends the watches that stood before it", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const direct = await etcd.open()
+    const store = await through(way)
+    const after = await store.revision()
+    const watching = failure(watched(store, { after, count: 9 }))
+    await sleep(100)
+    way.cut()
+    const one = await create(direct, "a", "one")
+    await update(direct, "a", { expected: one, text: "two" })
+    await create(direct, "b", "x")
+    await direct.compact(await direct.revision())
+    way.mend()
+    expect(await watching).toBe("SlowWatcher")
+    const now = await until(() => store.revision().catch(() => undefined))
+    const next = watched(store, { after: now, count: 1 })
+    const last = await create(direct, "c", "x")
+    expect((await next).map(({ revision }) => revision)).toEqual([last])
+  })
+
+  test("with one member away the next one is asked", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const store = await etcd.open({ ports: [way.port, etcd.server.port] })
+    const after = await store.revision()
+    const watching = watched(store, { after, count: 2 })
+    const made = [await create(store, "a", "x")]
+    await sleep(50)
+    way.cut()
+    expect(await live(store)).toEqual({ a: "x" })
+    made.push(await create(store, "b", "x"))
+    expect((await watching).map(({ revision }) => revision)).toEqual(made)
+  })
+})
+
+test.each(["SIGTERM", "SIGKILL"] as const)(
+  "the server ends by %s and starts anew: what it acknowledged is there, the watch goes on",
+  async (signal) => {
+    const store = await etcd.open()
+    const after = await store.revision()
+    const watching = watched(store, { after, count: 2 })
+    const made = [await create(store, "a", "x")]
+    await etcd.server.stop(signal)
+    expect(await failure(store.get(key("a")))).toBe("StoreUnavailable")
+    await etcd.server.start()
+    made.push(await until(() => create(store, "b", "x").catch(() => undefined)))
+    expect((await watching).map(({ revision }) => revision)).toEqual(made)
+    expect(await live(store)).toEqual({ a: "x", b: "x" })
+  },
+)
+
+test("after a restore from a backup watches begin anew, at its revision", async () => {
+  const store = await etcd.open()
+  for (const name of ["a", "b", "c"]) await create(store, name, "x")
+  const after = await store.revision()
+  const watching = failure(watched(store, { after, count: 1 }))
+  const isTold = watchRecordsOnce(store)
+  await sleep(50)
+  await etcd.server.startAnew()
+  expect(await watching).toBe("SlowWatcher")
+  await isTold
+  const { revision } = await store.list({ prefix: ROOT })
+  expect(revision).toBeLessThan(after)
+  const next = watched(store, { after: revision, count: 1 })
+  const made = await create(store, "d", "x")
+  expect((await next).map((change) => change.revision)).toEqual([made])
+})
+
+test("a lease that is gone is taken anew", async () => {
+  const store = await etcd.open()
+  const write = { key: key("a"), value: bytes("x"), fence: undefined, ttlSeconds: 1_200 }
+  expect((await store.create(write)).outcome).toBe("done")
+  await etcd.server.startAnew()
+  await until(() => store.revision().catch(() => undefined))
+  expect((await store.create({ ...write, key: key("b") })).outcome).toBe("done")
+})
+
+async function watchRecordsOnce(store: Store): Promise<void> {
+  const wakes = store.watchRecords(AbortSignal.timeout(10_000))[Symbol.asyncIterator]()
+  expect((await wakes.next()).done).toBe(false)
+}
+
+describe("an engine that stands still", () => {
+  test("is told of in time: a read is refused, a write unknown; the watch goes on", async () => {
+    const store = await etcd.open()
+    const after = await store.revision()
+    const watching = watched(store, { after, count: 2 }).catch((error: unknown) => error)
+    etcd.server.signal("SIGSTOP")
+    const start = performance.now()
+    const outcomes = Promise.all([
+      failure(store.list({ prefix: ROOT })),
+      failure(create(store, "a", "x")),
+    ])
+    try {
+      const seen = await Promise.race([outcomes, sleep(25_000)])
+      expect(seen).toEqual(["StoreUnavailable", "OutcomeUnknown"])
+      expect(performance.now() - start).toBeLessThan(20_000)
+    } finally {
+      etcd.server.signal("SIGCONT")
+    }
+    const again = () => create(store, "b", "x").catch(() => undefined)
+    const revision = await until(again, { timeoutMs: 15_000 })
+    expect((await store.list({ prefix: ROOT })).revision).toBeGreaterThanOrEqual(revision)
+    await watching
+  })
+
+  test("does not keep its store from closing", async () => {
+    const store = await etcd.open()
+    etcd.server.signal("SIGSTOP")
+    const start = performance.now()
+    try {
+      await Promise.race([store.close(), sleep(8_000)])
+      expect(performance.now() - start).toBeLessThan(4_000)
+    } finally {
+      etcd.server.signal("SIGCONT")
+    }
+  })
+
+  test("does not keep its store from closing that looks for it anew", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const store = await through(way)
+    way.lose("answers")
+    way.keep()
+    way.drop()
+    await sleep(300) // the watch has ended, and is on its way to begin again
+    const start = performance.now()
+    await Promise.race([store.close(), sleep(8_000)])
+    expect(performance.now() - start).toBeLessThan(1_000)
+  })
+
+  test("is left for the next member, of which there is one", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const store = await etcd.open({ ports: [way.port, etcd.server.port] })
+    way.lose("answers")
+    way.keep()
+    expect(await failure(store.get(key("a")))).toBe("no failure")
+  })
+})
+
+test("a server that is no etcd is told of plainly", async () => {
+  const { createServer } = await import("node:http2")
+  const server = createServer((_, response) => response.end("hello"))
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+  const address = server.address()
+  if (address === null || typeof address === "string") throw new Error("no port")
+  try {
+    await expect(etcd.open({ ports: [address.port] })).rejects.toMatchObject({
+      code: "StoreUnavailable",
+      message: expect.stringContaining("is an etcd at that address?"),
+    })
+  } finally {
+    server.close()
+  }
+})
