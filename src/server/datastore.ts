@@ -1,7 +1,8 @@
 /** Which datastore a server works on, from its flags, and opening it. */
 import type { Logger } from "pino"
-import { type PostgresAddress, parsePostgresUrl, type TlsFiles } from "../store/postgres-url.ts"
+import { type PostgresAddress, parsePostgresUrl } from "../store/postgres-url.ts"
 import type { Store } from "../store/store.ts"
+import type { TlsFiles } from "../store/tls-files.ts"
 import { type Setting, usage } from "./settings.ts"
 
 export type Datastore =

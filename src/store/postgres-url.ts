@@ -1,8 +1,8 @@
 /** `postgres://user:password@host:port/database?sslmode=…`, as kine reads it. The text may hold a password: no message
  *  quotes it. */
-import { readFileSync } from "node:fs"
 import { checkServerIdentity, type ConnectionOptions } from "node:tls"
 import { KnownError } from "../errors.ts"
+import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
 
 const SSL_MODES = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const
 type SslMode = (typeof SSL_MODES)[number]
@@ -15,13 +15,6 @@ export interface PostgresAddress {
   readonly password: string
   readonly database: string
   readonly sslMode: SslMode | undefined
-}
-
-/** Paths; null where none is given. */
-export interface TlsFiles {
-  readonly ca: string | null
-  readonly cert: string | null
-  readonly key: string | null
 }
 
 /** `where`: what the text was given as, for messages. Throws KnownError UsageInvalid. */
@@ -62,28 +55,19 @@ export function tlsWays(
   { host, sslMode }: PostgresAddress,
   files: TlsFiles,
 ): readonly (ConnectionOptions | false)[] {
-  const [ca, cert, key] = [pem(files.ca), pem(files.cert), pem(files.key)]
-  const given = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) }
+  const given = readTlsFiles(files, "PostgreSQL")
   const standard = Object.keys(given).length > 0 ? "verify-full" : "prefer"
   const unverified = { ...given, rejectUnauthorized: false }
   const ways: Record<SslMode, readonly (ConnectionOptions | false)[]> = {
     disable: [false],
     prefer: [unverified, false],
-    require: [ca === undefined ? unverified : { ...given, checkServerIdentity: () => undefined }],
+    require: [
+      given.ca === undefined ? unverified : { ...given, checkServerIdentity: () => undefined },
+    ],
     "verify-ca": [{ ...given, checkServerIdentity: () => undefined }],
     "verify-full": [
       { ...given, checkServerIdentity: (_, certificate) => checkServerIdentity(host, certificate) },
     ],
   }
   return host.startsWith("/") ? [false] : ways[sslMode ?? standard]
-}
-
-function pem(path: string | null): string | undefined {
-  if (path === null) return undefined
-  try {
-    return readFileSync(path, "utf8")
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw new KnownError("FilesUnreadable", `a file for TLS to PostgreSQL: ${why}`, { cause })
-  }
 }
