@@ -93,9 +93,11 @@ BEGIN
   DECLARE head_value MEDIUMBLOB;
   ${BEGIN}
   ${HOLD_FENCE}
-  SELECT id, deleted, CASE WHEN created = 1 THEN id ELSE create_revision END, value
-    INTO head_id, head_deleted, born, head_value
-    FROM kine WHERE name = my_name ORDER BY id DESC LIMIT 1;
+  SELECT MAX(id) INTO head_id FROM kine WHERE name = my_name;
+  IF head_id IS NOT NULL THEN
+    SELECT deleted, CASE WHEN created = 1 THEN id ELSE create_revision END, value
+      INTO head_deleted, born, head_value FROM kine WHERE id = head_id;
+  END IF;
   IF my_fence IS NOT NULL AND NOT my_fence <=> current_fence THEN
     ROLLBACK;
     SELECT 'fenced', NULL, NULL, NULL, NULL;

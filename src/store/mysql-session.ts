@@ -2,7 +2,7 @@
  *
  *  An answer that is too late ends the connection, so that it can never be taken for that of the next statement. */
 import { connect, type Socket } from "node:net"
-import { type Connection, createConnection, escape } from "mysql2"
+import { type Connection, createConnection } from "mysql2"
 import { KnownError } from "../errors.ts"
 import { unfitness } from "./mysql-fitness.ts"
 import type { MysqlAddress, MysqlTls } from "./mysql-url.ts"
@@ -85,23 +85,30 @@ export class Session {
     if (why !== undefined) throw new KnownError("ConfigInvalid", `${this.#options.where}: ${why}`)
   }
 
-  /** One statement, with its parameters $1, $2, … put in; of a procedure's answers the first. */
+  /** One statement with its parameters $1, $2, …; of a procedure's answers the first. One that has parameters is
+   *  prepared, once for a connection. */
   query(
     text: string,
     values: readonly unknown[] = [],
     { timeoutMs = ANSWER_TIMEOUT_MS } = {},
   ): Promise<Columns[]> {
-    const sql = text.replace(/\$(\d)/g, (_, number) => literal(values[Number(number) - 1]))
+    const parameters: Parameter[] = []
+    const sql = text.replace(/\$(\d)/g, (_, number) => {
+      parameters.push(parameterOf(values[Number(number) - 1]))
+      return "?"
+    })
     return new Promise((resolve, reject) => {
       const late = setTimeout(() => {
         reject(new Error(`no answer within ${timeoutMs / 1000} s`))
         this.destroy()
       }, timeoutMs)
-      this.#connection.query(sql, (error, answer) => {
+      const answered = (error: unknown, answer: unknown): void => {
         clearTimeout(late)
         if (error) reject(error)
         else resolve(rowsOf(answer))
-      })
+      }
+      if (parameters.length > 0) this.#connection.execute(sql, parameters, answered)
+      else this.#connection.query(sql, answered)
     })
   }
 
@@ -115,9 +122,12 @@ export class Session {
   }
 }
 
-function literal(value: unknown): string {
-  if (value instanceof Uint8Array) return `x'${Buffer.from(value).toString("hex")}'`
-  return escape(value as string | number | boolean | null)
+type Parameter = string | bigint | Buffer | null
+
+/** The driver would send a number as one with a point, which is no limit of a list. */
+function parameterOf(value: unknown): Parameter {
+  if (value instanceof Uint8Array) return Buffer.from(value)
+  return typeof value === "number" || typeof value === "boolean" ? BigInt(value) : (value as string)
 }
 
 /** A statement answers with rows, or with a header that says what it did; a procedure with the rows of each of its

@@ -74,12 +74,9 @@ async function makeSchema(connections: Connections): Promise<void> {
   }
 }
 
-const COMPACTED = `(SELECT COALESCE(MAX(prev_revision), 0) FROM kine WHERE name = '${COMPACT_KEY}')`
-/** Where the table stands, of the same snapshot as what is joined to it. */
-const STANDING = `
-  (SELECT GREATEST(n.newest, c.compacted) AS newest, c.compacted FROM
-    (SELECT COALESCE(MAX(id), 0) AS newest FROM kine) AS n, (SELECT ${COMPACTED} AS compacted) AS c
-  ) AS s`
+const COMPACTED = `(SELECT MAX(prev_revision) FROM kine WHERE name = '${COMPACT_KEY}')`
+/** Where the table stands, of the same snapshot as what stands beside it. */
+const STANDING = `(SELECT MAX(id) FROM kine), ${COMPACTED}`
 
 /** For the index: a constant of the column's own character set. What is no ASCII becomes "?"; bytes tell them apart. */
 const ascii = (parameter: string): string => `CONVERT(${parameter} USING ascii)`
@@ -116,10 +113,10 @@ const joinedToOne = (columns: string, where: string): string => `
 const IN_SPAN = `id > $1 AND id <= $2 AND NOT name <=> '${COMPACT_KEY}'`
 
 const SQL: Statements = {
-  standing: `SELECT newest, compacted FROM ${STANDING}`,
-  head: `SELECT s.newest, s.compacted, ${ENTRY}, k.deleted FROM ${STANDING} LEFT JOIN kine AS k
-    ON k.id = (SELECT id FROM kine WHERE name = ${ascii("$1")} AND id <= $2 ORDER BY id DESC LIMIT 1) AND ${BYTES} = $1`,
-  list: `SELECT s.newest, s.compacted, ${ENTRY} FROM ${STANDING} LEFT JOIN (
+  standing: `SELECT ${STANDING}`,
+  head: `SELECT ${STANDING}, ${ENTRY}, k.deleted FROM kine AS k FORCE INDEX (kine_name_id_index)
+    WHERE name = ${ascii("$1")} AND ${BYTES} = $1 AND id <= $2 ORDER BY id DESC LIMIT 1`,
+  list: `SELECT ${STANDING}, ${ENTRY} FROM (SELECT 1 AS one) AS one LEFT JOIN (
       SELECT id, ${BYTES} AS bytes FROM ${NEWEST_OF_EACH} JOIN kine USING (id)
       WHERE deleted = 0 ORDER BY bytes LIMIT $5
     ) AS live ON TRUE LEFT JOIN kine AS k ON k.id = live.id ORDER BY live.bytes`,

@@ -43,13 +43,9 @@ export async function openPostgres(options: PostgresOptions): Promise<Store> {
   return openSqlStore(new PostgresEngine(connections), options)
 }
 
-/** Where the table stands, of the same snapshot as what is joined to it. */
-const STANDING = `
-  (SELECT GREATEST(n.newest, c.compacted) AS newest, c.compacted FROM
-    (SELECT COALESCE(MAX(id), 0) AS newest FROM kine) AS n,
-    (SELECT COALESCE(MAX(prev_revision), 0) AS compacted FROM kine WHERE name = '${COMPACT_KEY}') AS c
-  ) AS s`
-const COMPACTED = `(SELECT COALESCE(MAX(prev_revision), 0) FROM kine WHERE name = '${COMPACT_KEY}')`
+const COMPACTED = `(SELECT MAX(prev_revision) FROM kine WHERE name = '${COMPACT_KEY}')`
+/** Where the table stands, of the same snapshot as what stands beside it. */
+const STANDING = `(SELECT MAX(id) FROM kine), ${COMPACTED}`
 
 /** Parameters 1 to 3. Older kines made the column with the database's collation; the order is always that of bytes. */
 const IN_RANGE = `name COLLATE "C" >= $1 AND ($2::text IS NULL OR name COLLATE "C" < $2)
@@ -73,11 +69,10 @@ const batch = (columns: string, where: string, limit: string): string => `
 const CHANGE = "id, name, created, deleted, value, old_value"
 
 const SQL: Statements = {
-  standing: `SELECT newest, compacted FROM ${STANDING}`,
-  head: `SELECT s.newest, s.compacted, k.* FROM ${STANDING} LEFT JOIN (
-    SELECT ${ENTRY}, k.deleted FROM kine AS k WHERE name = $1 AND id <= $2 ORDER BY id DESC LIMIT 1
-  ) AS k ON true`,
-  list: `SELECT s.newest, s.compacted, k.* FROM ${STANDING} LEFT JOIN (
+  standing: `SELECT ${STANDING}`,
+  head: `SELECT ${STANDING}, ${ENTRY}, k.deleted FROM kine AS k
+    WHERE name = $1 AND id <= $2 ORDER BY id DESC LIMIT 1`,
+  list: `SELECT ${STANDING}, k.* FROM (SELECT) AS one LEFT JOIN (
     SELECT ${ENTRY} FROM (
       SELECT id FROM (${NEWEST_OF_EACH}) AS newest WHERE deleted = 0 ORDER BY name COLLATE "C" LIMIT $5
     ) AS live JOIN kine AS k USING (id)

@@ -34,7 +34,7 @@ export type Columns = readonly unknown[]
 export interface Statements {
   /** newest, compacted */
   readonly standing: string
-  /** (key, revision): newest, compacted / entry, deleted */
+  /** (key, revision): newest, compacted, entry, deleted; no row where there is no such key */
   readonly head: string
   /** (prefix, its end, after, revision, limit): newest, compacted / entry */
   readonly list: string
@@ -87,10 +87,11 @@ export abstract class SqlTable implements SqlEngine {
   }
 
   async head(key: string, revision: number): Promise<Standing & { head: Head | undefined }> {
-    const row = firstRow(await this.#ask("head", key, revision))
+    const [row] = await this.#ask("head", key, revision)
+    // Up to a revision that is settled no row can have come since.
+    if (row === undefined) return { ...(await this.standing()), head: undefined }
     const found = row.slice(2)
-    const head = found[0] === null ? undefined : { entry: toEntry(found), deleted: found[4] === 1 }
-    return { ...standingOf(row), head }
+    return { ...standingOf(row), head: { entry: toEntry(found), deleted: found[4] === 1 } }
   }
 
   async list(
@@ -107,7 +108,7 @@ export abstract class SqlTable implements SqlEngine {
 
   async changes(prefix: string, { after, upTo }: Span): Promise<Stretch> {
     const rows = await this.#ask("changes", after, upTo, prefix, keysEnd(prefix) ?? null)
-    const compacted = integer(firstRow(rows)[0])
+    const compacted = integer(firstRow(rows)[0] ?? 0)
     const found = joined(rows, 1)
     const changes = found.flatMap((row) => readChange(row) ?? [])
     return { changes, compacted, upTo: isCutShort(found) ? integer(found.at(-1)?.[0]) : upTo }
@@ -176,7 +177,7 @@ export abstract class SqlTable implements SqlEngine {
     return {
       rows: found.map(toLogRow),
       more: isCutShort(found),
-      compacted: integer(compacted),
+      compacted: integer(compacted ?? 0),
       records: text(records),
     }
   }
@@ -216,10 +217,11 @@ const rangeValues = ({ prefix, after }: KeyRange) => [
   after ?? null,
 ]
 
-const standingOf = ([newest, compacted]: Columns): Standing => ({
-  newest: integer(newest),
-  compacted: integer(compacted),
-})
+/** The newest row may have been compacted. */
+function standingOf([newest, compacted]: Columns): Standing {
+  const revision = integer(compacted ?? 0)
+  return { newest: Math.max(integer(newest ?? 0), revision), compacted: revision }
+}
 
 /** What was joined to the first columns, which alone are there where nothing was found. */
 const joined = (rows: readonly Columns[], first: number): Columns[] =>
