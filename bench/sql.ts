@@ -1,4 +1,4 @@
-/** What the store costs beside a raw client of the same PostgreSQL or MariaDB: node bench/sql.ts mysql://… [fence]
+/** What the store costs beside a raw client of the same PostgreSQL or MariaDB: node bench/sql.ts mysql://…
  *  One line a question: ours, bare, ratio. The bare side has the same table, values of 1 KiB, connections and durability,
  *  and does nothing else. The database must be empty, or one of this benchmark's own. */
 import { createPool } from "mysql2/promise"

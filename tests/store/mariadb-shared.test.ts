@@ -143,8 +143,10 @@ test("rewritten bytes are not in the table's file after it was scrubbed", async 
   const names = Array.from({ length: 100 }, (_, index) => `n${index}`)
   const made = await Promise.all(names.map((name) => create(store, name, String(expected))))
   const replacements = made.map((revision) => ({
-    ...{ revision, expected, replacement },
+    revision,
     column: "value" as const,
+    expected,
+    replacement,
   }))
   await store.rewrite("f", replacements)
   const holdsOldBytes = async () => {
