@@ -26,6 +26,8 @@ import { NO_TLS_FILES, type TlsFiles } from "./tls-files.ts"
 
 /** What a message may hold of bytes to replace and replacements: the server's limit is 16 MiB, and base64 is longer. */
 const REWRITE_BYTES_MAX = 4 << 20
+/** Few rows for each look at the log, for to sum up their bytes costs more than the look. */
+const LOG_ROWS_MAX = 32
 const FILL_ROWS_MAX = 500
 /** Each waits a second for the transaction that holds an id. */
 const FILL_ATTEMPTS_MAX = 10
@@ -125,12 +127,12 @@ const SQL: Statements = {
     `${COMPACTED}, ${CHANGE}`,
     `id > $1 AND id <= $2 AND ${between("$3", "$4")}`,
   ),
-  log: joinedToOne(
-    `${COMPACTED}, CONCAT(
+  log: `SELECT ${COMPACTED}, CONCAT(
       COALESCE((SELECT GROUP_CONCAT(version ORDER BY name SEPARATOR ' ') FROM keyturn_record), ''), ' ',
-      COALESCE((SELECT fence FROM keyturn_fence), '')), ${CHANGE}, k.lease`,
-    "id > $1",
-  ),
+      COALESCE((SELECT fence FROM keyturn_fence), '')), ${CHANGE}, k.lease
+    FROM (SELECT 1 AS one) AS one LEFT JOIN (
+      SELECT id FROM kine WHERE id > $1 ORDER BY id LIMIT ${LOG_ROWS_MAX}
+    ) AS batch ON TRUE LEFT JOIN kine AS k ON k.id = batch.id ORDER BY batch.id`,
   rows: `SELECT k.id, COALESCE(k.name, ''), k.value, k.old_value FROM ${batch(IN_SPAN, "$3")}
     JOIN kine AS k USING (id) ORDER BY k.id`,
   countRows: `SELECT COUNT(*) FROM kine WHERE ${IN_SPAN}`,
@@ -160,7 +162,7 @@ class MysqlEngine extends SqlTable {
   readonly #db: Connections
 
   constructor(db: Connections) {
-    super(SQL)
+    super(SQL, LOG_ROWS_MAX)
     this.#db = db
     this.where = db.where
   }

@@ -66,9 +66,11 @@ export interface Statements {
 export abstract class SqlTable implements SqlEngine {
   abstract readonly where: string
   readonly #statements: Statements
+  readonly #logRowsMax: number
 
-  constructor(statements: Statements) {
+  constructor(statements: Statements, logRowsMax = LOG_ROWS) {
     this.#statements = statements
+    this.#logRowsMax = logRowsMax
   }
 
   /** One round trip, one transaction. */
@@ -176,7 +178,7 @@ export abstract class SqlTable implements SqlEngine {
     const found = joined(rows, 2)
     return {
       rows: found.map(toLogRow),
-      more: isCutShort(found),
+      more: found.length === this.#logRowsMax || isCutShort(found),
       compacted: integer(compacted ?? 0),
       records: text(records),
     }
