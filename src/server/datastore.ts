@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
 import { isKnown } from "../errors.ts"
 import { ETCD_SCHEMES, parseEtcdEndpoints } from "../store/etcd-url.ts"
+import { type MysqlAddress, parseMysqlUrl } from "../store/mysql-url.ts"
 import { type PostgresAddress, parsePostgresUrl } from "../store/postgres-url.ts"
 import type { Store } from "../store/store.ts"
 import type { TlsFiles } from "../store/tls-files.ts"
@@ -12,6 +13,7 @@ export type Datastore =
   | { readonly kind: "sqlite"; readonly path: string }
   | { readonly kind: "etcd"; readonly endpoints: readonly string[]; readonly tls: TlsFiles }
   | { readonly kind: "postgres"; readonly address: PostgresAddress; readonly tls: TlsFiles }
+  | { readonly kind: "mysql"; readonly address: MysqlAddress; readonly tls: TlsFiles }
 
 /** `standard`: path of the SQLite database where no address is given. Other addresses may hold a password, so none is
  *  quoted. */
@@ -29,8 +31,10 @@ export function datastoreOf(
   if (ETCD_SCHEMES.some((known) => known === scheme)) {
     return { kind: "etcd", endpoints: parseEtcdEndpoints(text, where, tls), tls }
   }
+  if (scheme === "mysql") return { kind: "mysql", address: parseMysqlUrl(text, where), tls }
   const seen = scheme === undefined || scheme === "sqlite" ? "" : `, not ${scheme}`
-  throw usage(`${where} must be empty, sqlite:///path, https://host:2379 or postgres://…${seen}`)
+  const known = "sqlite:///path, https://host:2379, postgres://… or mysql://…"
+  throw usage(`${where} must be empty, ${known}${seen}`)
 }
 
 /** As long as kine waits for its database. */
@@ -64,7 +68,7 @@ export async function openDatastore(
 }
 
 /** A driver is loaded only where it is used. */
-async function openNow(datastore: Datastore, log: Logger): Promise<Store> {
+export async function openNow(datastore: Datastore, log: Logger): Promise<Store> {
   const warn = (message: string, error: unknown) => log.warn({ err: error }, message)
   if (datastore.kind === "sqlite") {
     const { openSqlite } = await import("../store/sqlite.ts")
@@ -73,6 +77,10 @@ async function openNow(datastore: Datastore, log: Logger): Promise<Store> {
   if (datastore.kind === "etcd") {
     const { openEtcd } = await import("../store/etcd.ts")
     return openEtcd({ ...datastore, warn })
+  }
+  if (datastore.kind === "mysql") {
+    const { openMysql } = await import("../store/mysql.ts")
+    return openMysql({ ...datastore, warn })
   }
   const { openPostgres } = await import("../store/postgres.ts")
   return openPostgres({ ...datastore, warn })

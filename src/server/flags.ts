@@ -44,7 +44,7 @@ const ROWS = [
   ["write-kubeconfig-mode",       "",   "text",   "MODE",         "0600",                      "Its permissions, in octal"],
   ["log-level",                   "",   "choice", LOG_LEVELS,     "info",                      "Least severity that is logged"],
   ["log-format",                  "",   "choice", LOG_FORMATS,    "text",                      "Form of the log lines on standard error"],
-  ["datastore-endpoint",          "",   "text",   "URL",          "",                          "sqlite:///path (empty: <data-dir>/server/db/state.db), https://host:2379[,https://host:2379] for etcd, or postgres://user:password@host:port/database. The process list shows it: better in --config or KEYTURN_DATASTORE_ENDPOINT"],
+  ["datastore-endpoint",          "",   "text",   "URL",          "",                          "sqlite:///path (empty: <data-dir>/server/db/state.db), https://host:2379[,https://host:2379] for etcd, postgres://user:password@host:port/database or mysql://user:password@tcp(host:port)/database. The process list shows it: better in --config or KEYTURN_DATASTORE_ENDPOINT"],
   ["datastore-cafile",            "",   "text",   "FILE",         "",                          "Authorities of the database server's certificate, in PEM"],
   ["datastore-certfile",          "",   "text",   "FILE",         "",                          "Certificate to show to the database server, in PEM"],
   ["datastore-keyfile",           "",   "text",   "FILE",         "",                          "Its key, in PEM"],

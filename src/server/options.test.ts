@@ -85,6 +85,16 @@ test("etcd's members come with the files for TLS", () => {
   })
 })
 
+test.each(["mysql://ann:p4ss@tcp(db.example:6000)/keys", "mysql://ann:p4ss@db.example:6000/keys"])(
+  "MySQL's address may be %s",
+  (endpoint) => {
+    expect(parse(argv(`--datastore-endpoint=${endpoint}`)).datastore).toMatchObject({
+      kind: "mysql",
+      address: { host: "db.example", port: 6000, user: "ann", password: "p4ss", database: "keys" },
+    })
+  },
+)
+
 test("options are frozen", () => {
   const options = parse(argv("--tls-san", "a"))
   expect(Object.isFrozen(options)).toBe(true)
@@ -254,12 +264,12 @@ test.each<[Given, string]>([
     "--token and KEYTURN_TOKEN_FILE cannot both be given",
   ],
   [
-    argv("--datastore-endpoint=mysql://u:p4ss@h/db"),
-    "--datastore-endpoint must be empty, sqlite:///path, https://host:2379 or postgres://…, not mysql",
+    argv("--datastore-endpoint=nats://u:p4ss@h/db"),
+    "--datastore-endpoint must be empty, sqlite:///path, https://host:2379, postgres://… or mysql://…, not nats",
   ],
   [
     argv("--datastore-endpoint=sqlite://x.db"),
-    "--datastore-endpoint must be empty, sqlite:///path, https://host:2379 or postgres://…",
+    "--datastore-endpoint must be empty, sqlite:///path, https://host:2379, postgres://… or mysql://…",
   ],
   // the file's form
   [config("a: b: p4ss"), `${DEFAULT_CONFIG} is not valid YAML at line 1, column 4`],

@@ -36,7 +36,7 @@ export function etcdError(status: { code: number; message: string }, where: stri
       return message.includes("lease not found") ? new LeaseGone(seen) : unforeseen(seen)
     case INVALID_ARGUMENT:
       if (message.includes("too large")) return new KnownError("ObjectInvalid", seen)
-      if (message.includes("user name is empty")) return new KnownError("StoreUnavailable", seen)
+      if (message.includes("user name is empty")) return new KnownError("StoreRefused", seen)
       return unforeseen(seen)
     case RESOURCE_EXHAUSTED:
       if (message.includes("larger than max")) return new KnownError("ObjectInvalid", seen)
@@ -51,9 +51,10 @@ export function etcdError(status: { code: number; message: string }, where: stri
     case INTERNAL:
       return new AnswerLost(seen)
     case PERMISSION_DENIED:
+    case UNAUTHENTICATED:
+      return new KnownError("StoreRefused", seen)
     case FAILED_PRECONDITION:
     case UNIMPLEMENTED:
-    case UNAUTHENTICATED:
       return new KnownError("StoreUnavailable", seen)
     default:
       return unforeseen(`${seen} (gRPC status ${code})`)

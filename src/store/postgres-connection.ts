@@ -14,6 +14,7 @@ import {
 import { KnownError } from "../errors.ts"
 import { isConnectionSound, postgresError } from "./postgres-errors.ts"
 import { type PostgresAddress, tlsWays } from "./postgres-url.ts"
+import type { Columns } from "./sql-table.ts"
 import type { TlsFiles } from "./tls-files.ts"
 
 const CONNECTIONS_MAX = 16
@@ -38,26 +39,14 @@ SET client_min_messages = 'warning';
 SET bytea_output = 'hex';
 SELECT current_setting('synchronous_commit'), current_setting('server_version_num')::int`
 
-/** A row, column by column. */
-export type Columns = readonly unknown[]
-
-const INT8 = 20
 const BYTEA = 17
 
-/** Revisions are numbers below 2^53, bytes are Buffers. */
 const parsers: typeof types = {
   ...types,
   getTypeParser: ((oid: number) => {
-    if (oid === INT8) return revisionOf
     if (oid === BYTEA) return bytesOf
     return types.getTypeParser(oid, "text") as (text: string) => unknown
   }) as typeof types.getTypeParser,
-}
-
-function revisionOf(text: string): number {
-  const revision = Number(text)
-  if (Number.isSafeInteger(revision)) return revision
-  throw new KnownError("StoreUnavailable", `revision ${text} is above 2^53, expected below`)
 }
 
 function bytesOf(text: string): Buffer {

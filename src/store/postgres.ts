@@ -5,36 +5,23 @@
  *  archive, replicas, backups, and free space inside of the table's pages until it is used again. */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Client } from "pg"
-import { bug } from "../errors.ts"
-import { BATCH_BYTES_MAX, COMPACT_KEY, type Head, keysEnd, type Leased, toChange } from "./kine.ts"
-import type { EngineWrite, WrittenRow } from "./lost-answer.ts"
-import { type Columns, Connections } from "./postgres-connection.ts"
+import { BATCH_BYTES_MAX, COMPACT_KEY } from "./kine.ts"
+import { Connections } from "./postgres-connection.ts"
 import { CHANNEL, SCHEMA } from "./postgres-schema.ts"
 import type { PostgresAddress } from "./postgres-url.ts"
-import type {
-  EngineStep,
-  KeyRange,
-  LogPage,
-  LogRow,
-  Span,
-  SqlEngine,
-  Standing,
-} from "./sql-engine.ts"
+import type { EngineStep, Span } from "./sql-engine.ts"
 import { openSqlStore, type SqlStoreOptions } from "./sql-store.ts"
-import type {
-  Change,
-  Entry,
-  RecordName,
-  Replacement,
-  Row,
-  Store,
-  StoredRecord,
-  WriteResult,
-} from "./store.ts"
-import type { Stretch } from "./watch-hub.ts"
-import type { TlsFiles } from "./tls-files.ts"
+import {
+  type Columns,
+  firstRow,
+  integer,
+  LOG_ROWS,
+  SqlTable,
+  type Statements,
+} from "./sql-table.ts"
+import type { Replacement, Store } from "./store.ts"
+import { NO_TLS_FILES, type TlsFiles } from "./tls-files.ts"
 
-const LOG_ROWS = 500
 /** Announcements cost every server a look, so they are sent this often at most. */
 const ANNOUNCE_EVERY_MS = 10
 
@@ -43,11 +30,9 @@ export interface PostgresOptions extends SqlStoreOptions {
   readonly tls?: TlsFiles
 }
 
-const NO_FILES: TlsFiles = { ca: null, cert: null, key: null }
-
 /** Makes the database and the tables where they are missing. */
 export async function openPostgres(options: PostgresOptions): Promise<Store> {
-  const { address, tls = NO_FILES } = options
+  const { address, tls = NO_TLS_FILES } = options
   const connections = await Connections.open(address, tls)
   try {
     await connections.script(SCHEMA)
@@ -58,22 +43,13 @@ export async function openPostgres(options: PostgresOptions): Promise<Store> {
   return openSqlStore(new PostgresEngine(connections), options)
 }
 
-/** Where the table stands, of the same snapshot as what is joined to it. */
-const STANDING = `
-  (SELECT GREATEST(n.newest, c.compacted) AS newest, c.compacted FROM
-    (SELECT COALESCE(MAX(id), 0) AS newest FROM kine) AS n,
-    (SELECT COALESCE(MAX(prev_revision), 0) AS compacted FROM kine WHERE name = '${COMPACT_KEY}') AS c
-  ) AS s`
-const COMPACTED = `(SELECT COALESCE(MAX(prev_revision), 0) FROM kine WHERE name = '${COMPACT_KEY}')`
+const COMPACTED = `(SELECT MAX(prev_revision) FROM kine WHERE name = '${COMPACT_KEY}')`
+/** Where the table stands, of the same snapshot as what stands beside it. */
+const STANDING = `(SELECT MAX(id) FROM kine), ${COMPACTED}`
 
 /** Parameters 1 to 3. Older kines made the column with the database's collation; the order is always that of bytes. */
 const IN_RANGE = `name COLLATE "C" >= $1 AND ($2::text IS NULL OR name COLLATE "C" < $2)
   AND ($3::text IS NULL OR name COLLATE "C" > $3) AND name <> '${COMPACT_KEY}'`
-const rangeValues = ({ prefix, after }: KeyRange) => [
-  prefix,
-  keysEnd(prefix) ?? null,
-  after ?? null,
-]
 
 const NEWEST_OF_EACH = `
   SELECT DISTINCT ON (name COLLATE "C") id, name, deleted FROM kine
@@ -92,12 +68,11 @@ const batch = (columns: string, where: string, limit: string): string => `
 
 const CHANGE = "id, name, created, deleted, value, old_value"
 
-const SQL = {
-  standing: `SELECT newest, compacted FROM ${STANDING}`,
-  head: `SELECT s.newest, s.compacted, k.* FROM ${STANDING} LEFT JOIN (
-    SELECT ${ENTRY}, k.deleted FROM kine AS k WHERE name = $1 AND id <= $2 ORDER BY id DESC LIMIT 1
-  ) AS k ON true`,
-  list: `SELECT s.newest, s.compacted, k.* FROM ${STANDING} LEFT JOIN (
+const SQL: Statements = {
+  standing: `SELECT ${STANDING}`,
+  head: `SELECT ${STANDING}, ${ENTRY}, k.deleted FROM kine AS k
+    WHERE name = $1 AND id <= $2 ORDER BY id DESC LIMIT 1`,
+  list: `SELECT ${STANDING}, k.* FROM (SELECT) AS one LEFT JOIN (
     SELECT ${ENTRY} FROM (
       SELECT id FROM (${NEWEST_OF_EACH}) AS newest WHERE deleted = 0 ORDER BY name COLLATE "C" LIMIT $5
     ) AS live JOIN kine AS k USING (id)
@@ -124,49 +99,21 @@ const SQL = {
   holes: `SELECT before, id - 1 FROM (
     SELECT id, LAG(id, 1, $1::bigint) OVER (ORDER BY id) AS before FROM kine WHERE id > $1
   ) AS steps WHERE id > before + 1 ORDER BY id`,
-  fill: `INSERT INTO kine (id, name, created, deleted, create_revision, prev_revision, lease, value, old_value)
-    SELECT id, 'gap-' || id, 0, 1, 0, 0, 0, NULL, NULL
-    FROM generate_series($1::bigint + 1, $2::bigint) AS missing (id) ON CONFLICT DO NOTHING`,
   write: "SELECT * FROM keyturn_write_v1($1, $2, $3, $4, $5, $6)",
-  step: "SELECT keyturn_step_v1($1, $2, $3, $4, $5, $6, $7, $8)",
-  rewrite: "SELECT keyturn_rewrite_v1($1, $2, $3, $4, $5)",
   record: "SELECT value, version FROM keyturn_record WHERE name = $1",
   fence: "SELECT fence FROM keyturn_fence",
-  /** An announcement is no data: it need not wait for the disk. */
-  announce: `BEGIN; SET LOCAL synchronous_commit = off; NOTIFY ${CHANNEL}; COMMIT`,
-} as const
+}
 
-const integer = (value: unknown): number =>
-  typeof value === "number" ? value : bug("a column is no integer")
-const text = (value: unknown): string =>
-  typeof value === "string" ? value : bug("a column is no text")
-const bytes = (value: unknown): Buffer | undefined => (Buffer.isBuffer(value) ? value : undefined)
+const FILL = `INSERT INTO kine (id, name, created, deleted, create_revision, prev_revision, lease, value, old_value)
+  SELECT id, 'gap-' || id, 0, 1, 0, 0, 0, NULL, NULL
+  FROM generate_series($1::bigint + 1, $2::bigint) AS missing (id) ON CONFLICT DO NOTHING`
+const STEP = "SELECT keyturn_step_v1($1, $2, $3, $4, $5, $6, $7, $8)"
+const REWRITE = "SELECT keyturn_rewrite_v1($1, $2, $3, $4, $5)"
+/** An announcement is no data: it need not wait for the disk. */
+const ANNOUNCE = `BEGIN; SET LOCAL synchronous_commit = off; NOTIFY ${CHANNEL}; COMMIT`
 
-const standingOf = ([newest, compacted]: Columns): Standing => ({
-  newest: integer(newest),
-  compacted: integer(compacted),
-})
-
-const toEntry = ([id, name, born, value]: Columns): Entry => ({
-  key: text(name),
-  value: bytes(value) ?? Buffer.alloc(0),
-  revision: integer(id),
-  createRevision: integer(born),
-})
-
-const readChange = ([id, name, created, deleted, value, old]: Columns): Change | undefined =>
-  toChange({
-    revision: integer(id),
-    key: text(name),
-    created: created === 1,
-    deleted: deleted === 1,
-    value: bytes(value),
-    previous: bytes(old),
-  })
-
-const firstRow = ([row]: readonly Columns[]): Columns => row ?? bug("a statement without a row")
-
-class PostgresEngine implements SqlEngine {
+class PostgresEngine extends SqlTable {
+  readonly where: string
   readonly #db: Connections
   #wake: () => void = () => {}
   /** Listens, and reads the log; made anew after it was lost. */
@@ -176,90 +123,25 @@ class PostgresEngine implements SqlEngine {
   #closed = false
 
   constructor(db: Connections) {
+    super(SQL)
     this.#db = db
+    this.where = db.where
   }
 
-  get where(): string {
-    return this.#db.where
+  protected override query(text: string, values: readonly unknown[]): Promise<Columns[]> {
+    return this.#db.query(text, values)
   }
 
-  async standing(): Promise<Standing> {
-    return standingOf(firstRow(await this.#db.query(SQL.standing)))
-  }
-
-  async head(key: string, revision: number): Promise<Standing & { head: Head | undefined }> {
-    const row = firstRow(await this.#db.query(SQL.head, [key, revision]))
-    const found = row.slice(2)
-    const head = found[0] === null ? undefined : { entry: toEntry(found), deleted: found[4] === 1 }
-    return { ...standingOf(row), head }
-  }
-
-  async list(
-    range: KeyRange,
-    { revision, limit }: { revision: number; limit: number },
-  ): Promise<Standing & { entries: Entry[] }> {
-    const rows = await this.#db.query(SQL.list, [...rangeValues(range), revision, limit])
-    return { ...standingOf(firstRow(rows)), entries: joined(rows).map(toEntry) }
-  }
-
-  async count(range: KeyRange, revision: number): Promise<number> {
-    const rows = await this.#db.query(SQL.count, [...rangeValues(range), revision])
-    return integer(firstRow(rows)[0])
-  }
-
-  async changes(prefix: string, { after, upTo }: Span): Promise<Stretch> {
-    const values = [after, upTo, prefix, keysEnd(prefix) ?? null]
-    const rows = await this.#db.query(SQL.changes, values)
-    const compacted = integer(firstRow(rows)[0])
-    const found = rows.map((row) => row.slice(1)).filter(([id]) => id !== null)
-    const changes = found.flatMap((row) => readChange(row) ?? [])
-    const isWhole = found.length < LOG_ROWS && !endsEarly(found)
-    return { changes, compacted, upTo: isWhole ? upTo : integer(found.at(-1)?.[0]) }
-  }
-
-  async rows({ after, upTo, limit }: Span & { limit: number }): Promise<Row[]> {
-    const rows = await this.#db.query(SQL.rows, [after, upTo, limit])
-    return rows.map(([id, name, value, old]) => ({
-      revision: integer(id),
-      key: text(name),
-      value: bytes(value),
-      previous: bytes(old),
-    }))
-  }
-
-  async countRows({ after, upTo }: Span): Promise<number> {
-    return integer(firstRow(await this.#db.query(SQL.countRows, [after, upTo]))[0])
-  }
-
-  async leased({ after, upTo }: Span): Promise<Leased[]> {
-    const rows = await this.#db.query(SQL.leased, [after, upTo])
-    return rows.map(([name, id, lease]) => ({
-      key: text(name),
-      revision: integer(id),
-      ttlSeconds: integer(lease),
-    }))
-  }
-
-  async write(write: EngineWrite): Promise<WriteResult> {
-    const { kind, key, fence, expected, ttlSeconds, value } = write
-    const values = [kind, key, fence ?? null, expected, ttlSeconds, value]
-    const row = firstRow(await this.#db.query(SQL.write, values))
-    const [outcome, revision, live, born, liveValue] = row
-    if (outcome === "fenced") return { outcome }
-    if (outcome === "done") return { outcome, revision: integer(revision) }
-    const current = live === null ? undefined : toEntry([live, key, born, liveValue])
-    return { outcome: "conflict", current }
-  }
-
-  async rowsOf(key: string, after: number): Promise<WrittenRow[]> {
-    const rows = await this.#db.query(SQL.rowsOf, [key, after])
-    return rows.map(([id, created, deleted, replaces, value]) => ({
-      revision: integer(id),
-      created: created === 1,
-      deleted: deleted === 1,
-      replaces: integer(replaces),
-      value: bytes(value),
-    }))
+  protected override async queryLog(text: string, values: readonly unknown[]): Promise<Columns[]> {
+    const client = (this.#listener ??= await this.#listen())
+    try {
+      const query = { text, values: [...values], rowMode: "array" as const }
+      return (await client.query<unknown[]>(query)).rows
+    } catch (error) {
+      this.#listener = undefined
+      await client.end().catch(() => {})
+      throw this.#db.error(error, { sent: true })
+    }
   }
 
   async step({ compare, put, fence }: EngineStep): Promise<{ revision: number } | "conflict"> {
@@ -273,20 +155,8 @@ class PostgresEngine implements SqlEngine {
       fence?.expected ?? null,
       fence?.next ?? null,
     ]
-    const [revision] = firstRow(await this.#db.query(SQL.step, values))
+    const [revision] = firstRow(await this.#db.query(STEP, values))
     return revision === null ? "conflict" : { revision: integer(revision) }
-  }
-
-  async record(name: RecordName): Promise<StoredRecord | undefined> {
-    const [row] = await this.#db.query(SQL.record, [name])
-    if (row === undefined) return undefined
-    const [value, version] = row
-    return { value: bytes(value) ?? bug(`record ${name} is no bytea`), version: text(version) }
-  }
-
-  async fence(): Promise<string | undefined> {
-    const [row] = await this.#db.query(SQL.fence)
-    return row && text(row[0])
   }
 
   async rewrite(fence: string, replacements: readonly Replacement[]): Promise<number | "fenced"> {
@@ -297,7 +167,7 @@ class PostgresEngine implements SqlEngine {
       replacements.map(({ expected }) => expected),
       replacements.map(({ replacement }) => replacement),
     ]
-    const [replaced] = firstRow(await this.#db.query(SQL.rewrite, values))
+    const [replaced] = firstRow(await this.#db.query(REWRITE, values))
     return replaced === null ? "fenced" : integer(replaced)
   }
 
@@ -319,37 +189,8 @@ class PostgresEngine implements SqlEngine {
     }
   }
 
-  async log(after: number): Promise<LogPage> {
-    const client = (this.#listener ??= await this.#listen())
-    try {
-      const { rows } = await client.query<unknown[]>({
-        text: SQL.log,
-        values: [after],
-        rowMode: "array",
-      })
-      const [compacted, records] = firstRow(rows)
-      const found = rows.map((row) => row.slice(2)).filter(([id]) => id !== null)
-      const more = found.length === LOG_ROWS || endsEarly(found)
-      return {
-        rows: found.map(toLogRow),
-        more,
-        compacted: integer(compacted),
-        records: text(records),
-      }
-    } catch (error) {
-      this.#listener = undefined
-      await client.end().catch(() => {})
-      throw this.#db.error(error, { sent: true })
-    }
-  }
-
-  async holes(after: number): Promise<Span[]> {
-    const rows = await this.#db.query(SQL.holes, [after])
-    return rows.map(([before, last]) => ({ after: integer(before), upTo: integer(last) }))
-  }
-
   async fill({ after, upTo }: Span): Promise<void> {
-    await this.#db.query(SQL.fill, [after, upTo])
+    await this.#db.query(FILL, [after, upTo])
   }
 
   /** Outside of the write's transaction: one that notifies holds back the commits of all others that do. */
@@ -372,7 +213,7 @@ class PostgresEngine implements SqlEngine {
     while (this.#hasNews && !this.#closed) {
       this.#hasNews = false
       // Nobody misses it for long: every server looks by itself.
-      await this.#db.script(SQL.announce).catch(() => {})
+      await this.#db.script(ANNOUNCE).catch(() => {})
       await sleep(ANNOUNCE_EVERY_MS)
     }
     this.#isAnnouncing = false
@@ -386,17 +227,3 @@ class PostgresEngine implements SqlEngine {
     return client
   }
 }
-
-const joined = (rows: readonly Columns[]): Columns[] =>
-  rows.map((row) => row.slice(2)).filter(([id]) => id !== null)
-
-const toLogRow = (row: Columns): LogRow => ({
-  revision: integer(row[0]),
-  change: readChange(row),
-  ttlSeconds: integer(row[6] ?? 0),
-})
-
-/** Whether rows were left out for their size. */
-const endsEarly = (rows: readonly Columns[]): boolean =>
-  rows.reduce((sum, row) => sum + (bytes(row[4])?.length ?? 0) + (bytes(row[5])?.length ?? 0), 0) >
-  BATCH_BYTES_MAX

@@ -276,13 +276,9 @@ class SqlStore implements Store {
 
   async #lookForStep(step: EngineStep, lost: AnswerLost): Promise<{ revision: number }> {
     try {
-      const [put] = step.put
-      const isOurs =
-        put === undefined
-          ? step.fence?.next !== undefined && (await this.#engine.fence()) === step.fence.next
-          : (await this.#engine.record(put.name))?.version === put.version
       // Later than the lock was held, and so at or above every write that it kept out.
-      if (isOurs) return { revision: (await this.#engine.standing()).newest }
+      if (await isMade(this.#engine, step))
+        return { revision: (await this.#engine.standing()).newest }
     } catch (error) {
       this.#warn("a change of the records could not be looked for", error)
     }
@@ -371,4 +367,13 @@ class SqlStore implements Store {
       this.#expiry.track({ key, revision: expected, ttlSeconds: EXPIRY_RETRY_SECONDS })
     }
   }
+}
+
+/** Whether the records are as `step` leaves them. Its versions are like no others, and fences are. */
+export async function isMade(
+  engine: SqlEngine,
+  { put: [put], fence }: EngineStep,
+): Promise<boolean> {
+  if (put !== undefined) return (await engine.record(put.name))?.version === put.version
+  return fence?.next !== undefined && (await engine.fence()) === fence.next
 }

@@ -9,6 +9,8 @@ export interface TlsFiles {
   readonly key: string | null
 }
 
+export const NO_TLS_FILES: TlsFiles = { ca: null, cert: null, key: null }
+
 /** Their contents, of those that are given. `to`: whom TLS is spoken with, for messages. Throws FilesUnreadable. */
 export function readTlsFiles(
   files: TlsFiles,

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { type Admin, administrator } from "../harness/admin.ts"
-import { http2 } from "../harness/https.ts"
+import { http1, http2 } from "../harness/https.ts"
 import { type Served, serveInProcess } from "../harness/served.ts"
 
 const SECRETS = "/api/v1/namespaces/default/secrets"
@@ -39,6 +39,17 @@ test("of updates that name one revision only one counts", async () => {
   )
   const codes = (await Promise.all(updates)).map(({ status }) => status)
   expect(codes.toSorted((a, b) => a - b)).toEqual([200, 409, 409])
+})
+
+test.each([http1, http2])("a warning names a field whatever its name holds", async (version) => {
+  using client = version(served, served.admin)
+  const named = { apiVersion: "v1", kind: "Secret", metadata: { generateName: "w-" } }
+  const body = JSON.stringify({ ...named, 'a\nb\u0085"\\é日😀': 1 })
+  const headers = { "content-type": "application/json" }
+  const answer = await client.send({ method: "POST", url: SECRETS, headers, body })
+  expect(answer.status).toBe(201)
+  const warning = Buffer.from(String(answer.headers["warning"]), "latin1").toString()
+  expect(warning).toBe(String.raw`299 - "unknown field \"a\\nb\\u0085\\\"\\\\é日😀\""`)
 })
 
 test("a dry run answers as the write would, and writes nothing", async () => {

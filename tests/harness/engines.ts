@@ -1,6 +1,7 @@
 /** The engines that several servers may share. A test that needs only one of them is dealt one by a seed, which is printed:
  *  KEYTURN_TEST_ENGINE names one, KEYTURN_TEST_SEED deals the same again. */
 import { Etcd } from "./etcd.ts"
+import { Mariadb } from "./mariadb.ts"
 import { Postgres } from "./postgres.ts"
 import { missing } from "./programs.ts"
 import { random } from "./random.ts"
@@ -38,6 +39,24 @@ async function postgres(): Promise<Engine> {
   }
 }
 
+async function mariadb(): Promise<Engine> {
+  const server = await Mariadb.start()
+  let databases = 0
+  return {
+    name: "mariadb",
+    async newDatastore() {
+      const database = `several_${++databases}`
+      return {
+        endpoint: server.url(database),
+        censusOfSecrets: () => server.censusOfSecrets(database),
+      }
+    },
+    start: () => server.start(),
+    stop: () => server.crash(),
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  }
+}
+
 async function etcd(): Promise<Engine> {
   const server = await Etcd.start()
   return {
@@ -52,7 +71,7 @@ async function etcd(): Promise<Engine> {
   }
 }
 
-const ENGINES = { etcd, postgres } as const
+const ENGINES = { etcd, mariadb, postgres } as const
 
 type EngineName = keyof typeof ENGINES
 export const ENGINE_NAMES = Object.keys(ENGINES) as EngineName[]

@@ -5,13 +5,14 @@ import { join } from "node:path"
 import { Client } from "pg"
 import type { PostgresAddress } from "../../src/store/postgres-url.ts"
 import { freePort } from "./ports.ts"
-import { Program, run, until } from "./process.ts"
+import { Program, run, systemUser, until } from "./process.ts"
 import { postgresProgram } from "./programs.ts"
+import type { SqlServer } from "./sql-stores.ts"
 import { censusOf } from "./stored.ts"
 
 const PASSWORD = "s3cr3t-of-the-d4tabase"
 
-export class Postgres implements AsyncDisposable {
+export class Postgres implements SqlServer<PostgresAddress> {
   readonly port: number
   readonly #folder: string
   readonly #settings: readonly string[]
@@ -71,10 +72,22 @@ export class Postgres implements AsyncDisposable {
     this.#program = undefined
   }
 
-  /** The processes of the server and of its connections. */
-  get pid(): number {
+  crash(): Promise<void> {
+    return this.stop("SIGQUIT")
+  }
+
+  /** The engine's own, and that of each connection. */
+  async processes(database: string): Promise<number[]> {
     if (this.#program === undefined) throw new Error("the server is not running")
-    return this.#program.pid
+    const text = "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    const found = await this.query(database, text)
+    return [this.#program.pid, ...found.map(([pid]) => Number(pid))]
+  }
+
+  async stranger(database: string): Promise<Client> {
+    const client = this.client(database)
+    await client.connect()
+    return client
   }
 
   /** A database that does not exist yet. */
@@ -132,14 +145,5 @@ export class Postgres implements AsyncDisposable {
   }
 }
 
-export interface User {
-  readonly uid: number
-  readonly gid: number
-}
-
 /** PostgreSQL refuses root: then it runs as its package's user. */
-export async function postgresUser(): Promise<User | undefined> {
-  if (process.getuid?.() !== 0) return undefined
-  const id = async (flag: string) => Number((await run("id", [flag, "postgres"])).stdout)
-  return { uid: await id("-u"), gid: await id("-g") }
-}
+export const postgresUser = () => systemUser("postgres")

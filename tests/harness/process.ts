@@ -111,3 +111,15 @@ export async function until<T>(
     await new Promise((resolve) => setTimeout(resolve, intervalMs))
   }
 }
+
+export interface User {
+  readonly uid: number
+  readonly gid: number
+}
+
+/** A package's own user, for a program that root must not run; undefined where the tests are not root's. */
+export async function systemUser(name: string): Promise<User | undefined> {
+  if (process.getuid?.() !== 0) return undefined
+  const id = async (flag: string) => Number((await run("id", [flag, name])).stdout)
+  return { uid: await id("-u"), gid: await id("-g") }
+}

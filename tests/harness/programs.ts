@@ -12,6 +12,11 @@ const PROGRAMS = {
     fits: (stdout: string) => Number(/"minor": "(\d+)/.exec(stdout)?.[1]) >= 28,
     wanted: "kubectl 1.28 or later",
   },
+  mariadb: {
+    args: ["--no-defaults", "--version"],
+    fits: (stdout: string) => /Ver (?:10\.(?:[6-9]|\d\d)|1[1-9])\..*MariaDB/.test(stdout),
+    wanted: "MariaDB 10.6 or later",
+  },
   openssl: { args: ["version"], fits: () => true, wanted: "openssl" },
   etcd: {
     args: ["--version"],
@@ -31,12 +36,23 @@ type ProgramName = keyof typeof PROGRAMS
 export async function missing(name: ProgramName): Promise<string | undefined> {
   const { args, fits, wanted } = PROGRAMS[name]
   try {
-    const { code, stdout } = await run(name === "postgres" ? postgresProgram(name) : name, args)
+    const { code, stdout } = await run(pathOf(name), args)
     if (code === 0 && fits(stdout)) return undefined
   } catch {
     // not on PATH
   }
   return `${wanted} is not installed; run the tests with: npm test`
+}
+
+function pathOf(name: ProgramName): string {
+  if (name === "postgres") return postgresProgram(name)
+  return name === "mariadb" ? mariadbd() : name
+}
+
+/** Debian keeps it where only root's PATH leads. */
+export function mariadbd(): string {
+  const path = "/usr/sbin/mariadbd"
+  return existsSync(path) ? path : "mariadbd"
 }
 
 /** At the top of a test file or of a describe block. */

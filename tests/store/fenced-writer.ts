@@ -1,14 +1,13 @@
 /** A child process that writes under one fence without end and prints each acknowledged revision; ends when it is
  *  fenced. */
 import { writeSync } from "node:fs"
-import { openEtcd } from "../../src/store/etcd.ts"
-import { openPostgres } from "../../src/store/postgres.ts"
-import { parsePostgresUrl } from "../../src/store/postgres-url.ts"
+import { pino } from "pino"
+import { datastoreOf, openNow } from "../../src/server/datastore.ts"
+import { NO_TLS_FILES as tls } from "../../src/store/tls-files.ts"
 
 const [url = "", name = "", fence = ""] = process.argv.slice(2)
-const store = await (url.startsWith("http")
-  ? openEtcd({ endpoints: [url] })
-  : openPostgres({ address: parsePostgresUrl(url, "the argument") }))
+const setting = { text: url, where: "the argument" }
+const store = await openNow(datastoreOf(setting, { standard: "", tls }), pino())
 const CLIENTS = 8
 
 async function client(lane: number): Promise<void> {

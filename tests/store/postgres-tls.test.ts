@@ -6,13 +6,12 @@ import { afterAll, beforeAll, expect, test } from "vitest"
 import { issueAdmin, issueServing, makeAuthorities } from "../../src/cluster/issue.ts"
 import { openPostgres } from "../../src/store/postgres.ts"
 import type { PostgresAddress } from "../../src/store/postgres-url.ts"
-import type { TlsFiles } from "../../src/store/tls-files.ts"
+import { NO_TLS_FILES as NONE, type TlsFiles } from "../../src/store/tls-files.ts"
 import { failure } from "../contract/store-helpers.ts"
 import { Postgres, postgresUser } from "../harness/postgres.ts"
 import { missing, needs } from "../harness/programs.ts"
 
 needs("postgres")
-const NONE = { ca: null, cert: null, key: null }
 let folder: string
 const file = (name: string, content: string): string => {
   const path = join(folder, name)

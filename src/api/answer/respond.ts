@@ -88,9 +88,11 @@ export function sendNotModified(response: ApiResponse, { etag }: Document): void
 export function sendAnswer(response: ApiResponse, answer: Answer, as: Representation): void {
   const { code, object, warnings = [], isShared } = answer
   const told = warningHeaders(warnings)
-  const headers = told.length > 0 ? { warning: told } : {}
   const body = isShared ? serializedOnce(object, as) : serialize(object, as)
-  send(response, { code, contentType: as.mediaType, body, headers })
+  if (told.length === 0) return send(response, { code, contentType: as.mediaType, body })
+  const headers = { warning: told }
+  // With a body that is text, node would write the bytes of the headers as UTF-8 once more.
+  send(response, { code, contentType: as.mediaType, body: Buffer.from(body), headers })
 }
 
 /** Objects that are read again and again, as JSON. */
@@ -164,6 +166,6 @@ function warningHeaders(warnings: readonly string[]): string[] {
   return headers.filter((header) => (sizeBytes += header.length) <= WARNINGS_BYTES_MAX)
 }
 
-/** The value of a Warning header for one text (RFC 7234 §5.5). */
+/** The value of a Warning header for one text (RFC 7234 §5.5): one character for each byte of UTF-8, as node takes it. */
 export const warningHeader = (text: string): string =>
-  `299 - "${text.replace(/["\\]/g, (char) => `\\${char}`)}"`
+  Buffer.from(`299 - "${text.replace(/["\\]/g, (char) => `\\${char}`)}"`).toString("latin1")

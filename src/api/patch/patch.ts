@@ -10,7 +10,7 @@ import {
   parseGoJson,
   PROBLEMS_MAX,
 } from "../text/go-json.ts"
-import { goJson, goPrint } from "../text/go-text.ts"
+import { goJson, goPrint, goQuote } from "../text/go-text.ts"
 import { applyPatch } from "../managed-fields/apply.ts"
 import { trackUpdate } from "../managed-fields/track.ts"
 import {
@@ -158,7 +158,7 @@ function repeated({ value, duplicates }: ParsedJson): string[] {
     if (typeof item !== "object" || item === null) return
     for (const [key, below] of Object.entries(item)) {
       const name = Array.isArray(item) ? `${path}[${key}]` : path === "" ? key : `${path}.${key}`
-      if (duplicates.get(item)?.has(key)) yield `duplicate field "${name}"`
+      if (duplicates.get(item)?.has(key)) yield `duplicate field ${goQuote(name)}`
       yield* walk(below, name)
     }
   }
@@ -187,7 +187,8 @@ function readOperations(request: PatchRequest): {
     if (!isRecord(operation)) throw mismatch(operation, `value of type ${item}`)
     for (const [key, field] of Object.entries(operation)) {
       if (!OPERATION_FIELDS.includes(key)) {
-        if (unknown.length < PROBLEMS_MAX) unknown.push(`unknown field "[${index}].${key}"`)
+        if (unknown.length < PROBLEMS_MAX)
+          unknown.push(`unknown field ${goQuote(`[${index}].${key}`)}`)
       } else if (isChecked && key !== "value" && field !== null && typeof field !== "string")
         throw mismatch(field, `struct field jsonPatchOp.${key} of type string`)
     }

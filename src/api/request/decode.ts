@@ -6,6 +6,7 @@ import { bug } from "../../errors.ts"
 import type { Field, FieldType, Message } from "../../format/schema.ts"
 import { isRecord, setOwn, sortedKeys } from "../../format/schema.ts"
 import { GoJsonError, goJsonType, type ParsedJson, PROBLEMS_MAX } from "../text/go-json.ts"
+import { goQuote } from "../text/go-text.ts"
 import { base64Error, parseTime, TIME_LAYOUTS } from "../text/go-values.ts"
 
 export interface TypedObject {
@@ -63,7 +64,7 @@ class TypedReader {
       const below = fieldPlace(type, name, place)
       if (field !== undefined) read.set(name, this.#field(field, source[name], below))
       else if (place !== TOP || !TYPE_META.includes(name))
-        this.#note(`unknown field "${below.path}"`)
+        this.#note(`unknown field ${goQuote(below.path)}`)
       this.#noteDuplicate(source, name, below.path)
     }
     const target: Record<string, unknown> = {}
@@ -75,7 +76,7 @@ class TypedReader {
   }
 
   #noteDuplicate(source: object, name: string, path: string): void {
-    if (this.#duplicates.get(source)?.has(name)) this.#note(`duplicate field "${path}"`)
+    if (this.#duplicates.get(source)?.has(name)) this.#note(`duplicate field ${goQuote(path)}`)
   }
 
   #note(problem: string): void {

@@ -1,0 +1,158 @@
+/** The connections to one MariaDB or MySQL database: a bounded pool for statements, and single ones for what must not
+ *  share. None is used on a server that would lose what it acknowledged, or whose locks do not hold. */
+import { KnownError } from "../errors.ts"
+import { isConnectionSound, isServerError, mysqlError } from "./mysql-errors.ts"
+import { Session, type SessionOptions } from "./mysql-session.ts"
+import { type MysqlAddress, mysqlTlsWays } from "./mysql-url.ts"
+import type { Columns } from "./sql-table.ts"
+import type { TlsFiles } from "./tls-files.ts"
+
+const CONNECTIONS_MAX = 16
+const TURN_TIMEOUT_MS = 5_000
+/** A server that stands still takes no leave; this is how long a close waits for it. */
+const CLOSE_TIMEOUT_MS = 2_000
+
+const NO_SUCH_DATABASE = 1049
+
+export class Connections {
+  /** For messages: which database, without credentials. */
+  readonly where: string
+  readonly #options: SessionOptions
+  readonly #sessions = new Set<Session>()
+  readonly #idle: Session[] = []
+  #free = CONNECTIONS_MAX
+  readonly #waiting: (() => void)[] = []
+  #closed = false
+
+  private constructor(options: SessionOptions) {
+    this.#options = options
+    this.where = options.where
+  }
+
+  /** Creates the database where it is missing. */
+  static async open(address: MysqlAddress, files: TlsFiles): Promise<Connections> {
+    const where = `MySQL database ${address.database} at ${address.host}:${address.port}`
+    const ways = mysqlTlsWays(address, files)
+    for (const [index, tls] of ways.entries()) {
+      const options = { address, tls, where }
+      try {
+        await connectOnce(options)
+        return new Connections(options)
+      } catch (error) {
+        const isRefused =
+          error instanceof Error && "code" in error && error.code === "HANDSHAKE_NO_SSL_SUPPORT"
+        if (!isRefused || index === ways.length - 1) throw mysqlError(error, { where, sent: false })
+      }
+    }
+    throw new Error("no way to speak to a server")
+  }
+
+  /** One statement: one round trip, one transaction. */
+  async query(text: string, values: readonly unknown[] = []): Promise<Columns[]> {
+    await this.#turn()
+    try {
+      const session = await this.#take()
+      try {
+        return await session.query(text, values)
+      } catch (error) {
+        if (!isConnectionSound(error)) session.destroy()
+        throw this.error(error, { sent: true })
+      } finally {
+        this.#giveBack(session)
+      }
+    } finally {
+      this.#nextTurn()
+    }
+  }
+
+  /** A connection of its own; whoever takes it ends it. */
+  async single(): Promise<Session> {
+    const session = new Session(this.#options)
+    this.#sessions.add(session)
+    void session.ended.then(() => this.#sessions.delete(session))
+    try {
+      await session.connect()
+      await session.prepare()
+      return session
+    } catch (error) {
+      session.destroy()
+      throw this.error(error, { sent: false })
+    }
+  }
+
+  error(error: unknown, { sent }: { readonly sent: boolean }): unknown {
+    return mysqlError(error, { where: this.where, sent })
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    const late = setTimeout(() => {
+      for (const session of this.#sessions) session.destroy()
+    }, CLOSE_TIMEOUT_MS)
+    for (const session of this.#idle.splice(0)) session.end()
+    await Promise.all(Array.from(this.#sessions, ({ ended }) => ended))
+    clearTimeout(late)
+  }
+
+  async #take(): Promise<Session> {
+    if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
+    let idle = this.#idle.pop()
+    while (idle?.isOpen === false) idle = this.#idle.pop()
+    return idle ?? (await this.single())
+  }
+
+  #giveBack(session: Session): void {
+    if (this.#closed) session.end()
+    else if (session.isOpen) this.#idle.push(session)
+  }
+
+  /** Waits until fewer than all connections are in use; in the order of asking. */
+  #turn(): Promise<void> {
+    if (this.#free > 0) {
+      this.#free -= 1
+      return Promise.resolve()
+    }
+    return new Promise((resolve, reject) => {
+      const turn = (): void => {
+        clearTimeout(late)
+        resolve()
+      }
+      const late = setTimeout(() => {
+        this.#waiting.splice(this.#waiting.indexOf(turn), 1)
+        const seen = `${this.where}: all ${CONNECTIONS_MAX} connections are in use`
+        reject(new KnownError("StoreUnavailable", `${seen} since ${TURN_TIMEOUT_MS / 1000} s`))
+      }, TURN_TIMEOUT_MS)
+      this.#waiting.push(turn)
+    })
+  }
+
+  #nextTurn(): void {
+    const turn = this.#waiting.shift()
+    if (turn === undefined) this.#free += 1
+    else turn()
+  }
+}
+
+/** Finds out whether the server can be spoken to so. */
+async function connectOnce(options: SessionOptions): Promise<void> {
+  const session = new Session(options)
+  try {
+    await session.connect()
+  } catch (error) {
+    if (!isServerError(error) || error.errno !== NO_SUCH_DATABASE) throw error
+    await createDatabase(options)
+  } finally {
+    session.end()
+  }
+}
+
+async function createDatabase(options: SessionOptions): Promise<void> {
+  const session = new Session(options, "")
+  const name = options.address.database.replaceAll("`", "``")
+  try {
+    await session.connect()
+    await session.query(`CREATE DATABASE IF NOT EXISTS \`${name}\``)
+  } finally {
+    session.end()
+  }
+}
