@@ -18,26 +18,32 @@ export class Connections {
   /** For messages: which database, without credentials. */
   readonly where: string
   readonly #options: SessionOptions
+  readonly #writes: readonly string[]
   readonly #sessions = new Set<Session>()
   readonly #idle: Session[] = []
   #free = CONNECTIONS_MAX
   readonly #waiting: (() => void)[] = []
   #closed = false
 
-  private constructor(options: SessionOptions) {
+  private constructor(options: SessionOptions, writes: readonly string[]) {
     this.#options = options
+    this.#writes = writes
     this.where = options.where
   }
 
-  /** Creates the database where it is missing. */
-  static async open(address: MysqlAddress, files: TlsFiles): Promise<Connections> {
+  /** Creates the database where it is missing. `writes`: statements that a connection of the pool has prepared before it is
+   *  used, so that what is sent is the write itself. */
+  static async open(
+    address: MysqlAddress,
+    { files, writes }: { readonly files: TlsFiles; readonly writes: readonly string[] },
+  ): Promise<Connections> {
     const where = `MySQL database ${address.database} at ${address.host}:${address.port}`
     const ways = mysqlTlsWays(address, files)
     for (const [index, tls] of ways.entries()) {
       const options = { address, tls, where }
       try {
         await connectOnce(options)
-        return new Connections(options)
+        return new Connections(options, writes)
       } catch (error) {
         const isRefused =
           error instanceof Error && "code" in error && error.code === "HANDSHAKE_NO_SSL_SUPPORT"
@@ -98,7 +104,15 @@ export class Connections {
     if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
     let idle = this.#idle.pop()
     while (idle?.isOpen === false) idle = this.#idle.pop()
-    return idle ?? (await this.single())
+    if (idle !== undefined) return idle
+    const session = await this.single()
+    try {
+      for (const text of this.#writes) await session.keep(text)
+    } catch (error) {
+      session.destroy()
+      throw this.error(error, { sent: false })
+    }
+    return session
   }
 
   #giveBack(session: Session): void {

@@ -85,6 +85,13 @@ export class Session {
     if (why !== undefined) throw new KnownError("ConfigInvalid", `${this.#options.where}: ${why}`)
   }
 
+  /** Has a statement prepared that will be asked later. */
+  async keep(text: string): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#connection.prepare(marked(text).sql, (error) => (error ? reject(error) : resolve()))
+    })
+  }
+
   /** One statement with its parameters $1, $2, …; of a procedure's answers the first. One that has parameters is
    *  prepared, once for a connection. */
   query(
@@ -92,11 +99,8 @@ export class Session {
     values: readonly unknown[] = [],
     { timeoutMs = ANSWER_TIMEOUT_MS } = {},
   ): Promise<Columns[]> {
-    const parameters: Parameter[] = []
-    const sql = text.replace(/\$(\d)/g, (_, number) => {
-      parameters.push(parameterOf(values[Number(number) - 1]))
-      return "?"
-    })
+    const { sql, order } = marked(text)
+    const parameters = order.map((number) => parameterOf(values[number - 1]))
     return new Promise((resolve, reject) => {
       const late = setTimeout(() => {
         reject(new Error(`no answer within ${timeoutMs / 1000} s`))
@@ -120,6 +124,16 @@ export class Session {
   destroy(): void {
     this.#socket.destroy()
   }
+}
+
+/** In the driver's words: `?` for each $1, $2, …, and which of them each is. */
+function marked(text: string): { sql: string; order: number[] } {
+  const order: number[] = []
+  const sql = text.replace(/\$(\d)/g, (_, number) => {
+    order.push(Number(number))
+    return "?"
+  })
+  return { sql, order }
 }
 
 type Parameter = string | bigint | Buffer | null

@@ -46,7 +46,7 @@ export interface MysqlOptions extends SqlStoreOptions {
 /** Makes the database and the tables where they are missing. */
 export async function openMysql(options: MysqlOptions): Promise<Store> {
   const { address, tls = NO_TLS_FILES } = options
-  const connections = await Connections.open(address, tls)
+  const connections = await Connections.open(address, { files: tls, writes: [SQL.write, STEP] })
   try {
     await makeSchema(connections)
   } catch (error) {

@@ -80,7 +80,7 @@ test("a certificate is shown where one is given", async () => {
   const { ca, cert, key } = files
   const known = { user: "known", password: "known" }
   expect(await spoken({ ca, cert, key }, known)).toBe("TLS")
-  expect(await failure(spoken({ ...NONE, ca }, known))).toBe("StoreUnavailable")
+  expect(await failure(spoken({ ...NONE, ca }, known))).toBe("StoreRefused")
 })
 
 test("where the server has none, it is spoken only where it must be", async () => {
