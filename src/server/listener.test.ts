@@ -68,23 +68,52 @@ test("an address that is taken, and one that is not ours", async () => {
   })
 })
 
-test("a session that was still while something ran is closed when it is still again", async () => {
-  const { promise: running, resolve } = Promise.withResolvers<Http2ServerResponse>()
+/** The server's end of an HTTP/2 session: `opened` is to make a request on it. */
+async function sessionOf(opened: (port: number) => unknown) {
+  const { promise, resolve } = Promise.withResolvers<Http2ServerResponse>()
   const at = { bindAddress: "127.0.0.1", port: 0, serving: first, clientCa: client.cert }
   const own = await listen({ ...at, handle: (_, response) => resolve(response) })
-  const session = connectHttp2(`https://127.0.0.1:${own.port}`, { ca: ca.cert })
-  onTestFinished(async () => {
-    session.destroy()
-    await own.close()
+  onTestFinished(() => own.close())
+  opened(own.port)
+  const response = await promise
+  return { response, session: response.stream.session as ServerHttp2Session }
+}
+
+test("a session that was still while something ran is closed when it is still again", async () => {
+  const { response, session } = await sessionOf((port) => {
+    const session = connectHttp2(`https://127.0.0.1:${port}`, { ca: ca.cert })
+    onTestFinished(() => session.destroy())
+    session.request().resume()
   })
-  const stream = session.request()
-  stream.resume()
-  const response = await running
-  const served = response.stream.session as ServerHttp2Session
-  served.emit("timeout")
-  expect(served.closed).toBe(false)
+  session.emit("timeout")
+  expect(session.destroyed).toBe(false)
   response.end()
-  await once(stream, "close")
-  served.emit("timeout")
-  expect(served.closed).toBe(true)
+  await once(response.stream, "close")
+  session.emit("timeout")
+  expect(session.destroyed).toBe(true)
+})
+
+const FRAME = { headers: 1, settings: 4 } as const
+const END_STREAM = 1
+const END_HEADERS = 4
+/** `:method: GET`, `:scheme: https`, `:path: /`, `:authority: x`. */
+const GET = [0x82, 0x87, 0x84, 0x41, 1, 0x78]
+
+const frame = (type: number, flags: number, stream: number, payload: readonly number[]): Buffer =>
+  Buffer.from([0, 0, payload.length, type, flags, 0, 0, 0, stream, ...payload])
+
+test("a session whose headers never end is cut when it is still", async () => {
+  const { promise: socket, resolve } = Promise.withResolvers<TLSSocket>()
+  const { response, session } = await sessionOf(async (port) => {
+    const own = await connected({ port, ALPNProtocols: ["h2"] })
+    resolve(own.resume())
+    own.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    own.write(frame(FRAME.settings, 0, 0, []))
+    own.write(frame(FRAME.headers, END_STREAM | END_HEADERS, 1, GET))
+    own.write(frame(FRAME.headers, END_STREAM, 3, GET))
+  })
+  response.end()
+  await once(response.stream, "close")
+  session.emit("timeout")
+  await once(await socket, "close")
 })

@@ -87,7 +87,8 @@ function closeWhenIdle(session: ServerHttp2Session): void {
   })
   session.setTimeout(IDLE_MS_MAX)
   session.on("timeout", () => {
-    if (open === 0) session.close()
+    // What is closed waits for a stream whose headers never end.
+    if (open === 0) session.destroy()
   })
 }
 

@@ -97,3 +97,20 @@ test("an answer that is not read is kept for one minute", async () => {
   await closed
   await vi.waitUntil(async () => (await running("readOnly")) === 0, { interval: 1 })
 })
+
+test("a watch that is not read is cut after one minute, while it runs and after its end", async () => {
+  const data = { a: "A".repeat(100_000) }
+  await admin.ask(`POST ${SECRETS}`, { metadata: { name: "big" }, data })
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] })
+  const watch = async (query: string) => {
+    const [stream] = open(1, { ":method": "GET", ":path": `${SECRETS}?watch=1&${query}` })
+    if (stream === undefined) throw new Error("no stream")
+    await once(stream, "response")
+    return stream
+  }
+  const running = await watch("timeoutSeconds=3600")
+  vi.advanceTimersByTime(60_000)
+  await once(running, "close")
+  const ended = await watch("timeoutSeconds=1&fieldSelector=metadata.name=none")
+  await vi.waitUntil(() => vi.advanceTimersByTime(1_000) && ended.closed, { interval: 1 })
+})

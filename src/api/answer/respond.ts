@@ -52,16 +52,25 @@ export const PLAIN_JSON: Representation = {
 /** As long as Kubernetes lets a request take. */
 const READ_MS_MAX = 60_000
 
-/** A client that does not read its answer in time loses it, and the connection (HTTP/1.1) or the stream: an unread answer is
- *  memory, and one of the requests that run at once. */
+/** A client that does not read in time loses what it was sent, and the connection (HTTP/1.1) or the stream: what is unread is
+ *  memory, and an answer one of the requests that run at once. Returns the word that it was read; the end is one too. */
+export function cutUnlessRead(response: ApiResponse): () => void {
+  const cut = setTimeout(() => response.destroy(), READ_MS_MAX).unref()
+  const read = () => clearTimeout(cut)
+  response.once("close", read)
+  return () => {
+    read()
+    response.off("close", read)
+  }
+}
+
 export function send(
   response: ApiResponse,
   of: { code: number; contentType: string; body: string | Uint8Array; headers?: Headers },
 ): void {
   const { code, contentType, body, headers } = of
   if (response.destroyed || response.headersSent) return
-  const cut = setTimeout(() => response.destroy(), READ_MS_MAX).unref()
-  response.once("close", () => clearTimeout(cut))
+  cutUnlessRead(response)
   response.writeHead(code, {
     "cache-control": "no-cache, private",
     "content-type": contentType,

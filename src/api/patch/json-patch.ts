@@ -3,6 +3,7 @@
 
 import { isDeepStrictEqual } from "node:util"
 import { isRecord, setOwn } from "../../format/schema.ts"
+import { DEPTH_MAX } from "../text/go-json.ts"
 
 export interface Operation {
   readonly op?: unknown
@@ -68,13 +69,13 @@ class Patching {
   }
 
   #copy(value: unknown): unknown {
-    this.#copied += JSON.stringify(value ?? null).length
+    this.#copied += JSON.stringify(bounded(value) ?? null).length
     if (this.#copied > COPIED_MAX) throw new PatchMisfit(`copies of more than ${COPIED_MAX}`)
     return clone(value)
   }
 
   result(): unknown {
-    return this.#inOrder(this.#root)
+    return this.#inOrder(bounded(this.#root))
   }
 
   /** The container that holds what `path` names, and the name in it. */
@@ -99,6 +100,15 @@ class Patching {
     const entries = Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1))
     return Object.fromEntries(entries.map(([key, item]) => [key, this.#inOrder(item)]))
   }
+}
+
+/** The value, which moves of moves may have made deeper than any text is. What walks through it would not come back. */
+function bounded(value: unknown): unknown {
+  let [depth, level] = [0, [value].filter(isContainer)]
+  for (; level.length > 0; depth++)
+    level = level.flatMap((container) => Object.values(container).filter(isContainer))
+  if (depth > DEPTH_MAX) throw new PatchMisfit(`deeper than ${DEPTH_MAX}`)
+  return value
 }
 
 interface Place {

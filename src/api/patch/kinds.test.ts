@@ -51,6 +51,22 @@ test.each<Operation>([
   expect(() => applyJsonPatch(DOCUMENT, [operation])).toThrow(PatchMisfit)
 })
 
+const nesting: Operation[] = [
+  { op: "add", path: "/n", value: {} },
+  ...Array.from({ length: 3_000 }, (): Operation[] => [
+    { op: "move", from: "/n", path: "/m" },
+    { op: "add", path: "/n", value: {} },
+    { op: "move", from: "/m", path: "/n/n" },
+  ]).flat(),
+]
+
+test.each<[string, Operation[]]>([
+  ["the result", []],
+  ["a copy", [{ op: "copy", from: "/n", path: "/c" }]],
+])("JSON patch refuses what moves of moves have made too deep: %s", (_, more) => {
+  expect(() => applyJsonPatch(DOCUMENT, [...nesting, ...more])).toThrow(PatchMisfit)
+})
+
 test("JSON patch leaves its argument, and the order of what it does not touch", () => {
   const before = JSON.stringify(DOCUMENT)
   const patched = applyJsonPatch(DOCUMENT, [{ op: "add", path: "/b/n", value: {} }])

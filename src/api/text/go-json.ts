@@ -17,7 +17,7 @@ export interface ParsedJson {
 export const PROBLEMS_MAX = 100
 
 /** Go's limit is 10,000, for which this stack is too small; no object is nearly as deep. */
-const DEPTH_MAX = 1000
+export const DEPTH_MAX = 1000
 
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?/y
 const SPACE = /[ \t\r\n]*/y

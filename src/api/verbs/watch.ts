@@ -1,6 +1,6 @@
 /** Watching: what changes, event by event, as long as the client listens. A watcher is a position in the store's log and reads
- *  at the client's pace, so a slow client costs no memory and one that compaction passes is told to list again. An event is
- *  written out once for each form that clients ask for. */
+ *  at the client's pace, so a slow client costs no memory, one that compaction passes is told to list again, and one that does
+ *  not read at all is cut. An event is written out once for each form that clients ask for. */
 
 import { randomInt } from "node:crypto"
 import { isKnown } from "../../errors.ts"
@@ -12,7 +12,7 @@ import type { Representation } from "../request/negotiate.ts"
 import { type ListOptions, listOptions, revisionOf } from "../request/options.ts"
 import { listSelected, type Selection, selectionOf } from "./read.ts"
 import { apiVersionOf } from "../kinds/resources.ts"
-import type { Answer, ApiResponse } from "../answer/respond.ts"
+import { type Answer, type ApiResponse, cutUnlessRead } from "../answer/respond.ts"
 import type { WatchEventType } from "../answer/serialize.ts"
 import { expired } from "../status.ts"
 import { makeWriter, seenAs, type Writer } from "./watch-writer.ts"
@@ -176,13 +176,16 @@ class Stream {
   end(): void {
     clearTimeout(this.#timer)
     this.#stop.abort()
+    cutUnlessRead(this.#response)
     this.#response.end()
   }
 
   async #write(chunk: Buffer): Promise<void> {
     if (this.signal.aborted || this.#response.write(chunk)) return
     this.#isFull = true
+    const read = cutUnlessRead(this.#response)
     await drained(this.#response, this.signal)
+    read()
     this.#isFull = false
   }
 }
