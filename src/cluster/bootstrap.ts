@@ -1,5 +1,6 @@
 /** From a data directory and a datastore to an opened keyring. Where the datastore has none yet it is made, from K3s' files or
  *  anew; a key that only a local file knows is taken in before any file is written. */
+import type { KeyObject } from "node:crypto"
 import { bug, isKnown, KnownError } from "../errors.ts"
 import { isEncrypted } from "../format/value.ts"
 import { emptyKeyring, type Keyring, newKey, withKey } from "../keyring/keyring.ts"
@@ -67,11 +68,7 @@ async function storedKeyring(store: Store): Promise<StoredRecord | undefined> {
 
 async function join(boot: Bootstrap, slots: readonly Slot[]): Promise<Opened> {
   try {
-    const { password, clusterKey } = await unlockByToken(boot, slots)
-    const keys = await Keys.open(boot.store, clusterKey)
-    await keys.change(({ record: { keyring } }) =>
-      keyring.password === password ? undefined : { keyring: { ...keyring, password } },
-    )
+    const keys = await Keys.open(boot.store, await unlockByToken(boot, slots))
     keepToken(boot.paths, tokenFor(keys.view.record.keyring))
     return { keys, recovered: false }
   } catch (error) {
@@ -93,10 +90,12 @@ function ownTokens({ token, paths }: Secrets, slots: readonly Slot[]): string[] 
   throw new KnownError("SlotDidNotOpen", seen)
 }
 
-async function firstThatOpens(slots: readonly Slot[], [token = "", ...others]: readonly string[]) {
+async function firstThatOpens(
+  slots: readonly Slot[],
+  [token = "", ...others]: readonly string[],
+): Promise<KeyObject> {
   try {
-    const password = passwordOf(token)
-    return { password, clusterKey: await unlock(slots, { kind: "token", secret: password }) }
+    return await unlock(slots, { kind: "token", secret: passwordOf(token) })
   } catch (error) {
     if (!isKnown(error, "SlotDidNotOpen", "TokenInvalid")) throw error
     if (others.length > 0) return firstThatOpens(slots, others)

@@ -45,8 +45,7 @@ export interface Keyring {
   /** What is encrypted, in the words of an EncryptionConfiguration: `secrets`, `configmaps`, `*.apps`, … */
   readonly resources: readonly string[]
   readonly authorities: { readonly server: Authority; readonly client: Authority }
-  /** Of the server token, so that every server answers to the one that holds; "" in a record from before it was kept here,
-   *  until a server joins. */
+  /** Of the server token, so that every server answers to the one that holds. */
   readonly password: string
 }
 

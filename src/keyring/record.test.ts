@@ -4,8 +4,7 @@ import { expect, test } from "vitest"
 import { isKnown } from "../errors.ts"
 import { emptyKeyring, type Keyring, newKey, rfc3339, withKey } from "./keyring.ts"
 import { newClusterKey, newFence, openRecord, readOutside, sealRecord } from "./record.ts"
-import { makeServerSlot, openServerSlot } from "./server-slots.ts"
-import { makeSlot, unlock } from "./slots.ts"
+import { makeServerSlot, makeSlot, openSlot, sealSlot, unlock } from "./slots.ts"
 
 const now = new Date("2026-11-23T21:00:00Z")
 const pair = { cert: "CERT", key: "PRIVATE" }
@@ -67,33 +66,33 @@ test("nothing outside of the box can be changed, and no byte of the box", () => 
   expect(() => openRecord(stored, newClusterKey())).toThrow(/does not open under the cluster key/)
 })
 
-test("a server's slot gives the cluster key to its private key, and to no other", () => {
+test("a server's slot gives the cluster key to its secret, and to no other", () => {
   const clusterKey = newClusterKey()
-  const [own, other] = [makeServerSlot("s1"), makeServerSlot("s1")]
-  const record = { epoch: 1, fence: newFence(), slots: [], servers: [own.slot], keyring }
-  const stored = sealRecord(record, clusterKey)
-  expect(openRecord(stored, clusterKey)).toEqual(record)
-  const servers = readOutside(stored).servers ?? []
-  expect(openServerSlot(servers, own)?.equals(clusterKey)).toBe(true)
-  expect(openServerSlot(servers, other)).toBeUndefined()
-  const stolen = { ...own, privateKey: other.privateKey }
-  expect(openServerSlot(servers, stolen)).toBeUndefined()
-  const renamed = { ...own, slot: { ...own.slot, server: "s2" } }
-  expect(openServerSlot(servers, renamed)).toBeUndefined()
-  expect(openServerSlot([{ ...own.slot, sealed: "" }], own)).toBeUndefined()
-  for (const servers of [null, [null], [{ ...own.slot }], []]) {
-    const changed = Buffer.from(JSON.stringify({ ...JSON.parse(stored.toString()), servers }))
-    expect(() => openRecord(changed, clusterKey)).toThrow(/keyring record/)
-  }
+  const [own, other] = [makeServerSlot("s1", now), makeServerSlot("s1", now)]
+  const record = { epoch: 1, fence: newFence(), slots: [own.slot], keyring }
+  const [sealed] = readOutside(sealRecord(record, clusterKey)).slots
+  if (sealed === undefined) throw new Error("no slot")
+  expect(openSlot(sealed, own.secret)?.equals(clusterKey)).toBe(true)
+  expect(openSlot(sealed, other.secret)).toBeUndefined()
+  expect(openSlot({ ...sealed, id: "s2" }, own.secret)).toBeUndefined()
+  expect(openSlot({ ...sealed, sealed: "" }, own.secret)).toBeUndefined()
 })
 
-test("a record from before it held servers and the token's password opens", () => {
-  const clusterKey = newClusterKey()
-  const { password: _, ...before } = keyring
-  const record = { epoch: 1, fence: newFence(), slots: [], keyring: before as Keyring }
-  const stored = sealRecord(record, clusterKey)
-  expect(JSON.parse(stored.toString())).not.toHaveProperty("servers")
-  expect(openRecord(stored, clusterKey).keyring.password).toBe("")
+test("an earlier box opens no later record, and a public half alone closes none", async () => {
+  const slots = [
+    await makeSlot({ kind: "recovery", secret: "the recovery key", now }),
+    makeServerSlot("s1", now).slot,
+  ]
+  const later = newClusterKey()
+  const sealed = slots.map((slot) => sealSlot(slot, later))
+  const thief = makeServerSlot("thief", now).secret
+  for (const [n, { slotKey }] of slots.entries()) {
+    const slot = sealed[n]
+    expect(slot && openSlot(slot, { ...thief, slotKey })).toBeUndefined()
+  }
+  const [own, stranger] = [makeServerSlot("s1", now), makeServerSlot("s1", now)]
+  const forged = sealSlot({ ...own.slot, slotKey: stranger.slot.slotKey }, newClusterKey())
+  expect(openSlot(forged, own.secret)).toBeUndefined()
 })
 
 test("no key byte stands outside of the box, nor in what a log would print of a keyring", () => {

@@ -1,11 +1,10 @@
-/** The keyring as it lies in the datastore: one JSON object, `{format, epoch, fence, slots, servers, box}`. `box` is the whole
+/** The keyring as it lies in the datastore: one JSON object, `{format, epoch, fence, slots, box}`. `box` is the whole
  *  keyring under the cluster key (AES-256-GCM), bound to everything that stands outside of it, so that nobody who can write
  *  to the datastore can change a key, the writer or the fence. The layout is stored: never change it, add a format. */
 import { createSecretKey, type KeyObject, randomBytes } from "node:crypto"
 import { bug, KnownError } from "../errors.ts"
 import { isRecord } from "../format/schema.ts"
 import type { Key, Keyring } from "./keyring.ts"
-import { type SealedServerSlot, type ServerSlot, sealServerSlot } from "./server-slots.ts"
 import { type OpenSlot, openBox, type Slot, sealBox, sealSlot } from "./slots.ts"
 
 const FORMAT = "keyturn.io/keyring/v1"
@@ -17,8 +16,6 @@ interface Outside {
   /** The fence id that belongs to this keyring. */
   readonly fence: string
   readonly slots: readonly Slot[]
-  /** Absent: none. */
-  readonly servers?: readonly SealedServerSlot[]
 }
 
 interface Box {
@@ -27,8 +24,7 @@ interface Box {
 
 /** What is in the box; secrets in base64. */
 interface Inside {
-  readonly keyring: Omit<Keyring, "keys" | "password"> & {
-    readonly password?: string
+  readonly keyring: Omit<Keyring, "keys"> & {
     readonly keys: readonly (Omit<Key, "secret"> & { readonly secret: string })[]
   }
   /** In the order of the slots. */
@@ -39,8 +35,6 @@ export interface OpenRecord {
   readonly epoch: number
   readonly fence: string
   readonly slots: readonly OpenSlot[]
-  /** Absent: none. */
-  readonly servers?: readonly ServerSlot[] | undefined
   readonly keyring: Keyring
 }
 
@@ -54,7 +48,7 @@ const unb64 = (text: string) => createSecretKey(Buffer.from(text, "base64"))
 
 /** Every slot is sealed anew each time, so a changed cluster key or a changed slot needs nothing else. */
 export function sealRecord(
-  { epoch, fence, slots, servers = [], keyring }: OpenRecord,
+  { epoch, fence, slots, keyring }: OpenRecord,
   clusterKey: KeyObject,
 ): Buffer {
   const header: Outside = {
@@ -62,9 +56,6 @@ export function sealRecord(
     epoch,
     fence,
     slots: slots.map((slot) => sealSlot(slot, clusterKey)),
-    ...(servers.length > 0 && {
-      servers: servers.map((slot) => sealServerSlot(slot, clusterKey)),
-    }),
   }
   const body: Inside = {
     keyring: { ...keyring, keys: keyring.keys.map((key) => ({ ...key, secret: b64(key.secret) })) },
@@ -82,23 +73,18 @@ const corrupt = (message: string, options?: ErrorOptions): KnownError =>
   new KnownError("RecordCorrupt", message, options)
 const isText = (value: unknown): boolean => typeof value === "string"
 const isSlot = (value: unknown): boolean =>
-  isRecord(value) && [value.id, value.kind, value.created, value.salt, value.sealed].every(isText)
-const isServerSlot = (value: unknown): boolean =>
-  isRecord(value) && [value.server, value.publicKey, value.sealed].every(isText)
+  isRecord(value) &&
+  [value.id, value.kind, value.created, value.salt, value.publicKey, value.sealed].every(isText)
 
 /** What stands outside of the box: readable without any key. Throws RecordCorrupt. */
 export function readOutside(stored: Buffer): Outside & Box {
   try {
-    const { format, epoch, fence, slots, servers, box } = JSON.parse(stored.toString()) as Outside &
-      Box
+    const { format, epoch, fence, slots, box } = JSON.parse(stored.toString()) as Outside & Box
     if (format !== FORMAT)
       throw corrupt(`the keyring record has the unknown format "${String(format)}"`)
     if (!isText(box) || !Array.isArray(slots) || !slots.every(isSlot))
       throw corrupt("the keyring record lacks its box or has a damaged slot")
-    if (servers === undefined) return { format, epoch, fence, slots, box }
-    if (!Array.isArray(servers) || !servers.every(isServerSlot))
-      throw corrupt("the keyring record has a damaged server's slot")
-    return { format, epoch, fence, slots, servers, box }
+    return { format, epoch, fence, slots, box }
   } catch (cause) {
     if (cause instanceof KnownError) throw cause
     throw corrupt("the keyring record is not JSON", { cause })
@@ -122,10 +108,8 @@ export function openRecord(stored: Buffer, clusterKey: KeyObject): OpenRecord {
       ...slot,
       slotKey: unb64(slotKeys[i] ?? bug("a slot without its key")),
     })),
-    servers: header.servers?.map(({ sealed: _, ...slot }) => slot),
     keyring: {
       ...keyring,
-      password: keyring.password ?? "",
       keys: keyring.keys.map((key) => ({
         ...key,
         secret: unb64(key.secret),

@@ -15,6 +15,7 @@ afterAll(async () => {
   rmSync(dir, { recursive: true })
 })
 
+const now = new Date(0)
 const authority = { cert: "", key: "" }
 
 test("a datastore that lost its keyring is told as such", async () => {
@@ -66,7 +67,7 @@ test("a server with a slot of its own follows changes of the cluster key by anot
     await Keys.open(own, clusterKey),
     await Keys.open(own, clusterKey),
   ]
-  await b.enroll("b")
+  await b.enroll("b", { now })
   for (const password of ["second", "third"]) {
     await a.change(({ record: { keyring } }) => ({
       clusterKey: newClusterKey(),
@@ -76,7 +77,7 @@ test("a server with a slot of its own follows changes of the cluster key by anot
     await expect(without.refresh()).rejects.toMatchObject({ code: "RecordCorrupt" })
   }
   // And goes on from there: its own change is read by the other.
-  await a.enroll("a")
+  await a.enroll("a", { now })
   await b.change(({ record: { keyring } }) => ({
     clusterKey: newClusterKey(),
     keyring: { ...keyring, password: "fourth" },
@@ -87,24 +88,23 @@ test("a server with a slot of its own follows changes of the cluster key by anot
 
 test("a slot stands until its name is used again, and the last 32 are kept", async () => {
   const { own, clusterKey } = await newStore("names")
-  const names = async () =>
-    (await (await Keys.open(own, clusterKey)).refresh()).record.servers?.map(({ server }) => server)
+  const names = async () => (await Keys.open(own, clusterKey)).view.record.slots.map(({ id }) => id)
   const first = await Keys.open(own, clusterKey)
-  await first.enroll("a")
+  await first.enroll("a", { now })
   const { epoch } = first.view.record
-  await first.enroll("a")
+  await first.enroll("a", { now })
   expect(first.view.record.epoch).toBe(epoch)
   const again = await Keys.open(own, clusterKey)
-  await again.enroll("a")
+  await again.enroll("a", { now })
   expect(again.view.record.epoch).toBe(epoch + 1)
   await first.refresh()
   // The name is another server's now: the two do not take it from each other for ever.
-  await first.enroll("a")
+  await first.enroll("a", { now })
   expect(first.view.record.epoch).toBe(epoch + 1)
-  for (let n = 1; n <= 32; n++) await (await Keys.open(own, clusterKey)).enroll(`s${n}`)
+  for (let n = 1; n <= 32; n++) await (await Keys.open(own, clusterKey)).enroll(`s${n}`, { now })
   expect(await names()).toEqual(Array.from({ length: 32 }, (_, n) => `s${n + 1}`))
   await again.refresh()
-  await again.enroll("a")
+  await again.enroll("a", { now })
   expect(await names()).toEqual([...Array.from({ length: 31 }, (_, n) => `s${n + 2}`), "a"])
   await own.close()
 })
@@ -130,7 +130,7 @@ test("of two refreshes the answer that was overtaken changes nothing", async () 
   const early = keys.refresh()
   await new Promise(setImmediate)
   isHeld = false
-  await (await Keys.open(own, clusterKey)).enroll("other")
+  await (await Keys.open(own, clusterKey)).enroll("other", { now })
   expect((await keys.refresh()).record.epoch).toBe(2)
   for (const go of held) go()
   expect((await early).record.epoch).toBe(2)

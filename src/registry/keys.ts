@@ -10,13 +10,7 @@ import {
   readOutside,
   sealRecord,
 } from "../keyring/record.ts"
-import {
-  makeServerSlot,
-  openServerSlot,
-  type OwnServerSlot,
-  type ServerSlot,
-} from "../keyring/server-slots.ts"
-import type { OpenSlot } from "../keyring/slots.ts"
+import { makeServerSlot, type OpenSlot, openSlot, type SlotSecret } from "../keyring/slots.ts"
 import { decodeOperation, encodeOperation, type Operation } from "../rotation/operation.ts"
 import type { Store, StoredRecord } from "../store/store.ts"
 import { makeView, type View } from "./view.ts"
@@ -30,7 +24,6 @@ export interface Observed {
 export interface Change {
   readonly keyring?: Keyring
   readonly slots?: readonly OpenSlot[]
-  readonly servers?: readonly ServerSlot[]
   /** A new cluster key. */
   readonly clusterKey?: KeyObject
   readonly movesFence?: boolean
@@ -56,7 +49,7 @@ export class Keys {
   #clusterKey: KeyObject
   /** While the cluster key is changed either may be the one that opens; so too after a change whose outcome is not known. */
   #nextClusterKey: KeyObject | undefined
-  #own: OwnServerSlot | undefined
+  #own: { readonly slot: OpenSlot; readonly secret: SlotSecret } | undefined
   #isEnrolled = false
   #view: View
   #asked = 0
@@ -90,18 +83,18 @@ export class Keys {
 
   /** Gives this server a slot of its own, where none in the keyring has its name: with it a change of the cluster key by
    *  another server is followed. It opens nothing after the end of the process. */
-  async enroll(server: string): Promise<void> {
-    const { slot } = (this.#own ??= makeServerSlot(server))
+  async enroll(server: string, { now }: { readonly now: Date }): Promise<void> {
+    const { slot } = (this.#own ??= makeServerSlot(server, now))
+    const isNamed = ({ kind, id }: OpenSlot) => kind === "server" && id === server
     // Once it had its own, a slot of that name is another server's that was given the same name: the last one keeps it.
-    const stands = ({ servers = [] }: OpenRecord) =>
-      servers.some(({ server: name, publicKey }) =>
-        this.#isEnrolled ? name === server : publicKey === slot.publicKey,
-      )
+    const stands = ({ slots }: OpenRecord) =>
+      slots.some((one) => (this.#isEnrolled ? isNamed(one) : one.publicKey === slot.publicKey))
     if (stands(this.#view.record)) return
     await this.change(({ record }) => {
       if (stands(record)) return undefined
-      const others = record.servers?.filter((other) => other.server !== server) ?? []
-      return { servers: [...others, slot].slice(-SERVERS_MAX) }
+      const others = record.slots.filter(({ kind }) => kind !== "server")
+      const servers = record.slots.filter((one) => one.kind === "server" && !isNamed(one))
+      return { slots: [...others, ...servers.slice(1 - SERVERS_MAX), slot] }
     })
     this.#isEnrolled = true
   }
@@ -121,11 +114,19 @@ export class Keys {
     try {
       return viewOf(stored, this.#clusterKey)
     } catch (error) {
-      if (!isKnown(error, "RecordCorrupt") || this.#own === undefined) throw error
-      const clusterKey = openServerSlot(readOutside(stored.value).servers ?? [], this.#own)
+      if (!isKnown(error, "RecordCorrupt")) throw error
+      const clusterKey = this.#bySlot(stored)
       if (clusterKey === undefined) throw error
       return this.#openedBy(clusterKey, stored)
     }
+  }
+
+  #bySlot(stored: StoredRecord): KeyObject | undefined {
+    if (this.#own === undefined) return undefined
+    const { slot, secret } = this.#own
+    const { slots } = readOutside(stored.value)
+    const own = slots.find(({ publicKey }) => publicKey === slot.publicKey)
+    return own && openSlot(own, secret)
   }
 
   #openedBy(clusterKey: KeyObject, stored: StoredRecord): View {
@@ -219,7 +220,6 @@ const nextRecord = (record: OpenRecord, change: Change): OpenRecord => ({
   epoch: record.epoch + 1,
   fence: change.movesFence ? newFence() : record.fence,
   slots: change.slots ?? record.slots,
-  servers: change.servers ?? record.servers,
   keyring: change.keyring ?? record.keyring,
 })
 

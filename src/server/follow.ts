@@ -16,6 +16,7 @@ export interface FollowParts {
   readonly paths: DataDirPaths
   /** This server's name. */
   readonly server: string
+  readonly now: () => Date
   readonly log: Pick<Logger, "warn">
   readonly signal: AbortSignal
 }
@@ -48,9 +49,9 @@ async function untilFollowed(parts: FollowParts): Promise<void> {
   }
 }
 
-async function follow({ keys, publisher, paths, server }: FollowParts): Promise<void> {
+async function follow({ keys, publisher, paths, server, now }: FollowParts): Promise<void> {
   await keys.refresh()
-  await keys.enroll(server)
+  await keys.enroll(server, { now: now() })
   // Not the token beside it: a change that is under way here needs both.
   writeToken(paths, tokenFor(keys.view.record.keyring))
   await publisher.follow()

@@ -178,7 +178,7 @@ async function serve({ context, files, store, keys, paths, stack }: Parts): Prom
     writeKubeconfig(kubeconfig, { url, serverCa: serverCa.cert, admin: pair })
   writeConfig(admin)
 
-  await keys.enroll(server)
+  await keys.enroll(server, { now: now() })
   await ensureNamespaces(registry, now())
   await servers.renew()
   await publisher.publish()
@@ -193,7 +193,7 @@ async function serve({ context, files, store, keys, paths, stack }: Parts): Prom
     }),
   )
   background.run("following the keyring", (stop) =>
-    followKeyring({ store, keys, publisher, paths, server, log, signal: stop }),
+    followKeyring({ store, keys, publisher, paths, server, now, log, signal: stop }),
   )
   background.run("ending namespaces", (stop) => runNamespaces({ registry, now, log, signal: stop }))
   background.every("compaction", HISTORY_KEPT_MS, compaction(store))
