@@ -284,6 +284,12 @@ export function fieldError(
 /** An object can be wrong in more places than anybody reads. */
 const CAUSES_MAX = 100
 
+/** What is wrong with items, as far as it is told. */
+export const firstErrors = <T>(
+  items: readonly T[],
+  errorsOf: (item: T, index: number) => readonly FieldError[],
+): FieldError[] => items.values().flatMap(errorsOf).take(CAUSES_MAX).toArray()
+
 /** 422: the wrong fields in one answer, the first {@link CAUSES_MAX} of them. The message says equal errors once, the causes list
  *  each. */
 export function invalid(what: KindName, wrong: readonly FieldError[]): StatusError {

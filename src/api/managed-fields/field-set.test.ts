@@ -3,6 +3,7 @@ import { expect, test } from "vitest"
 import {
   decodeFields,
   difference,
+  EMPTY,
   encodeFields,
   type FieldSet,
   fieldSet,
@@ -52,6 +53,14 @@ test("union, intersection and difference are those of the paths", () => {
       expect(union(difference(a, b), intersection(a, b))).toEqual(a)
     }),
   )
+})
+
+test("what lies in one set alone is not copied", () => {
+  const [a, b] = [fieldSet(["f:a", "f:x"], ["f:b"]), fieldSet(["f:a"])]
+  expect(union(a, EMPTY)).toBe(a)
+  expect(union(EMPTY, a)).toBe(a)
+  expect(difference(a, EMPTY)).toBe(a)
+  expect(union(a, b).get("f:a")?.children).toBe(a.get("f:a")?.children)
 })
 
 test("keys are read in any order and kinds that are not known are passed over", () => {

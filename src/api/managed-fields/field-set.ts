@@ -15,15 +15,21 @@ export type Path = readonly string[]
 
 export const EMPTY: FieldSet = new Map()
 
+const NOWHERE: FieldNode = { owned: false, children: EMPTY }
+
+/** What lies in one set alone is taken as it is, not copied. */
 function combine(a: FieldSet, b: FieldSet, keep: (a: boolean, b: boolean) => boolean): FieldSet {
+  if (b.size === 0) return keep(true, false) ? a : EMPTY
+  if (a.size === 0) return keep(false, true) ? b : EMPTY
   const out = new Map<string, FieldNode>()
-  const elements = keep(false, true) ? new Set([...a.keys(), ...b.keys()]) : a.keys()
-  for (const element of elements) {
-    const [inA, inB] = [a.get(element), b.get(element)]
-    const owned = keep(inA?.owned ?? false, inB?.owned ?? false)
-    const children = combine(inA?.children ?? EMPTY, inB?.children ?? EMPTY, keep)
+  const put = (element: string, inA: FieldNode, inB: FieldNode): void => {
+    const owned = keep(inA.owned, inB.owned)
+    const children = combine(inA.children, inB.children, keep)
     if (owned || children.size > 0) out.set(element, { owned, children })
   }
+  for (const [element, inA] of a) put(element, inA, b.get(element) ?? NOWHERE)
+  if (keep(false, true))
+    for (const [element, inB] of b) if (!a.has(element)) put(element, NOWHERE, inB)
   return out
 }
 

@@ -168,19 +168,19 @@ function mergeLists(
   const out: unknown[] = []
   const lives = live.map((item) => ({ item, element: elementOf(type, item) }))
   const configs = [...after.keys()]
-  let [at, next] = [0, 0]
+  let [at, next, met] = [0, 0, 0]
   while (at < lives.length || next < configs.length) {
     const [here, there] = [lives[at], configs[next]]
     if (here !== undefined && !after.has(here.element)) {
       out.push(here.item)
       at += 1
-    } else if (here !== undefined && there !== undefined && here.element !== common[0]) {
+    } else if (here !== undefined && there !== undefined && here.element !== common[met]) {
       // An item of both, but not the one that comes next: it moves to its place in `config`.
       at += 1
     } else if (there !== undefined) {
       const lefts = before.get(there) ?? []
       out.push(merge(type.item, lefts.length === 1 ? lefts[0] : undefined, after.get(there)?.[0]))
-      if (there === common[0]) common.shift()
+      if (there === common[met]) met += 1
       if (here?.element === there) at += 1
       next += 1
     } else at += 1

@@ -3,7 +3,7 @@
 
 import type { ManagedFieldsEntry, ObjectMeta, OwnerReference } from "../../format/object.ts"
 import { goQuote } from "../text/go-text.ts"
-import { type FieldError, fieldError } from "../status.ts"
+import { type FieldError, fieldError, firstErrors } from "../status.ts"
 import {
   dnsLabelErrors,
   labelKeyErrors,
@@ -80,7 +80,7 @@ export const labelsErrors = (
   labels: ObjectMeta["labels"] = {},
   field = "metadata.labels",
 ): FieldError[] =>
-  Object.entries(labels).flatMap(([key, value]) => [
+  firstErrors(Object.entries(labels), ([key, value]) => [
     ...each(field, key, labelKeyErrors(key)),
     ...each(field, value, labelValueErrors(value)),
   ])
@@ -88,7 +88,9 @@ export const labelsErrors = (
 function annotationsErrors(annotations: ObjectMeta["annotations"] = {}): FieldError[] {
   const field = "metadata.annotations"
   const entries = Object.entries(annotations)
-  const errors = entries.flatMap(([key]) => each(field, key, labelKeyErrors(key.toLowerCase())))
+  const errors = firstErrors(entries, ([key]) =>
+    each(field, key, labelKeyErrors(key.toLowerCase())),
+  )
   const bytes = entries.reduce((sum, pair) => sum + Buffer.byteLength(pair.join("")), 0)
   const detail = `may not be more than ${ANNOTATIONS_BYTES_MAX} bytes`
   return bytes > ANNOTATIONS_BYTES_MAX
@@ -99,7 +101,7 @@ function annotationsErrors(annotations: ObjectMeta["annotations"] = {}): FieldEr
 function ownersErrors(owners: readonly OwnerReference[] = []): FieldError[] {
   const controllers = owners.filter(({ controller }) => controller === true)
   const [first, second] = controllers.map(({ kind, name }) => `${kind}/${name}`)
-  const errors = owners.flatMap(ownerErrors)
+  const errors = firstErrors(owners, ownerErrors)
   if (second === undefined) return errors
   const detail =
     "Only one reference can have Controller set to true. " +
@@ -139,7 +141,7 @@ function finalizersErrors(finalizers: readonly string[] = []): FieldError[] {
   const field = "metadata.finalizers"
   const both = finalizers.includes("orphan") && finalizers.includes("foregroundDeletion")
   return [
-    ...finalizers.flatMap((finalizer) => each(field, finalizer, labelKeyErrors(finalizer))),
+    ...firstErrors(finalizers, (finalizer) => each(field, finalizer, labelKeyErrors(finalizer))),
     ...(both
       ? [invalid(field, finalizers, "finalizer orphan and foregroundDeletion cannot be both set")]
       : []),
@@ -148,12 +150,13 @@ function finalizersErrors(finalizers: readonly string[] = []): FieldError[] {
 
 /** The rules of the core group's kinds beyond those of every kind. */
 export const coreFinalizersErrors = ({ finalizers = [] }: ObjectMeta): FieldError[] =>
-  finalizers.flatMap((finalizer, index) =>
+  firstErrors(finalizers, (finalizer, index) =>
     unqualifiedFinalizerErrors(`metadata.finalizers[${index}]`, finalizer),
   )
 
 const managedFieldsErrors = (entries: readonly ManagedFieldsEntry[] = []): FieldError[] =>
-  entries.flatMap(({ operation = "", fieldsType = "", manager = "", subresource = "" }, index) => {
+  firstErrors(entries, (entry, index) => {
+    const { operation = "", fieldsType = "", manager = "", subresource = "" } = entry
     const field = `metadata.managedFields[${index}]`
     const errors: FieldError[] = []
     if (operation !== "Apply" && operation !== "Update")

@@ -2,7 +2,7 @@
 
 import type { KubeObject, Secret } from "../../format/object.ts"
 import { GoJsonError, goJsonType, parseGoJson } from "../text/go-json.ts"
-import { type FieldError, fieldError } from "../status.ts"
+import { type FieldError, fieldError, firstErrors } from "../status.ts"
 import { FIELD_IMMUTABLE } from "./meta.ts"
 import { configKeyErrors } from "./names.ts"
 
@@ -51,7 +51,7 @@ const BY_TYPE: Readonly<Record<string, (secret: Secret) => FieldError[]>> = {
 export function secretErrors(object: KubeObject): FieldError[] {
   const secret = object as Secret
   const { data = {}, type = "" } = secret
-  const keys = Object.keys(data).flatMap((key) =>
+  const keys = firstErrors(Object.keys(data), (key) =>
     configKeyErrors(key).map((detail) =>
       fieldError("Invalid", { field: `data[${key}]`, value: key, detail }),
     ),
