@@ -37,8 +37,9 @@ export interface Bootstrap extends Secrets {
 
 interface Opened {
   readonly keys: Keys
-  /** Opened by the recovery key: the token was made or set now, and earlier ones open earlier backups only. */
-  readonly recovered: boolean
+  /** `found`: there was none, and it was made. `recovered`: by the recovery key; the token was made or set now, and earlier ones
+   *  open earlier backups only. */
+  readonly how: "found" | "joined" | "recovered"
 }
 
 export interface OpenedKeyring extends Opened {
@@ -70,7 +71,7 @@ async function join(boot: Bootstrap, slots: readonly Slot[]): Promise<Opened> {
   try {
     const keys = await Keys.open(boot.store, await unlockByToken(boot, slots))
     keepToken(boot.paths, tokenFor(keys.view.record.keyring))
-    return { keys, recovered: false }
+    return { keys, how: "joined" }
   } catch (error) {
     if (boot.recoveryKey === null || !isKnown(error, "SlotDidNotOpen", "TokenInvalid")) throw error
     return recover(boot, boot.recoveryKey, slots)
@@ -119,7 +120,7 @@ async function recover(
   })
   keepToken(boot.paths, token)
   await forgetOldToken(boot.paths, keys)
-  return { keys, recovered: true }
+  return { keys, how: "recovered" }
 }
 
 const wantedPassword = ({ token, paths }: Bootstrap): string => {
@@ -150,7 +151,7 @@ async function found(boot: Bootstrap): Promise<Opened> {
   const record = { epoch: 1, fence: newFence(), slots, keyring }
   if ((await createKeyring(store, { record, clusterKey })) === "exists")
     return joinWinner(boot, { before })
-  return { keys: await Keys.open(store, clusterKey), recovered: false }
+  return { keys: await Keys.open(store, clusterKey), how: "found" }
 }
 
 /** Another server made the keyring at the same moment. With the same token this one joins it; else it leaves its data directory

@@ -7,7 +7,7 @@ import { newClusterKey } from "../keyring/record.ts"
 import { makeSlot } from "../keyring/slots.ts"
 import type { Keys } from "../registry/keys.ts"
 import { type DataDirPaths, writeToken } from "./data-dir.ts"
-import { writeDurably } from "./files.ts"
+import { moveDurably, readIfPresent, writeDurably } from "./files.ts"
 import { caHash, formatToken } from "./token.ts"
 
 /** Makes `password` the token in place of the one before: under a new cluster key, sealed again for every other slot; archived
@@ -29,8 +29,10 @@ export async function changeToken(
   return token
 }
 
-/** Writes the token that opens the keyring where people and the next start look for it. */
+/** Writes the token that opens the keyring where people and the next start look for it; also on a full disk where it lies beside
+ *  already. */
 export function keepToken(paths: DataDirPaths, token: string): void {
+  if (readIfPresent(paths.nextToken)?.trim() === token) moveDurably(paths.nextToken, paths.token)
   writeToken(paths, token)
   rmSync(paths.nextToken, { force: true })
 }

@@ -73,7 +73,7 @@ async function startAndServe(context: ServerContext): Promise<void> {
   const store = await openDatastore(options.datastore, { log, signal: context.signal })
   if (store === undefined) return
   stack.defer(() => store.close())
-  const { keys, recovered, takenIn } = await openKeyring({
+  const { keys, how, takenIn } = await openKeyring({
     store,
     paths,
     now,
@@ -82,7 +82,8 @@ async function startAndServe(context: ServerContext): Promise<void> {
     configuration: files.configuration,
     firstKey: options.secretsEncryption ? options.secretsEncryptionProvider : null,
   })
-  if (recovered)
+  if (how === "found") log.info("the datastore held no keyring: this start made it")
+  if (how === "recovered")
     log.warn(
       `opened by the recovery key: the token now is the one in ${paths.token}, earlier ones open earlier backups`,
     )

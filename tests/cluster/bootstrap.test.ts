@@ -60,7 +60,7 @@ test("recovery leaves nothing in the files of the datastore that the lost token 
     [database, `${database}-wal`].filter((file) => readFileSync(file).includes(record))
   const openAs = (token: string) => open({ token, recoveryKey })
   const first = await recordNow()
-  expect(await openAs("one")).toMatchObject({ recovered: true })
+  expect(await openAs("one")).toMatchObject({ how: "recovered" })
   expect(left(first)).toEqual([])
 
   const second = await recordNow()
@@ -72,5 +72,5 @@ test("recovery leaves nothing in the files of the datastore that the lost token 
   })
   reader.exec("COMMIT")
   expect(left(second)).not.toEqual([])
-  expect(await openAs("two")).toMatchObject({ recovered: false })
+  expect(await openAs("two")).toMatchObject({ how: "joined" })
 })
