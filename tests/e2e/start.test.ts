@@ -204,6 +204,9 @@ test("the keyring decides whether values are encrypted, and one line says so", a
   await server.restart(["--secrets-encryption"])
   expect(server.logs().match(/^\S+ WARN .*data that is not encrypted; run: .*$/gm)).toHaveLength(1)
   expect(
+    server.logs().match(/INFO the datastore held no keyring: this start made it/g),
+  ).toHaveLength(1)
+  expect(
     (
       await run(KEYTURN, ["secrets-encrypt", "enable", "--wait"], {
         env: { ...server.env, KEYTURN_DATA_DIR: server.dataDir, KEYTURN_CONFIG: "/dev/null" },
