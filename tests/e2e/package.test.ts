@@ -36,7 +36,7 @@ beforeAll(async () => {
 
 test("it holds the program, its documents and nothing else", () => {
   const allowed =
-    /^(bin\/keyturn|dist\/.+(?<!\.test)\.js|docs\/.+\.md|packaging\/\w+\/keyturn(\.service)?|package\.json|LICENSE|[A-Z][A-Za-z.-]+\.md)$/
+    /^(bin\/keyturn|dist\/.+(?<!\.test)\.js|docs\/.+\.(md|svg)|packaging\/\w+\/keyturn(\.service)?|package\.json|LICENSE|[A-Z][A-Za-z.-]+\.md)$/
   expect(files.filter((path) => !allowed.test(path))).toEqual([])
   expect(files).toEqual(
     expect.arrayContaining(["bin/keyturn", "dist/main.js", "packaging/openrc/keyturn", "LICENSE"]),
