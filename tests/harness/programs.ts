@@ -17,6 +17,11 @@ const PROGRAMS = {
     fits: (stdout: string) => /Ver (?:10\.(?:[6-9]|\d\d)|1[1-9])\..*MariaDB/.test(stdout),
     wanted: "MariaDB 10.6 or later",
   },
+  pgbouncer: {
+    args: ["--version"],
+    fits: () => true,
+    wanted: "PgBouncer",
+  },
   openssl: { args: ["version"], fits: () => true, wanted: "openssl" },
   etcd: {
     args: ["--version"],
@@ -46,13 +51,17 @@ export async function missing(name: ProgramName): Promise<string | undefined> {
 
 function pathOf(name: ProgramName): string {
   if (name === "postgres") return postgresProgram(name)
+  if (name === "pgbouncer") return pgbouncer()
   return name === "mariadb" ? mariadbd() : name
 }
 
-/** Debian keeps it where only root's PATH leads. */
-export function mariadbd(): string {
-  const path = "/usr/sbin/mariadbd"
-  return existsSync(path) ? path : "mariadbd"
+export const mariadbd = () => ofRoot("mariadbd")
+export const pgbouncer = () => ofRoot("pgbouncer")
+
+/** Debian keeps some where only root's PATH leads. */
+function ofRoot(name: string): string {
+  const path = join("/usr/sbin", name)
+  return existsSync(path) ? path : name
 }
 
 /** At the top of a test file or of a describe block. */
