@@ -68,8 +68,11 @@ export class Way implements AsyncDisposable {
 
   #pass(from: Socket, to: Socket, direction: Direction): void {
     this.#sockets.add(from)
+    // No TCP goes on behind bytes that it lost.
+    let hasLost = false
     from.on("data", (chunk) => {
-      if (this.#lost !== direction) return void to.write(chunk)
+      hasLost ||= this.#lost === direction
+      if (!hasLost) return void to.write(chunk)
       if (!this.#keeps) setTimeout(() => from.destroy(), ENDS_AFTER_MS)
     })
     from.on("error", () => {}) // close follows
