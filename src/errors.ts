@@ -54,6 +54,12 @@ export const ERRORS = {
   PortInUse:           row(500, 21, "final", "give another --https-listen-port, or 0 for a free one"),
   TokenInvalid:        row(400, 22, "final", "the token is the content of <data-dir>/server/token"),
   SnapshotInvalid:     row(400, 26, "final", "run: keyturn snapshot list"),
+  // the embedded etcd
+  EtcdMissing:         row(500, 27, "final", "on Debian or Ubuntu run: sudo apt-get install etcd-server; or say with --etcd-binary where it is"),
+  EtcdToolMissing:     row(500, 27, "final", "on Debian or Ubuntu run: sudo apt-get install etcd-client"),
+  EtcdEnded:           row(500, 28, "final", "see what etcd says in the server's log, and whether --etcd-client-port and --etcd-peer-port are free"),
+  MemberRemoved:       row(500, 29, "final", "to join again, move <data-dir>/server/db/etcd away and start with --server and --token"),
+  MembersUnready:      row(503, 30, "retry", "see that every server of the cluster runs, then try again"),
   // talking to a server
   Unauthorized:        row(401, 23, "final", "give the server's token with --token, or run it where --data-dir can be read"),
   Forbidden:           row(403, 23, "final", ""),

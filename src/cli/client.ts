@@ -1,11 +1,9 @@
 /** The supervisor API of one server, as the commands use it. The user is always `server`, whatever the token says, as in K3s. */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Agent } from "node:https"
-import type { Status } from "../api/status.ts"
-import { ERRORS, type ErrorCode, KnownError } from "../errors.ts"
 import type { OperationSeen } from "../rotation/operation.ts"
 import type { Status as EncryptionStatus } from "../server/status.ts"
-import { type Answer, type Exchange, exchange } from "./http.ts"
+import { type Exchange, exchange, failureOf, jsonOf } from "../cluster/http.ts"
 import type { VerbRequest } from "./verb-commands.ts"
 
 export interface ClientOptions {
@@ -49,6 +47,10 @@ export class Client {
     return ((await this.#ask("PUT", "/v1-keyturn/token", body)) as { token: string }).token
   }
 
+  async leave(): Promise<void> {
+    await this.#ask("POST", "/v1-keyturn/leave", {})
+  }
+
   async createRecoveryKey(): Promise<string> {
     const answer = await this.#ask("POST", "/v1-keyturn/recovery-key", {})
     return (answer as { recoveryKey: string }).recoveryKey
@@ -67,46 +69,9 @@ export class Client {
     const asked = { url, method, agent, auth, signal, timeoutMs: TIMEOUT_MS, ...(body && { body }) }
     for (let waitedMs = 0; ; waitedMs += PAUSE_MS) {
       const answer = await exchange(asked)
-      if (answer.status === 200) return parsed(answer, url)
-      if (!answer.comeAgain || waitedMs >= STARTING_MS_MAX) throw failure(answer, url)
+      if (answer.status === 200) return jsonOf(answer, url)
+      if (!answer.comeAgain || waitedMs >= STARTING_MS_MAX) throw failureOf(answer, url)
       await sleep(PAUSE_MS, undefined, { signal })
     }
   }
 }
-
-/** No part of an answer is quoted that is not a Status: it may be anybody's. */
-function parsed({ body, status }: Answer, url: URL): unknown {
-  try {
-    return JSON.parse(body)
-  } catch {
-    throw new KnownError("ServerFailed", `${url.href}: ${status}, but the answer is not JSON`)
-  }
-}
-
-/** The server's own failure where it says which; else what the HTTP status means. */
-function failure(answer: Answer, url: URL): KnownError {
-  const { message, reason } = statusOf(answer)
-  if (message !== undefined && isCode(reason)) return new KnownError(reason, message)
-  const code = BY_STATUS[answer.status] ?? "ServerFailed"
-  const said = message === undefined ? "" : ` ${message}`
-  return new KnownError(code, `${url.href}: ${answer.status}${said}`)
-}
-
-const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
-  401: "Unauthorized",
-  403: "Forbidden",
-  503: "ServerStarting",
-}
-
-/** A failure of the server's has its code from src/errors.ts as the Status' reason. */
-function statusOf({ body }: Answer): Partial<Status> {
-  try {
-    const status = JSON.parse(body) as Partial<Status>
-    return status.kind === "Status" ? status : {}
-  } catch {
-    return {}
-  }
-}
-
-const isCode = (reason: string | undefined): reason is ErrorCode =>
-  reason !== undefined && Object.hasOwn(ERRORS, reason)

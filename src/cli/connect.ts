@@ -8,7 +8,7 @@ import { KnownError } from "../errors.ts"
 import { parseServerOptions, type ServerOptions } from "../server/options.ts"
 import { Client, TIMEOUT_MS } from "./client.ts"
 import { type Context, note } from "./context.ts"
-import { trust } from "./trust.ts"
+import { trust } from "../cluster/trust.ts"
 
 /** The flags that every command of a server has. */
 export interface ConnectOptions {

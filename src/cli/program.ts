@@ -26,7 +26,7 @@ export function buildProgram({ version, run }: { readonly version: string; reado
   return program
     .helpCommand("help [command]", "Print the help of a command")
     .version(`keyturn ${version}`, "-v, --version", "Print the version")
-    .addCommand(serverCommand())
+    .addCommand(serverCommand(run))
     .addCommand(secretsEncryptCommand(run))
     .addCommand(tokenCommand(run))
     .addCommand(recoveryKeyCommand(run))
@@ -37,13 +37,24 @@ export function buildProgram({ version, run }: { readonly version: string; reado
 }
 
 /** Its arguments are read by server/, which knows the configuration file too; here they stand for help and completion. */
-function serverCommand(): Command {
+function serverCommand(run: Run): Command {
   const server = command("server", {
     summary: "Serve the Kubernetes API for Secrets",
     example: "keyturn server --secrets-encryption --data-dir /srv/keyturn",
   })
   for (const flag of SERVER_FLAGS) server.addOption(serverOption(flag))
-  return server
+  return server.addCommand(leaveCommand(run))
+}
+
+function leaveCommand(run: Run): Command {
+  return connected("leave", {
+    summary: "Take this server out of its cluster on the embedded etcd, for good, and end it",
+    example: "keyturn server leave",
+  }).action(
+    act(run, async (options: ConnectOptions, context) =>
+      (await import("./leave.ts")).leave(options, context),
+    ),
+  )
 }
 
 function serverOption({ name, short, type, value, default: standard, help }: ServerFlag): Option {

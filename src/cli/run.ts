@@ -9,7 +9,8 @@ import { Shown, throwMistakes } from "./usage.ts"
 export async function run(argv: readonly string[], context: Context): Promise<number> {
   const [first, ...rest] = argv
   try {
-    if (first === "server" && !rest.some((word) => word === "-h" || word === "--help")) {
+    const isServer = first === "server" && rest[0] !== "leave"
+    if (isServer && !rest.some((word) => word === "-h" || word === "--help")) {
       const { server } = await import("./server.ts")
       await server(rest, context)
     } else {

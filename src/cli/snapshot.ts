@@ -1,11 +1,15 @@
 /** `keyturn snapshot`: save asks the running server; list and restore work on the data directory of this machine. */
-import { dataDirPaths } from "../cluster/data-dir.ts"
+import { existsSync } from "node:fs"
+import { type DataDirPaths, dataDirPaths } from "../cluster/data-dir.ts"
 import { restoreSnapshot } from "../cluster/restore.ts"
+import { isSqlite, restoreEtcd } from "../cluster/restore-etcd.ts"
 import { findSnapshot, listSnapshots as list } from "../cluster/snapshots.ts"
 import { readNamed } from "../cluster/files.ts"
 import { KnownError } from "../errors.ts"
+import type { ServerOptions } from "../server/options.ts"
 import { type ConnectOptions, connect, serverOptions } from "./connect.ts"
 import { type Context, note, say } from "./context.ts"
+import { makeLog } from "./log.ts"
 import { aligned } from "./status-text.ts"
 
 export interface SaveOptions extends ConnectOptions {
@@ -39,27 +43,37 @@ export async function restore(
   options: RestoreOptions,
   context: Context,
 ): Promise<void> {
-  const { dataDir, datastore, token, recoveryKeyFile, now } = {
-    ...localServer(options, context),
-    now: context.now(),
-  }
+  const local = localServer(options, context)
+  const { dataDir, datastore, token, recoveryKeyFile } = local
   if (datastore.kind !== "sqlite")
     throw new KnownError(
       "UsageInvalid",
       "this datastore is a database server's: restore it with that database's own tools",
     )
-  const kept = await restoreSnapshot({
-    dataDir,
-    database: datastore.path,
-    snapshot: findSnapshot(dataDirPaths(dataDir), snapshot),
-    token,
-    recoveryKey: recoveryKeyFile === null ? null : readNamed(recoveryKeyFile).trim(),
-    now,
-  })
+  const paths = dataDirPaths(dataDir)
+  const path = findSnapshot(paths, snapshot)
+  const recoveryKey = recoveryKeyFile === null ? null : readNamed(recoveryKeyFile).trim()
+  const what = { dataDir, snapshot: path, token, recoveryKey }
+  const kept = isForEtcd(path, { ...paths, database: datastore.path })
+    ? await restoreEtcd({ ...context, ...what, options: local, log: logOf(local, context) })
+    : await restoreSnapshot({ ...what, database: datastore.path, now: context.now() })
   if (kept !== null) note(context, `the datastore of before is kept, with its token: ${kept}`)
   const opener = recoveryKeyFile === null ? "" : ` with --recovery-key-file ${recoveryKeyFile}`
   note(context, `restored; now start the server${opener}`)
 }
+
+/** The server's datastore is what it was; where there is none yet, what the snapshot is. */
+function isForEtcd(
+  snapshot: string,
+  { etcd, state, database }: DataDirPaths & { readonly database: string },
+): boolean {
+  if (database !== state) return false
+  return existsSync(etcd.member) || (!existsSync(state) && !isSqlite(snapshot))
+}
+
+/** etcd is started on the way, to look into the snapshot. Only what it warns of is told. */
+const logOf = (options: ServerOptions, { now, stderr }: Context) =>
+  makeLog({ ...options, logLevel: "warn" }, { now, write: stderr.write })
 
 /** As `keyturn server` with these flags would see it. */
 function localServer(options: RestoreOptions, context: Context) {

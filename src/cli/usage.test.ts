@@ -25,6 +25,7 @@ test("the tree holds every command", () => {
     "secrets-encrypt rotate-keys",
     "secrets-encrypt status",
     "server",
+    "server leave",
     "snapshot",
     "snapshot list",
     "snapshot restore",

@@ -96,7 +96,7 @@ export const namesOf = (cert: X509Certificate): string[] =>
     return name === undefined ? [] : [canonicalName(name)]
   })
 
-type PairPaths = { readonly cert: string; readonly key: string }
+export type PairPaths = { readonly cert: string; readonly key: string }
 
 /** The authorities that lie in the data directory: K3s' own, or what an earlier start wrote; null where there are none.
  *  Throws KnownError FilesUnreadable where one is there in part, or a key is not its certificate's. */
@@ -107,7 +107,7 @@ export function readAuthorities(paths: DataDirPaths): Authorities | null {
   return { server: whole(paths.serverCa, server), client: whole(paths.clientCa, client) }
 }
 
-function whole(at: PairPaths, pair: Pair | null): Pair {
+export function whole(at: PairPaths, pair: Pair | null): Pair {
   const opened = pair === null ? null : opening(pair)
   if (pair === null || opened === null) {
     throw new KnownError("FilesUnreadable", `${at.cert} and ${at.key} must both be there in PEM`)
@@ -117,7 +117,7 @@ function whole(at: PairPaths, pair: Pair | null): Pair {
 }
 
 /** Where one file of the two is missing its text is "". */
-function readPair(at: PairPaths): Pair | null {
+export function readPair(at: PairPaths): Pair | null {
   const cert = readIfPresent(at.cert)
   const key = readIfPresent(at.key)
   return cert === null && key === null ? null : { cert: cert ?? "", key: key ?? "" }
@@ -157,7 +157,7 @@ interface Recipe {
   make(): Promise<Pair>
 }
 
-async function ensured(at: PairPaths, { what, wanted, make }: Recipe) {
+export async function ensured(at: PairPaths, { what, wanted, make }: Recipe) {
   const found = readPair(at)
   const reason = renewalReason(found, wanted)
   if (found !== null && reason === null) return { pair: found, issued: null }
@@ -167,7 +167,7 @@ async function ensured(at: PairPaths, { what, wanted, make }: Recipe) {
 }
 
 /** A crash between the two leaves a key that is another one's, which the next start sees and mends. */
-function writePair(at: PairPaths, { cert, key }: Pair) {
+export function writePair(at: PairPaths, { cert, key }: Pair) {
   writeIfChanged(at.key, key)
   writeIfChanged(at.cert, cert, { mode: 0o644 })
 }

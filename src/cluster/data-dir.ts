@@ -20,6 +20,7 @@ export function dataDirPaths(dataDir: string) {
   const cred = join(server, "cred")
   const tls = join(server, "tls")
   const db = join(server, "db")
+  const etcd = join(db, "etcd")
   const pair = (name: string) => ({
     cert: join(tls, `${name}.crt`),
     key: join(tls, `${name}.key`),
@@ -41,6 +42,21 @@ export function dataDirPaths(dataDir: string) {
     serving: pair("serving-kube-apiserver"),
     admin: pair("client-admin"),
     state: join(db, "state.db"),
+    etcd: {
+      data: etcd,
+      /** Which member of which cluster the data is; ours, not K3s'. */
+      member: join(etcd, "member.json"),
+      /** A copy of the database on its way to become the data. */
+      moving: { data: `${etcd}.moving`, member: join(`${etcd}.moving`, "member.json") },
+      restored: { data: `${etcd}.restored`, member: join(`${etcd}.restored`, "member.json") },
+      pid: join(db, "etcd.pid"),
+      tls: join(tls, "etcd"),
+      serverCa: pair("etcd/server-ca"),
+      peerCa: pair("etcd/peer-ca"),
+      server: pair("etcd/server-client"),
+      peer: pair("etcd/peer-server-client"),
+      client: pair("etcd/client"),
+    },
     snapshots: join(db, "snapshots"),
     lock: join(server, "lock.db"),
     holder: join(server, "lock.pid"),

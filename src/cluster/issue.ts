@@ -5,7 +5,7 @@ import { createPrivateKey, generateKeyPairSync } from "node:crypto"
 import { isIP } from "node:net"
 import type { Extension, X509CertificateCreateWithKeyParams } from "@peculiar/x509"
 import { KnownError } from "../errors.ts"
-import { type Authorities, firstOf, type Pair } from "./pem.ts"
+import { type Authorities, type EtcdAuthorities, firstOf, type Pair } from "./pem.ts"
 
 export const DAY_MS = 24 * 60 * 60 * 1000
 const AUTHORITY_DAYS = 3650
@@ -21,7 +21,14 @@ export async function makeAuthorities(now: Date): Promise<Authorities> {
   return { server: await authority("server", now), client: await authority("client", now) }
 }
 
-async function authority(role: "server" | "client", now: Date): Promise<Pair> {
+/** Those of the embedded etcd: `server` is for its clients, `peer` for its members among each other. */
+export async function makeEtcdAuthorities(now: Date): Promise<EtcdAuthorities> {
+  return { server: await authority("etcd-server", now), peer: await authority("etcd-peer", now) }
+}
+
+type Role = "server" | "client" | "etcd-server" | "etcd-peer"
+
+async function authority(role: Role, now: Date): Promise<Pair> {
   const { BasicConstraintsExtension, KeyUsageFlags, KeyUsagesExtension } = await library()
   const subject = [{ CN: [`keyturn-${role}-ca@${Math.floor(now.getTime() / 1000)}`] }]
   const usages = KeyUsageFlags.digitalSignature | KeyUsageFlags.keyCertSign
@@ -44,34 +51,54 @@ export async function issueServing(
   { names, now }: { readonly names: readonly string[]; readonly now: Date },
 ): Promise<Pair> {
   const { ExtendedKeyUsage, SubjectAlternativeNameExtension } = await library()
-  const san = names.map((value) => ({ type: isIP(value) === 0 ? "dns" : "ip", value }) as const)
   return issueLeaf(ca, {
     subject: [{ CN: [SERVING_NAME] }],
-    usage: ExtendedKeyUsage.serverAuth,
-    more: [new SubjectAlternativeNameExtension(san)],
+    usages: [ExtendedKeyUsage.serverAuth],
+    more: [new SubjectAlternativeNameExtension(generalNames(names))],
     now,
   })
 }
+
+const generalNames = (names: readonly string[]) =>
+  names.map((value) => ({ type: isIP(value) === 0 ? "dns" : "ip", value }) as const)
 
 /** The client certificate of the kubeconfig; `system:masters` is the group that may do all. */
 export async function issueAdmin(ca: Pair, { now }: { readonly now: Date }): Promise<Pair> {
   const { ExtendedKeyUsage } = await library()
   return issueLeaf(ca, {
     subject: [{ O: ["system:masters"] }, { CN: ["system:admin"] }],
-    usage: ExtendedKeyUsage.clientAuth,
+    usages: [ExtendedKeyUsage.clientAuth],
     more: [],
+    now,
+  })
+}
+
+/** What a member of the embedded etcd, or its client, shows: each is asked for a certificate, and members call each other. */
+export async function issueEtcd(
+  ca: Pair,
+  {
+    name,
+    names,
+    now,
+  }: { readonly name: string; readonly names: readonly string[]; readonly now: Date },
+): Promise<Pair> {
+  const { ExtendedKeyUsage, SubjectAlternativeNameExtension } = await library()
+  return issueLeaf(ca, {
+    subject: [{ CN: [name] }],
+    usages: [ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth],
+    more: [new SubjectAlternativeNameExtension(generalNames(names))],
     now,
   })
 }
 
 interface Leaf {
   readonly subject: Record<string, string[]>[]
-  readonly usage: string
+  readonly usages: string[]
   readonly more: Extension[]
   readonly now: Date
 }
 
-async function issueLeaf(ca: Pair, { subject, usage, more, now }: Leaf): Promise<Pair> {
+async function issueLeaf(ca: Pair, { subject, usages, more, now }: Leaf): Promise<Pair> {
   const x509 = await library()
   const issuer = new x509.X509Certificate(firstOf(ca).raw)
   const issuerId = issuer.getExtension(x509.SubjectKeyIdentifierExtension)?.keyId
@@ -84,7 +111,7 @@ async function issueLeaf(ca: Pair, { subject, usage, more, now }: Leaf): Promise
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension([usage]),
+      new x509.ExtendedKeyUsageExtension(usages),
       ...(issuerId === undefined ? [] : [new x509.AuthorityKeyIdentifierExtension(issuerId)]),
       ...more,
     ],

@@ -5,7 +5,7 @@ import type { KubeObject } from "../format/object.ts"
 import { toTime } from "../format/time.ts"
 import type { Registry, Stored } from "../registry/registry.ts"
 import { type Kind, NODES_PREFIX } from "../registry/resource.ts"
-import { writeOwn } from "./own-object.ts"
+import { removeObject, writeOwn } from "./own-object.ts"
 
 /** K3s shows the same text in `k3s.io/encryption-config-hash`. */
 const HASH_ANNOTATION = "keyturn.io/encryption-config-hash"
@@ -217,3 +217,7 @@ export function hashMismatch(shown: readonly { name: string; hash: string }[]): 
   const other = others.find(({ hash }) => hash !== first?.hash)
   return other && `hash does not match between ${first?.name} and ${other.name}`
 }
+
+/** Deletes it, whatever it holds now. */
+export const removeNode = (registry: Registry, name: string): Promise<void> =>
+  removeObject(registry, NODES, { name })

@@ -34,8 +34,13 @@ async function readable(registry: Registry, kind: Kind, ref: Ref): Promise<Store
     return await registry.get(kind, ref)
   } catch (error) {
     if (!isKnown(error, "ValueCorrupt", "KeyDidNotOpen", "ObjectInvalid")) throw error
-    const revision = await registry.revisionOf(kind, ref)
-    if (revision !== undefined) await registry.remove({ key: storageKey(kind, ref), revision })
+    await removeObject(registry, kind, ref)
     return undefined
   }
+}
+
+/** Deletes it, whatever it holds now. */
+export async function removeObject(registry: Registry, kind: Kind, ref: Ref): Promise<void> {
+  const revision = await registry.revisionOf(kind, ref)
+  if (revision !== undefined) await registry.remove({ key: storageKey(kind, ref), revision })
 }

@@ -12,6 +12,12 @@ export interface Pair {
 /** `server` signs what servers show, `client` what users show. */
 export type Authorities = Keyring["authorities"]
 
+/** `server` signs what the embedded etcd and its clients show each other, `peer` what its members do. */
+export interface EtcdAuthorities {
+  readonly server: Pair
+  readonly peer: Pair
+}
+
 const PEM = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
 
 /** The certificates of a PEM bundle in their order. Throws KnownError FilesUnreadable on a broken one. */

@@ -5,6 +5,7 @@ import { isKnown, KnownError } from "../errors.ts"
 import { readOutside } from "../keyring/record.ts"
 import { unlock } from "../keyring/slots.ts"
 import { openSqlite } from "../store/sqlite.ts"
+import type { Store } from "../store/store.ts"
 import { foldLog } from "../store/sqlite-file.ts"
 import { reviveCopy } from "../store/sqlite-snapshot.ts"
 import { type Secrets, unlockByToken } from "./bootstrap.ts"
@@ -51,15 +52,20 @@ const withLogs = (database: string): string[] => ["", "-wal", "-shm"].map((end) 
 async function refuseClosed(copy: string, secrets: Secrets): Promise<void> {
   const store = openSqlite({ path: copy })
   try {
-    const stored = await store.record("keyring")
-    if (stored === undefined)
-      throw new KnownError("SnapshotInvalid", "there is no keyring in this snapshot")
-    const { slots } = readOutside(stored.value)
-    if (secrets.recoveryKey === null) await unlockByToken(secrets, slots)
-    else await unlock(slots, { kind: "recovery", secret: secrets.recoveryKey })
+    await refuseClosedStore(store, secrets)
   } finally {
     await store.close()
   }
+}
+
+/** Throws SnapshotInvalid, SlotDidNotOpen. */
+export async function refuseClosedStore(store: Store, secrets: Secrets): Promise<void> {
+  const stored = await store.record("keyring")
+  if (stored === undefined)
+    throw new KnownError("SnapshotInvalid", "there is no keyring in this snapshot")
+  const { slots } = readOutside(stored.value)
+  if (secrets.recoveryKey === null) await unlockByToken(secrets, slots)
+  else await unlock(slots, { kind: "recovery", secret: secrets.recoveryKey })
 }
 
 /** A second name for the database, and a copy of the token that opens it. */

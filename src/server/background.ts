@@ -2,6 +2,9 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
 
+/** A clock may jump past the end of a certificate. */
+export const CERTIFICATES_EVERY_MS = 60 * 60_000
+
 export class Background {
   readonly #log: Logger
   readonly #stop = new AbortController()

@@ -53,7 +53,26 @@ test("with nothing given every option has its default", () => {
     logLevel: "info",
     logFormat: "text",
     datastore: { kind: "sqlite", path: "/var/lib/keyturn/server/db/state.db" },
+    clusterInit: false,
+    clusterReset: false,
+    server: null,
+    nodeIp: null,
+    etcdBinary: "etcd",
+    etcdClientPort: 2379,
+    etcdPeerPort: 2380,
   })
+})
+
+test("a server founds a cluster, or joins one, or is told its datastore", () => {
+  const both = ["--cluster-init", "--server=https://a:6443"]
+  expect(refusal(argv(...both))).toContain("founds a cluster and --server joins one")
+  const endpoint = "--datastore-endpoint=https://a:2379"
+  for (const flag of both)
+    expect(refusal(argv(flag, endpoint))).toContain("and --datastore-endpoint names a datastore")
+  expect(refusal(argv("--server=https://ann:p4ss@a/path"))).toBe(
+    "--server must be an address such as https://first:6443",
+  )
+  expect(parse(argv("--cluster-init=false", endpoint)).clusterInit).toBe(false)
 })
 
 test("another user than root has a data directory of his own, and what lies in it follows", () => {
@@ -124,6 +143,13 @@ const SAMPLES: Readonly<Record<string, readonly [text: string, expected: object]
   "write-kubeconfig-mode": ["644", { writeKubeconfigMode: 0o644 }],
   "log-level": ["debug", { logLevel: "debug" }],
   "log-format": ["json", { logFormat: "json" }],
+  "cluster-init": ["true", { clusterInit: true }],
+  server: ["https://first:6443/", { server: "https://first:6443" }],
+  "cluster-reset": ["true", { clusterReset: true }],
+  "node-ip": ["FD00:0::5", { nodeIp: "fd00::5" }],
+  "etcd-binary": ["~/etcd", { etcdBinary: "/home/ann/etcd" }],
+  "etcd-client-port": ["0", { etcdClientPort: 0 }],
+  "etcd-peer-port": ["1", { etcdPeerPort: 1 }],
   "datastore-endpoint": ["sqlite:///x/y.db", { datastore: { kind: "sqlite", path: "/x/y.db" } }],
   "datastore-cafile": ["/ca.pem", {}],
   "datastore-certfile": ["/cert.pem", {}],

@@ -39,6 +39,14 @@ export interface ServerOptions {
   readonly logLevel: (typeof LOG_LEVELS)[number]
   readonly logFormat: (typeof LOG_FORMATS)[number]
   readonly datastore: Datastore
+  readonly clusterInit: boolean
+  readonly clusterReset: boolean
+  /** Of the cluster to be joined: an origin. */
+  readonly server: string | null
+  readonly nodeIp: string | null
+  readonly etcdBinary: string
+  readonly etcdClientPort: number
+  readonly etcdPeerPort: number
 }
 
 /** By name: the flags that are to be the same on all servers. */
@@ -67,6 +75,8 @@ export function parseServerOptions(sources: OptionSources): ServerOptions {
   const path = (name: FlagName) => pathOf(setting(name), sources)
   const ifGiven = (name: FlagName) => (given[name] === undefined ? null : path(name))
   const dataDir = path("data-dir")
+  refuseTwoDatastores(given)
+  const { server, "node-ip": nodeIp } = given
   return Object.freeze({
     dataDir,
     bindAddress: addressOf(setting("bind-address")),
@@ -92,6 +102,13 @@ export function parseServerOptions(sources: OptionSources): ServerOptions {
         key: ifGiven("datastore-keyfile"),
       },
     }),
+    clusterInit: oneOf(SWITCH, setting("cluster-init")) === "true",
+    clusterReset: oneOf(SWITCH, setting("cluster-reset")) === "true",
+    server: server === undefined ? null : originOf(server),
+    nodeIp: nodeIp === undefined ? null : addressOf(nodeIp),
+    etcdBinary: path("etcd-binary"),
+    etcdClientPort: portOf(setting("etcd-client-port")),
+    etcdPeerPort: portOf(setting("etcd-peer-port")),
   })
 }
 
@@ -150,6 +167,24 @@ function addressOf({ text, where }: Setting): string {
 
 /** An address with a zone (`fe80::1%eth0`) fits into no certificate. */
 const isAddress = (text: string): boolean => isIP(text) !== 0 && !text.includes("%")
+
+function refuseTwoDatastores(given: Settings) {
+  const { "cluster-init": init, server, "datastore-endpoint": endpoint } = given
+  const embedded = init?.text === "true" ? init : server
+  if (embedded === undefined) return
+  if (init?.text === "true" && server !== undefined)
+    throw usage(`${init.where} founds a cluster and ${server.where} joins one: give one of them`)
+  if ((endpoint?.text ?? "") !== "")
+    throw usage(
+      `${embedded.where} is for the embedded etcd, and ${endpoint?.where} names a datastore: give one of them`,
+    )
+}
+
+function originOf({ text, where }: Setting): string {
+  const url = URL.parse(text)
+  if (url?.protocol === "https:" && url.pathname === "/") return url.origin
+  throw usage(`${where} must be an address such as https://first:6443`)
+}
 
 function portOf({ text, where }: Setting): number {
   if (/^\d{1,5}$/.test(text) && Number(text) <= 65535) return Number(text)

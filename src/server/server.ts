@@ -11,6 +11,7 @@ import { ensureNamespaces } from "../api/verbs/namespaces.ts"
 import { openKeyring } from "../cluster/bootstrap.ts"
 import { ensureCertificates, servingNames } from "../cluster/certificates.ts"
 import { claimDatabase, type DataDirPaths, openDataDir } from "../cluster/data-dir.ts"
+import type { EmbeddedEtcd } from "../cluster/embedded-etcd.ts"
 import { readNamed } from "../cluster/files.ts"
 import { localUrl, writeKubeconfig } from "../cluster/kubeconfig.ts"
 import { hashMismatch, type NodeFacts, shownHashes } from "../cluster/node.ts"
@@ -23,10 +24,12 @@ import type { Run } from "../rewriter/run.ts"
 import { BEAT_MS } from "../rotation/lease.ts"
 import type { Store } from "../store/store.ts"
 import { onceAgreed } from "./agree.ts"
-import { Background } from "./background.ts"
+import { Background, CERTIFICATES_EVERY_MS } from "./background.ts"
 import { openDatastore } from "./datastore.ts"
+import { reset, startEmbedded, tendEmbedded } from "./embedded.ts"
 import { followKeyring } from "./follow.ts"
 import { listen } from "./listener.ts"
+import { makeMembership } from "./membership.ts"
 import { agreedFlags, type ServerOptions } from "./options.ts"
 import { Publisher } from "./publish.ts"
 import { Servers } from "./servers.ts"
@@ -48,8 +51,7 @@ export interface ServerContext {
   readonly signal: AbortSignal
 }
 
-/** A clock may jump past the end of a certificate. The Node's heartbeat is a kubelet's. */
-const CERTIFICATES_EVERY_MS = 60 * 60_000
+/** The Node's heartbeat is a kubelet's. */
 const HEARTBEAT_EVERY_MS = 5 * 60_000
 const ATTEND_EVERY_MS = 1_000
 const HISTORY_KEPT_MS = 5 * 60_000
@@ -67,10 +69,14 @@ async function startAndServe(context: ServerContext): Promise<void> {
   await using stack = new AsyncDisposableStack()
   const { paths, release } = openDataDir(options.dataDir, { now: now() })
   stack.defer(release)
-  if (options.datastore.kind === "sqlite") {
+  if (options.clusterReset) return reset(context, paths)
+  const embedded = await startEmbedded(context, paths)
+  if (embedded !== undefined) stack.defer(() => embedded.stop())
+  else if (options.datastore.kind === "sqlite")
     stack.defer(claimDatabase(options.datastore.path, { now: now() }))
-  }
-  const store = await openDatastore(options.datastore, { log, signal: context.signal })
+  const store = embedded
+    ? await embedded.open()
+    : await openDatastore(options.datastore, { log, signal: context.signal })
   if (store === undefined) return
   stack.defer(() => store.close())
   const { keys, how, takenIn } = await openKeyring({
@@ -93,28 +99,41 @@ async function startAndServe(context: ServerContext): Promise<void> {
       "the keyring of the datastore lacked keys that a file here has; they are taken in, for reading",
     )
   sayWhatDecides(keys.view.record.keyring, context)
-  await serve({ context, files, store, keys, paths, stack })
+  await serve({ context, files, store, embedded, keys, paths, stack })
 }
 
 interface Parts {
   readonly context: ServerContext
   readonly files: NamedFiles
   readonly store: Store
+  readonly embedded: EmbeddedEtcd | undefined
   readonly keys: Keys
   readonly paths: DataDirPaths
   readonly stack: AsyncDisposableStack
 }
 
-async function serve({ context, files, store, keys, paths, stack }: Parts): Promise<void> {
+async function serve(parts: Parts): Promise<void> {
+  const { context, files, store, embedded, keys, paths, stack } = parts
   const { options, now, monotonicMs, log, signal } = context
   const registry = new Registry(store, keys)
   const { nodeName: server, encryptionReload: reload } = options
-  const publisher = new Publisher({ keys, registry, paths, now, node: nodeFacts(context), reload })
+  const publisher = new Publisher({
+    keys,
+    registry,
+    paths,
+    now,
+    node: nodeFacts(context, embedded),
+    reload,
+  })
   const certificates = () =>
     ensureCertificates({
       paths,
       authorities: keys.view.record.keyring.authorities,
-      names: servingNames({ hostname: context.hostname, ...options }),
+      names: servingNames({
+        hostname: context.hostname,
+        ...options,
+        tlsSans: [...options.tlsSans, ...ownAddress(context, embedded)],
+      }),
       now: now(),
     })
   const { serving, admin, issued } = await certificates()
@@ -147,11 +166,13 @@ async function serve({ context, files, store, keys, paths, stack }: Parts): Prom
     trouble: () => trouble,
     servers: () => servers.status(),
   })
+  const { over, ...membership } = makeMembership({ embedded, registry, nodeName: server })
   const agree = { reload, monotonicMs, signal: background.signal }
   const api = createApi({
     registry,
     supervisor: {
       ...supervisor,
+      ...membership,
       take: (request) => onceAgreed(() => supervisor.take(request), agree),
     },
     serverPassword: supervisor.password,
@@ -205,8 +226,10 @@ async function serve({ context, files, store, keys, paths, stack }: Parts): Prom
     writeConfig(renewed.admin)
   })
   background.every("the node's heartbeat", HEARTBEAT_EVERY_MS, () => publisher.renew())
+  if (embedded !== undefined) tendEmbedded(embedded, { store, log, monotonicMs, background })
   greet(context, url)
-  if (!signal.aborted) await once(signal, "abort")
+  const ended = signal.aborted ? undefined : once(signal, "abort")
+  await Promise.race([ended, over])
   log.info("ending: requests that run are finished, no new ones are taken")
 }
 
@@ -274,18 +297,29 @@ function sayWhatDecides({ intent }: Keyring, { options, log }: ServerContext): v
     )
 }
 
-const nodeFacts = ({ options, version }: ServerContext): NodeFacts => ({
-  name: options.nodeName,
-  addresses: [
-    {
-      type: "InternalIP",
-      address: ["0.0.0.0", "::"].includes(options.bindAddress) ? "127.0.0.1" : options.bindAddress,
-    },
-    { type: "Hostname", address: options.nodeName },
-  ],
-  version,
-  os: { platform: platform(), arch: arch() === "x64" ? "amd64" : arch(), release: release() },
-})
+/** Where other servers reach this one: as the flag says, else where etcd's members do. */
+function ownAddress(
+  { options: { nodeIp } }: ServerContext,
+  embedded: EmbeddedEtcd | undefined,
+): string[] {
+  const address = nodeIp ?? embedded?.nodeIp
+  return address === undefined ? [] : [address]
+}
+
+const nodeFacts = (context: ServerContext, embedded: EmbeddedEtcd | undefined): NodeFacts => {
+  const { options, version } = context
+  const [address] = ownAddress(context, embedded)
+  const bound = ["0.0.0.0", "::"].includes(options.bindAddress) ? "127.0.0.1" : options.bindAddress
+  return {
+    name: options.nodeName,
+    addresses: [
+      { type: "InternalIP", address: address ?? bound },
+      { type: "Hostname", address: options.nodeName },
+    ],
+    version,
+    os: { platform: platform(), arch: arch() === "x64" ? "amd64" : arch(), release: release() },
+  }
+}
 
 function greet({ options, say, command }: ServerContext, url: string): void {
   const kubeconfig = `--kubeconfig ${options.writeKubeconfig}`

@@ -27,7 +27,10 @@ export interface SupervisorParts extends VerbParts {
   readonly servers: () => Promise<readonly ServerStatus[]>
 }
 
-export function makeSupervisor(parts: SupervisorParts): Supervisor & { password: () => string } {
+type Made = Omit<Supervisor, "takeIn" | "leave"> & { password: () => string }
+
+/** What concerns a cluster on the embedded etcd is membership.ts'. */
+export function makeSupervisor(parts: SupervisorParts): Made {
   const { keys, registry, paths, store, nodeName, shown, now } = parts
   const changes = oneByOne()
   const snapshots = oneByOne()

@@ -23,7 +23,14 @@ const PREFIX_BYTES = 5
 export interface ChannelOptions {
   /** Origins such as `https://host:2379`. */
   readonly endpoints: readonly string[]
-  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string }
+  /** Asked at each connection, for certificates are renewed. */
+  readonly tls?: () => Tls
+}
+
+interface Tls {
+  readonly ca?: string
+  readonly cert?: string
+  readonly key?: string
 }
 
 export interface CallOptions {
@@ -179,12 +186,14 @@ export class EtcdChannel {
     const failures: string[] = []
     for (const _ of this.#options.endpoints) {
       try {
-        const session = await connectTo(this.#endpoint, this.#options.tls, this.#closing.signal)
+        const tls = this.#options.tls?.() ?? {}
+        const session = await connectTo(this.#endpoint, tls, this.#closing.signal)
         this.#session = session
         this.#keepAlive(session)
         return session
       } catch (error) {
         if (this.#closing.signal.aborted) break
+        if (isKnown(error)) throw error
         failures.push(`${this.where}: ${error instanceof Error ? reasonOf(error) : String(error)}`)
         this.#turn += 1
       }
@@ -204,11 +213,7 @@ export class EtcdChannel {
 }
 
 /** Resolves when the member at `origin` has spoken. The connection ends with the signal. */
-function connectTo(
-  origin: string,
-  tls: ChannelOptions["tls"],
-  signal: AbortSignal,
-): Promise<ClientHttp2Session> {
+function connectTo(origin: string, tls: Tls, signal: AbortSignal): Promise<ClientHttp2Session> {
   const { promise, resolve, reject } = Promise.withResolvers<ClientHttp2Session>()
   const session = connect(origin, { ...tls, settings: { initialWindowSize: WINDOW_BYTES } })
   const late = setTimeout(() => {

@@ -33,7 +33,10 @@ export function etcdError(status: { code: number; message: string }, where: stri
       if (message.includes("future")) return new IsFuture(seen)
       return unforeseen(seen)
     case NOT_FOUND:
-      return message.includes("lease not found") ? new LeaseGone(seen) : unforeseen(seen)
+      if (message.includes("lease not found")) return new LeaseGone(seen)
+      return message.includes("member not found")
+        ? new KnownError("NotFound", seen)
+        : unforeseen(seen)
     case INVALID_ARGUMENT:
       if (message.includes("too large")) return new KnownError("ObjectInvalid", seen)
       if (message.includes("user name is empty")) return new KnownError("StoreRefused", seen)

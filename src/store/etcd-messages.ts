@@ -157,7 +157,7 @@ export const encodeWatch = (range: KeySpan, after: number): Buffer =>
 // Reading
 
 /** Takes the fields that have a reader in `fields`, and skips the others. */
-function decode(
+export function decode(
   message: Buffer,
   where: string,
   fields: Readonly<Record<number, (reader: Reader) => void>>,
@@ -170,9 +170,9 @@ function decode(
   }
 }
 
-const readInt = (reader: Reader): number => reader.varint(reader.bytes.length, "etcd")
+export const readInt = (reader: Reader): number => reader.varint(reader.bytes.length, "etcd")
 
-function readBytes(reader: Reader): Buffer {
+export function readBytes(reader: Reader): Buffer {
   const end = reader.lengthEnd(reader.bytes.length, "etcd")
   const body = reader.bytes.subarray(reader.position, end)
   reader.position = end
@@ -225,6 +225,16 @@ export function decodeRevision(message: Buffer): number {
   let revision = 0
   decode(message, "response", { 1: (field) => (revision = readHeader(field)) })
   return revision
+}
+
+/** A piece of a snapshot; the last two say that nothing remains: the end of the database, and the digest of it all. */
+export function decodePiece(message: Buffer): { remainingBytes: number; bytes: Buffer } {
+  const piece = { remainingBytes: 0, bytes: Buffer.alloc(0) as Buffer }
+  decode(message, "SnapshotResponse", {
+    2: (field) => (piece.remainingBytes = readInt(field)),
+    3: (field) => (piece.bytes = readBytes(field)),
+  })
+  return piece
 }
 
 export function decodeVersion(message: Buffer): string {

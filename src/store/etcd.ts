@@ -7,6 +7,7 @@
  *
  *  etcd is linearizable and gives a revision as it commits, so what it answers at is the newest revision of all. One
  *  watch a store follows both ranges and tells all watchers. */
+import { open } from "node:fs/promises"
 import { KnownError } from "../errors.ts"
 import { type ChannelOptions, EtcdChannel } from "./etcd-channel.ts"
 import { IsFuture, LeaseGone, WasCompacted } from "./etcd-errors.ts"
@@ -15,6 +16,7 @@ import { FENCE, OWN, under, VALUES } from "./etcd-keys.ts"
 import { Leases } from "./etcd-leases.ts"
 import {
   type Compare,
+  decodePiece,
   decodeRanged,
   decodeTxn,
   decodeVersion,
@@ -73,7 +75,10 @@ export interface EtcdOptions extends Pick<ChannelOptions, "endpoints"> {
 
 /** Throws KnownError ConfigInvalid where etcd is too old, StoreUnavailable where none answers. */
 export async function openEtcd({ endpoints, tls, warn }: EtcdOptions): Promise<Store> {
-  const channel = new EtcdChannel({ endpoints, ...(tls && { tls: readTlsFiles(tls, "etcd") }) })
+  const channel = new EtcdChannel({
+    endpoints,
+    ...(tls && { tls: () => readTlsFiles(tls, "etcd") }),
+  })
   try {
     await refuseOld(channel)
     return new EtcdStore(channel, { mark: await putMark(channel), warn: warn ?? (() => {}) })
@@ -99,6 +104,7 @@ class EtcdStore implements Store {
   readonly #warn: HistoryOptions["warn"]
   readonly #history: EtcdHistory
   readonly #leases: Leases
+  readonly #stop = new AbortController()
   #rowBytes = ROW_BYTES
 
   constructor(channel: EtcdChannel, options: HistoryOptions) {
@@ -248,12 +254,23 @@ class EtcdStore implements Store {
     await this.compact(await this.revision(), { isPhysical: true })
   }
 
-  async snapshot(): Promise<never> {
-    const { where } = this.#channel
-    throw new KnownError("UsageInvalid", `${where} is copied and restored by etcdctl`)
+  /** As etcd's own `snapshot save` writes it. */
+  async snapshot(path: string): Promise<void> {
+    const method = "/etcdserverpb.Maintenance/Snapshot"
+    const pieces = this.#channel.stream(method, Buffer.alloc(0), this.#stop.signal)
+    await using file = await open(path, "wx", 0o600)
+    let isDigest = false
+    for await (const message of pieces) {
+      const { remainingBytes, bytes } = decodePiece(message)
+      await file.writeFile(bytes)
+      if (isDigest) return file.sync()
+      isDigest = remainingBytes === 0
+    }
+    throw new KnownError("StoreUnavailable", `${this.#channel.where}: the snapshot ended early`)
   }
 
   async close(): Promise<void> {
+    this.#stop.abort()
     this.#leases.close()
     this.#history.stop()
     this.#channel.close()

@@ -138,3 +138,10 @@ test("a watch ends with its server, properly", async () => {
   expect(performance.now() - started).toBeLessThan(2_000)
   someone[Symbol.dispose]()
 })
+
+test("a watch from a revision that was never given is told to list again", async () => {
+  const future = (await revision()) + 1
+  const { status, body } = await admin.ask(`GET ${SECRETS}?watch=1&resourceVersion=${future}`)
+  expect(status).toBe(410)
+  expect(body).toMatchObject({ reason: "Expired", message: expect.stringContaining("too large") })
+})

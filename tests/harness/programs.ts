@@ -28,6 +28,11 @@ const PROGRAMS = {
     fits: (stdout: string) => /^etcd Version: (3\.([4-9]|\d\d)|[4-9])/.test(stdout),
     wanted: "etcd 3.4 or later",
   },
+  etcdctl: {
+    args: ["version"],
+    fits: (stdout: string) => /^etcdctl version: 3\.[45]\./.test(stdout),
+    wanted: "etcdctl of etcd 3.4 or 3.5",
+  },
   postgres: {
     args: ["--version"],
     fits: (stdout: string) => Number(/\) (\d+)/.exec(stdout)?.[1]) >= 13,

@@ -15,6 +15,7 @@ import { newClusterKey, newFence } from "../../src/keyring/record.ts"
 import { createKeyring, Keys } from "../../src/registry/keys.ts"
 import { Registry } from "../../src/registry/registry.ts"
 import { listen } from "../../src/server/listener.ts"
+import { makeMembership } from "../../src/server/membership.ts"
 import { makeSupervisor } from "../../src/server/supervisor.ts"
 import { openSqlite } from "../../src/store/sqlite.ts"
 import type { Store } from "../../src/store/store.ts"
@@ -71,7 +72,10 @@ export async function serveInProcess(): Promise<Served> {
   const supervisor = makeSupervisor({ ...verbsOf(keys, now), ...own })
   const handle = createApi({
     registry,
-    supervisor,
+    supervisor: {
+      ...supervisor,
+      ...makeMembership({ embedded: undefined, registry, nodeName: "n1" }),
+    },
     health: () => ({ published: true }),
     tokens: TOKENS,
     serverPassword: supervisor.password,

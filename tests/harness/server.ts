@@ -89,6 +89,14 @@ export class TestServer implements AsyncDisposable {
     return this.#end(signal)
   }
 
+  /** The exit code of one that ends by itself. */
+  async ended(): Promise<number> {
+    const code = await this.#running.ended
+    this.#logs = this.logs()
+    this.#program = undefined
+    return code
+  }
+
   async kill9(): Promise<void> {
     await this.#end("SIGKILL")
   }

@@ -33,6 +33,10 @@ export interface Supervisor {
   createRecoveryKey(): Promise<string>
   /** Copies the whole datastore into a file beside it, which `path` names. */
   saveSnapshot(name: string): Promise<{ readonly path: string }>
+  /** Makes a server a member of the embedded etcd, and returns what it needs to be one. */
+  takeIn(request: { readonly name: string; readonly peerUrl: string }): Promise<object>
+  /** Ends this server's membership, and this server. */
+  leave(): Promise<void>
 }
 
 export interface SupervisorCall {
@@ -79,6 +83,16 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
       if (newToken !== undefined && typeof newToken !== "string")
         throw badRequest("newToken must be a string")
       return { token: await supervisor.rotateToken(newToken) }
+    },
+    "POST etcd/members": async (supervisor, call) => {
+      const { name, peerUrl } = await readJson(call)
+      if (typeof name !== "string" || typeof peerUrl !== "string" || !URL.canParse(peerUrl))
+        throw badRequest("name and peerUrl must be a member's")
+      return supervisor.takeIn({ name, peerUrl })
+    },
+    "POST leave": async (supervisor) => {
+      await supervisor.leave()
+      return {}
     },
     "POST recovery-key": async (supervisor) => ({
       recoveryKey: await supervisor.createRecoveryKey(),

@@ -68,10 +68,20 @@ async function firstPage(
   call: Call,
   { options, selection }: Asked,
 ): Promise<Page | undefined> {
-  const isFromNow = revisionOf(options.resourceVersion) === undefined
-  if (!(options.sendInitialEvents ?? isFromNow)) return undefined
+  const wanted = revisionOf(options.resourceVersion)
+  if (!(options.sendInitialEvents ?? wanted === undefined)) {
+    if (wanted !== undefined) await refuseFuture(deps, wanted)
+    return undefined
+  }
   const page = { ...options, limit: INITIAL_PAGE, resourceVersionMatch: "NotOlderThan" } as const
   return listSelected(deps, call, { options: page, selection })
+}
+
+/** A revision of a datastore that this one has taken the place of: what happens until it is reached would be missed. Whoever has
+ *  one is told to list again, in the words that all clients know. Throws 410. */
+async function refuseFuture({ registry }: Deps, wanted: number): Promise<void> {
+  const current = await registry.revision()
+  if (wanted > current) throw expired(`too large resource version: ${wanted}, current: ${current}`)
 }
 
 /** Returns the revision that changes are to be sent after. */

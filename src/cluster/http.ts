@@ -2,7 +2,7 @@
 import { type Agent, request } from "node:https"
 import type { IncomingMessage } from "node:http"
 import { getSystemErrorMessage } from "node:util"
-import { KnownError } from "../errors.ts"
+import { ERRORS, type ErrorCode, KnownError } from "../errors.ts"
 
 export interface Exchange {
   readonly url: URL
@@ -79,3 +79,47 @@ function toldPlainly(error: unknown, { url, method, timeoutMs }: Exchange): unkn
     return known("ServerUnreachable", `cannot reach ${origin}: ${why}`)
   return known("OutcomeUnknown", `${origin} may have done it, but its answer did not come: ${why}`)
 }
+
+/** No part of an answer is quoted that is not a Status: it may be anybody's. */
+export function jsonOf({ body, status }: Answer, url: URL): unknown {
+  try {
+    return JSON.parse(body)
+  } catch {
+    throw new KnownError("ServerFailed", `${url.href}: ${status}, but the answer is not JSON`)
+  }
+}
+
+/** The server's own failure where it says which; else what the HTTP status means. */
+export function failureOf(answer: Answer, url: URL): KnownError {
+  const { message, reason } = statusOf(answer)
+  if (message !== undefined && isCode(reason)) return new KnownError(reason, message)
+  const code = BY_STATUS[answer.status] ?? "ServerFailed"
+  const said = message === undefined ? "" : ` ${message}`
+  return new KnownError(code, `${url.href}: ${answer.status}${said}`)
+}
+
+const BY_STATUS: Readonly<Record<number, ErrorCode>> = {
+  401: "Unauthorized",
+  403: "Forbidden",
+  503: "ServerStarting",
+}
+
+/** What of Kubernetes' Status is read here. */
+interface Status {
+  readonly kind: string
+  readonly message: string
+  readonly reason: string
+}
+
+/** A failure of the server's has its code from src/errors.ts as the Status' reason. */
+function statusOf({ body }: Answer): Partial<Status> {
+  try {
+    const status = JSON.parse(body) as Partial<Status>
+    return status.kind === "Status" ? status : {}
+  } catch {
+    return {}
+  }
+}
+
+const isCode = (reason: string | undefined): reason is ErrorCode =>
+  reason !== undefined && Object.hasOwn(ERRORS, reason)

@@ -2,7 +2,7 @@
  *  order that spares the usual case the host's trust store (it takes 0.1 s to load). */
 import { Agent } from "node:https"
 import { getCACertificates } from "node:tls"
-import { caHash, checkClusterCa, type Token } from "../cluster/token.ts"
+import { caHash, checkClusterCa, type Token } from "./token.ts"
 import { isKnown, KnownError } from "../errors.ts"
 import { exchange, type Exchange } from "./http.ts"
 

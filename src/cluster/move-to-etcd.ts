@@ -1,0 +1,124 @@
+/** A server's SQLite database moved to its embedded etcd: all live values as they are, the records, the fence. History stays
+ *  behind, so clients list again.
+ *
+ *  The copy is made in `db/etcd.moving`. One rename makes it the truth: that of the database, to `db/state.db.before-etcd-…`.
+ *  Before it a start begins anew, after it a start only puts the folder in its place. */
+import { existsSync, rmSync } from "node:fs"
+import { KnownError } from "../errors.ts"
+import { decodeOperation } from "../rotation/operation.ts"
+import { HEALTH_KEY } from "../store/kine.ts"
+import { openSqlite } from "../store/sqlite.ts"
+import { foldLog } from "../store/sqlite-file.ts"
+import { leasesOf } from "../store/sqlite-leases.ts"
+import type { Entry, RecordName, Store } from "../store/store.ts"
+import { claimDatabase, type DataDirPaths } from "./data-dir.ts"
+import { type EmbeddedContext, startEtcd } from "./embedded-etcd.ts"
+import { settleMoved } from "./etcd-member.ts"
+import { moveDurably, named } from "./files.ts"
+
+/** Where the copy is made. */
+const movingPaths = (paths: DataDirPaths): DataDirPaths => ({
+  ...paths,
+  etcd: { ...paths.etcd, ...paths.etcd.moving },
+})
+
+/** Does nothing where there is no database, or the signal came first. Throws RotationUnderWay. */
+export async function moveToEtcd(context: EmbeddedContext): Promise<void> {
+  const { paths, log, now } = context
+  const { moving } = paths.etcd
+  if (existsSync(paths.state)) {
+    named(`cannot remove ${moving.data}`, () =>
+      rmSync(moving.data, { recursive: true, force: true }),
+    )
+    const kept = `${paths.state}.before-etcd-${now().toISOString().slice(0, 19).replaceAll(":", "-")}`
+    const release = claimDatabase(paths.state, { now: now() })
+    try {
+      const copied = await copyAll({ ...context, paths: movingPaths(paths) })
+      if (copied === undefined) return
+      foldLog(paths.state)
+      moveDurably(paths.state, kept)
+      log.info({ values: copied }, `moved to the embedded etcd; the database is kept as ${kept}`)
+    } finally {
+      release()
+    }
+  }
+  settleMoved(paths, { now: now() })
+}
+
+async function copyAll(context: EmbeddedContext): Promise<number | undefined> {
+  await using stack = new AsyncDisposableStack()
+  const from = openSqlite({ path: context.paths.state })
+  stack.defer(() => from.close())
+  await refuseRunning(from)
+  const etcd = await startEtcd(context)
+  stack.defer(() => etcd.stop())
+  const to = await etcd.open()
+  if (to === undefined) return undefined
+  stack.defer(() => to.close())
+  const leases = leasesOf(context.paths.state)
+  let copied = 0
+  for await (const entries of pagesOf(from)) {
+    await copyPage(entries, { to, leases })
+    copied += entries.length
+  }
+  await copyRecords(from, to)
+  // Revisions of before must not be taken for ones of now.
+  await to.compact(await to.revision())
+  return copied
+}
+
+async function refuseRunning(from: Store): Promise<void> {
+  const operation = await from.record("operation")
+  if (operation !== undefined && decodeOperation(operation.value)?.state === "running")
+    throw new KnownError(
+      "RotationUnderWay",
+      "a rewrite is under way, and it goes by this database's rows: start without --cluster-init until it has ended",
+    )
+}
+
+const PAGE = 200
+
+async function* pagesOf(from: Store): AsyncGenerator<Entry[]> {
+  for (let after: string | undefined; ; ) {
+    const { entries, remaining } = await from.list({
+      prefix: "/",
+      limit: PAGE,
+      ...(after && { after }),
+    })
+    yield entries.filter(({ key }) => key !== HEALTH_KEY)
+    after = entries.at(-1)?.key
+    if (remaining === 0 || after === undefined) return
+  }
+}
+
+interface Copying {
+  readonly to: Store
+  /** Seconds, by key. */
+  readonly leases: ReadonlyMap<string, number>
+}
+
+async function copyPage(entries: readonly Entry[], { to, leases }: Copying): Promise<void> {
+  const written = entries.map(async ({ key, value }) => {
+    const ttlSeconds = leases.get(key) ?? 0
+    const { outcome } = await to.create({ key, value, fence: undefined, ttlSeconds })
+    if (outcome !== "done")
+      throw new KnownError("StoreUnavailable", `a new etcd holds ${key} already`)
+  })
+  await Promise.all(written)
+}
+
+const RECORDS: readonly RecordName[] = ["keyring", "operation"]
+
+async function copyRecords(from: Store, to: Store): Promise<void> {
+  const records = await Promise.all(
+    RECORDS.map(async (name) => ({ name, stored: await from.record(name) })),
+  )
+  const next = await from.fence()
+  const { outcome } = await to.step({
+    compare: RECORDS.map((name) => ({ name, version: null })),
+    put: records.flatMap(({ name, stored }) => (stored ? [{ name, value: stored.value }] : [])),
+    ...(next !== undefined && { fence: { expected: null, next } }),
+  })
+  if (outcome !== "done")
+    throw new KnownError("StoreUnavailable", "a new etcd holds records already")
+}

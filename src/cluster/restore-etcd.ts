@@ -1,0 +1,114 @@
+/** A snapshot put back in the place of a server's embedded etcd, by etcd's own tool: a cluster of one begins with it, which the
+ *  others join. */
+import { execFile } from "node:child_process"
+import { closeSync, openSync, readSync, rmSync } from "node:fs"
+import { promisify } from "node:util"
+import { KnownError } from "../errors.ts"
+import { openDataDir } from "./data-dir.ts"
+import { type EmbeddedContext, newPeerUrl, startEtcd } from "./embedded-etcd.ts"
+import { readEtcdAuthorities, writeEtcdAuthorities } from "./etcd-certificates.ts"
+import { newMemberName, readMember, settleMoved, writeMember } from "./etcd-member.ts"
+import { moveDurably, named, writeDurably } from "./files.ts"
+import { makeEtcdAuthorities } from "./issue.ts"
+import { refuseClosedStore } from "./restore.ts"
+
+const SQLITE = "SQLite format 3\0"
+
+/** Whether a snapshot is one of SQLite; else it is one of etcd. */
+export function isSqlite(snapshot: string): boolean {
+  return named(`cannot read ${snapshot}`, () => {
+    const file = openSync(snapshot, "r")
+    try {
+      const start = Buffer.alloc(SQLITE.length)
+      readSync(file, start)
+      return start.toString("latin1") === SQLITE
+    } finally {
+      closeSync(file)
+    }
+  })
+}
+
+export interface RestoreEtcd extends Omit<EmbeddedContext, "paths"> {
+  readonly dataDir: string
+  readonly snapshot: string
+  /** As given by the operator; null: the data directory's. */
+  readonly token: string | null
+  readonly recoveryKey: string | null
+}
+
+/** Returns the folder in which the replaced data lies; null where there was none. All is as before until the last step, a rename.
+ *  Throws SnapshotInvalid, SlotDidNotOpen, DataDirInUse, EtcdToolMissing. */
+export async function restoreEtcd(of: RestoreEtcd): Promise<string | null> {
+  const now = of.now()
+  using stack = new DisposableStack()
+  const { paths, release } = openDataDir(of.dataDir, { now })
+  stack.defer(release)
+  const { etcd } = paths
+  const { restored } = etcd
+  const remove = () => rmSync(restored.data, { recursive: true, force: true })
+  remove()
+  stack.defer(remove)
+  const peerUrl = readMember(etcd)?.peerUrl ?? (await newPeerUrl(of.options))
+  const name = newMemberName(of.options.nodeName)
+  const member = { name, peerUrl, cluster: `${name}=${peerUrl}`, isFirst: true }
+  await runTool(of.snapshot, { ...member, folder: restored.data })
+  writeMember({ ...etcd, ...restored }, member)
+  if (readEtcdAuthorities(etcd) === null) writeEtcdAuthorities(etcd, await makeEtcdAuthorities(now))
+  await tryOut({ ...of, paths: { ...paths, etcd: { ...etcd, ...restored } } })
+  // The next start tries this one too, and keeps it for it opens the keyring.
+  if (of.token !== null) writeDurably(paths.nextToken, `${of.token}\n`)
+  rmSync(etcd.moving.data, { recursive: true, force: true })
+  moveDurably(restored.data, etcd.moving.data)
+  return settleMoved(paths, { now })
+}
+
+/** Data that nothing at hand opens is of no use to anybody. History is forgotten, for it goes on differently now. */
+async function tryOut(of: RestoreEtcd & EmbeddedContext): Promise<void> {
+  const etcd = await startEtcd(of)
+  try {
+    const store = await etcd.open()
+    of.signal.throwIfAborted()
+    if (store === undefined) return
+    try {
+      await refuseClosedStore(store, of)
+      await store.compact(await store.revision())
+    } finally {
+      await store.close()
+    }
+  } finally {
+    await etcd.stop()
+  }
+}
+
+const run = promisify(execFile)
+
+interface ToolRun {
+  readonly name: string
+  readonly peerUrl: string
+  readonly cluster: string
+  readonly folder: string
+}
+
+const NOT_FOUND = 127
+
+/** etcdutl came with etcd 3.5, and took this over from etcdctl. */
+async function runTool(snapshot: string, of: ToolRun): Promise<void> {
+  const args = ["snapshot", "restore", snapshot, `--data-dir=${of.folder}`]
+  const more = [`--name=${of.name}`, `--initial-cluster=${of.cluster}`]
+  const flags = [...args, ...more, `--initial-advertise-peer-urls=${of.peerUrl}`]
+  for (const tool of ["etcdutl", "etcdctl"]) {
+    try {
+      await run("env", ["ETCDCTL_API=3", tool, ...flags])
+      return
+    } catch (cause) {
+      if (!(cause instanceof Error) || !("code" in cause)) throw cause
+      if (cause.code === NOT_FOUND) continue
+      const said = "stderr" in cause ? String(cause.stderr).trim().split("\n").at(-1) : ""
+      throw new KnownError("SnapshotInvalid", `${tool} cannot restore it: ${said}`, { cause })
+    }
+  }
+  throw new KnownError(
+    "EtcdToolMissing",
+    "neither etcdutl nor etcdctl is on PATH, and one of them restores etcd's snapshots",
+  )
+}

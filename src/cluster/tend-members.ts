@@ -1,0 +1,112 @@
+/** What every server on the embedded etcd does for the cluster, on and on: a learner that is in step gets its voice, and a server
+ *  whose Node is deleted loses its place. All servers do it; who comes second finds it done. */
+import { setTimeout as sleep } from "node:timers/promises"
+import { isKnown, KnownError } from "../errors.ts"
+import { NODES_PREFIX } from "../registry/resource.ts"
+import type { Member, Members } from "../store/etcd-members.ts"
+import type { Store } from "../store/store.ts"
+import { nodeOfMember } from "./etcd-member.ts"
+
+export interface TendParts {
+  readonly monotonicMs: () => number
+  readonly members: Members
+  readonly store: Store
+  readonly log: {
+    info(of: object, message: string): void
+    warn(of: object, message: string): void
+  }
+  readonly signal: AbortSignal
+}
+
+const LOOK_MS = 1_000
+const ATTEMPTS = 10
+/** A server that was taken in starts its etcd within seconds. While one is awaited etcd takes no other in. */
+const AWAITED_MS = 5 * 60_000
+
+export async function promoteLearners(parts: TendParts): Promise<void> {
+  const { members, log, monotonicMs, signal } = parts
+  let awaited: { readonly id: Buffer; readonly sinceMs: number } | undefined
+  while (!signal.aborted) {
+    for (const learner of await listed(members)) {
+      if (!learner.isLearner) continue
+      if (awaited?.id.equals(learner.id) !== true)
+        awaited = { id: learner.id, sinceMs: monotonicMs() }
+      if (await promoted(members, learner))
+        log.info({ member: learner.name }, "a server that joined has its voice in etcd")
+      if (learner.name === "" && monotonicMs() - awaited.sinceMs > AWAITED_MS) {
+        log.warn(
+          { peers: learner.peerUrls },
+          "a server that was taken in never came, and loses its place",
+        )
+        await members.remove(learner).catch(orNone(undefined))
+      }
+    }
+    await sleep(LOOK_MS, undefined, { signal }).catch(() => {})
+  }
+}
+
+/** None where etcd does not answer: the next look comes. */
+const listed = (members: Members): Promise<Member[]> => members.list().catch(orNone([]))
+const promoted = (members: Members, learner: Member): Promise<boolean> =>
+  learner.name === "" ? Promise.resolve(false) : members.promote(learner).catch(orNone(false))
+
+const orNone =
+  <T>(nothing: T) =>
+  (error: unknown): T => {
+    if (isKnown(error)) return nothing
+    throw error
+  }
+
+export async function removeWithNode(parts: TendParts): Promise<void> {
+  const { store, log, signal } = parts
+  while (!signal.aborted) {
+    try {
+      const after = await store.revision()
+      for await (const changes of store.watch({ prefix: NODES_PREFIX, after, signal }))
+        for (const { type, key } of changes)
+          if (type === "delete") await removeMembersOf(key.slice(NODES_PREFIX.length), parts)
+    } catch (error) {
+      if (!isKnown(error)) throw error
+      if (!signal.aborted) log.warn({ err: error }, "Nodes cannot be watched; tried again")
+      await sleep(LOOK_MS, undefined, { signal }).catch(() => {})
+    }
+  }
+}
+
+async function removeMembersOf(node: string, { members, log }: TendParts): Promise<void> {
+  try {
+    const meant = await membersOf(members, node)
+    await removeMembers(members, meant)
+    if (meant.length > 0)
+      log.info({ node }, "the Node was deleted, so its server's member is removed from etcd")
+  } catch (error) {
+    if (!isKnown(error)) throw error
+    const rest = "its server's member is still in etcd; delete the Node again once it can go"
+    log.warn({ err: error, node }, `the Node was deleted, but ${rest}`)
+  }
+}
+
+/** Throws MembersUnready where no other has a voice. */
+export async function membersOf(members: Members, node: string): Promise<Member[]> {
+  const all = await members.list()
+  const meant = all.filter(({ name }) => nodeOfMember(name) === node)
+  if (meant.length > 0 && all.every((member) => member.isLearner || meant.includes(member)))
+    throw new KnownError("MembersUnready", `${node} is the last server of its cluster`)
+  return meant
+}
+
+/** Throws MembersUnready where etcd goes on refusing: too few of the others are there, or were for the last 5 s. */
+export async function removeMembers(members: Members, meant: readonly Member[]): Promise<void> {
+  for (const member of meant) await removed(members, member, ATTEMPTS)
+}
+
+async function removed(members: Members, member: Member, attempts: number): Promise<void> {
+  try {
+    await members.remove(member)
+  } catch (error) {
+    if (!isKnown(error)) throw error
+    if (attempts <= 1) throw new KnownError("MembersUnready", error.message, { cause: error })
+    await sleep(LOOK_MS)
+    await removed(members, member, attempts - 1)
+  }
+}

@@ -1,0 +1,82 @@
+/** The embedded etcd in the life of a server. */
+import { existsSync } from "node:fs"
+import type { DataDirPaths } from "../cluster/data-dir.ts"
+import type { EmbeddedEtcd } from "../cluster/embedded-etcd.ts"
+import { settleMoved } from "../cluster/etcd-member.ts"
+import { promoteLearners, removeWithNode, type TendParts } from "../cluster/tend-members.ts"
+import { KnownError } from "../errors.ts"
+import { type Background, CERTIFICATES_EVERY_MS } from "./background.ts"
+import type { ServerContext } from "./server.ts"
+
+/** Undefined where the datastore is another. */
+export async function startEmbedded(
+  context: ServerContext,
+  paths: DataDirPaths,
+): Promise<EmbeddedEtcd | undefined> {
+  const { options } = context
+  const { datastore, clusterInit, server } = options
+  if (datastore.kind !== "sqlite" || datastore.path !== paths.state) return undefined
+  settleMoved(paths, { now: context.now() })
+  const isMember = existsSync(paths.etcd.member)
+  if (!isMember && !clusterInit && server === null) {
+    refuseForgotten(paths)
+    return undefined
+  }
+  if (isMember || server !== null) refuseSecond(paths)
+  else {
+    const { moveToEtcd } = await import("../cluster/move-to-etcd.ts")
+    await moveToEtcd({ ...context, paths })
+  }
+  const { startEtcd } = await import("../cluster/embedded-etcd.ts")
+  return startEtcd({ ...context, paths })
+}
+
+/** Says what is to be done next. */
+export async function reset(context: ServerContext, paths: DataDirPaths): Promise<void> {
+  const { say, command } = context
+  const { resetCluster } = await import("../cluster/reset.ts")
+  if (!(await resetCluster({ ...context, paths }))) return
+  say("this server's etcd is the only member of its cluster now")
+  say("start this server again, without --cluster-reset:")
+  say(`  ${command} server --data-dir ${paths.dataDir}`)
+  say("then, on each of the others, move <data-dir>/server/db/etcd away and join:")
+  say(
+    `  ${command} server --server https://<this server>:${context.options.httpsListenPort} --token-file <file>`,
+  )
+}
+
+/** A member whose data is gone must not begin anew on its own. */
+function refuseForgotten({ etcd, state }: DataDirPaths): void {
+  if (existsSync(state) || !existsSync(etcd.serverCa.cert)) return
+  throw new KnownError(
+    "UsageInvalid",
+    `this server was a member of an etcd cluster, and ${etcd.member} is gone: join again with --server and --token, or begin a new one with --cluster-init`,
+  )
+}
+
+/** Nobody can say which of two datastores is the true one. */
+function refuseSecond({ state, etcd }: DataDirPaths): void {
+  if (!existsSync(state)) return
+  throw new KnownError(
+    "UsageInvalid",
+    existsSync(etcd.member)
+      ? `there is a database, ${state}, beside the embedded etcd in ${etcd.data}: move the one away that is not to be used`
+      : `this server has a database of its own, ${state}: move it away, for who joins takes the others' data`,
+  )
+}
+
+/** What goes on in the background while it serves. */
+export function tendEmbedded(
+  { members, renew }: EmbeddedEtcd,
+  {
+    background,
+    ...of
+  }: Pick<TendParts, "store" | "log" | "monotonicMs"> & { background: Background },
+): void {
+  const parts = { ...of, members }
+  background.run("giving voices", (signal) => promoteLearners({ ...parts, signal }))
+  background.run("removing members", (signal) => removeWithNode({ ...parts, signal }))
+  background.every("etcd's certificates", CERTIFICATES_EVERY_MS, async () => {
+    for (const sentence of await renew()) of.log.info({}, sentence)
+  })
+}

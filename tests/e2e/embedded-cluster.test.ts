@@ -1,0 +1,171 @@
+/** Three servers, each with a member of one embedded etcd: joining, turning keys, deaths, leaving, and coming back. */
+import { renameSync, rmSync } from "node:fs"
+import { expect, test } from "vitest"
+import { dataDirPaths } from "../../src/cluster/data-dir.ts"
+import { ERRORS } from "../../src/errors.ts"
+import {
+  embeddedCluster,
+  etcdPid,
+  found,
+  isEtcd,
+  join,
+  startEmbedded,
+  untilRead,
+  writeSecret,
+} from "../harness/embedded.ts"
+import { until } from "../harness/process.ts"
+import { needs } from "../harness/programs.ts"
+import { expectStatus, MATCH, secretsEncrypt, stage } from "../harness/secrets-encrypt.ts"
+import { keyturn, kubectlSaid, type TestServer } from "../harness/server.ts"
+import { Traffic } from "../harness/traffic.ts"
+
+needs("kubectl", "etcd")
+
+test("three servers: keys are turned from one and read on all, a server dies with its etcd and comes back, a member dies and is started again", {
+  timeout: 240_000,
+}, async () => {
+  await using cluster = await startEmbedded()
+  const [first, second, third] = [cluster.server(1), cluster.server(2), cluster.server(3)]
+  await writeSecret(second, "a")
+  await using traffic = new Traffic(cluster)
+  await secretsEncrypt(third, "rotate-keys")
+  for (const server of cluster.servers) {
+    await untilRead(server, "a")
+    await expectStatus(server, stage("reencrypt_finished"), MATCH)
+  }
+  expect(Object.keys(await cluster.datastore.censusOfSecrets())).toHaveLength(1)
+  await traffic.end()
+
+  const died = etcdPid(first)
+  await cluster.stop(first, "SIGKILL")
+  await until(() => !isEtcd(died))
+  await until(
+    () =>
+      writeSecret(third, "b").then(
+        () => true,
+        () => false,
+      ),
+    { timeoutMs: 30_000 },
+  )
+  await cluster.start(first)
+  await untilRead(first, "b")
+
+  process.kill(etcdPid(second), "SIGKILL")
+  await untilRead(second, "b", 40_000)
+  expect(second.logs()).toContain("etcd was ended by SIGKILL")
+
+  // As k3s-killall does it, twice in a row.
+  for (const time of ["once", "twice"]) {
+    await Promise.all(cluster.servers.map((server) => server.kill9()))
+    const began = performance.now()
+    await Promise.all(cluster.servers.map((server) => server.start()))
+    for (const server of cluster.servers) await untilRead(server, "b")
+    console.info(`all killed ${time}: all read after ${Math.round(performance.now() - began)} ms`)
+  }
+})
+
+const nodes = async (server: TestServer) =>
+  (await kubectlSaid(server, ["get", "nodes", "-o", "name"])).trim().split("\n")
+
+test("a server leaves, another is deleted, and both come back as new ones", {
+  timeout: 240_000,
+}, async () => {
+  await using cluster = await startEmbedded()
+  const [first, second, third] = [cluster.server(1), cluster.server(2), cluster.server(3)]
+  await writeSecret(first, "a")
+  const left = await keyturn(third, ["server", "leave"])
+  expect(left).toMatchObject({ code: 0, stdout: "" })
+  expect(await third.ended()).toBe(0)
+  expect(await nodes(first)).toEqual(["node/s1", "node/s2"])
+  const again = await refused(third)
+  expect(again).toContain("was removed from the etcd cluster")
+  expect(again).toContain("start with --server and --token")
+
+  await kubectlSaid(first, ["delete", "node", "s2"])
+  expect(await second.ended()).toBe(ERRORS.MemberRemoved.exit)
+  const last = await keyturn(first, ["server", "leave"])
+  expect(last).toMatchObject({ code: ERRORS.MembersUnready.exit })
+  expect(last.stderr).toContain("s1 is the last server of its cluster")
+  await untilRead(first, "a")
+
+  for (const [n, server] of [[2, second] as const, [3, third] as const]) {
+    const { data } = dataDirPaths(server.dataDir).etcd
+    renameSync(data, `${data}.left`)
+    await join(cluster, n)
+    await untilRead(server, "a")
+  }
+  expect(await nodes(third)).toEqual(["node/s1", "node/s2", "node/s3"])
+  await cluster.stop(first, "SIGKILL")
+  await until(
+    () =>
+      writeSecret(third, "b").then(
+        () => true,
+        () => false,
+      ),
+    { timeoutMs: 30_000 },
+  )
+})
+
+test("of three servers two are lost: the third goes on alone, and the others join it again", {
+  timeout: 240_000,
+}, async () => {
+  await using cluster = await startEmbedded()
+  const [first, second, third] = [cluster.server(1), cluster.server(2), cluster.server(3)]
+  await writeSecret(second, "a")
+  await secretsEncrypt(first, "rotate-keys")
+  await Promise.all([second, third].map((server) => server.kill9()))
+  await expect(writeSecret(first, "b")).rejects.toThrow()
+  await first.stop()
+
+  const said = await refused(first, "--cluster-reset")
+  expect(said).toContain("this server's etcd is the only member of its cluster now")
+  await first.start()
+  await untilRead(first, "a")
+  await writeSecret(first, "c")
+  // With its old data another server would be of the old cluster.
+  expect(await refused(second)).toContain("was removed from the etcd cluster")
+  for (const [n, server] of [[2, second] as const, [3, third] as const]) {
+    const { data } = dataDirPaths(server.dataDir).etcd
+    renameSync(data, `${data}.old`)
+    await join(cluster, n)
+    await untilRead(server, "a")
+    await untilRead(server, "c")
+  }
+})
+
+test("who may not join is told why, and the cluster does not suffer", {
+  timeout: 120_000,
+}, async () => {
+  await using cluster = embeddedCluster({ count: 2 })
+  await found(cluster)
+  const [first, second] = [cluster.server(1), cluster.server(2)]
+  const url = first.url
+  await second.start()
+  await second.stop()
+  expect(await refused(second, "--server", url)).toContain("this server has a database of its own")
+  rmSync(second.dataDir, { recursive: true })
+  expect(await refused(second, "--server", url, "--token", "wr0ng-t0ken")).toContain(
+    "not authorized",
+  )
+  expect(
+    await refused(second, "--server", url, "--token", `K10${"0".repeat(64)}::server:x`),
+  ).toContain("token CA hash does not match")
+  const named = await refused(second, "--server", url, "--node-name", "s1")
+  expect(named).toContain("a server named s1 is a member already")
+  expect(await refused(second)).toContain(
+    "this server asked to join a cluster and was not taken in",
+  )
+  await join(cluster, 2)
+  await writeSecret(second, "a")
+  await untilRead(first, "a")
+  await second.stop()
+  rmSync(dataDirPaths(second.dataDir).etcd.data, { recursive: true })
+  expect(await refused(second)).toContain("this server was a member of an etcd cluster")
+})
+
+/** What a start that fails says. */
+const refused = (server: TestServer, ...args: readonly string[]): Promise<string> =>
+  server.start(args).then(
+    () => "it started",
+    (error: unknown) => String(error),
+  )

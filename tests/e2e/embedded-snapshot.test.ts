@@ -1,0 +1,86 @@
+/** Copies of an embedded etcd: saved while it is written, put back whole, under the keyring of their time. */
+import {
+  copyFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs"
+import { join } from "node:path"
+import { expect, test } from "vitest"
+import { dataDirPaths } from "../../src/cluster/data-dir.ts"
+import { ERRORS } from "../../src/errors.ts"
+import { untilRead, writeSecret } from "../harness/embedded.ts"
+import { needs } from "../harness/programs.ts"
+import { keyturn, kubectlSaid, TestServer } from "../harness/server.ts"
+
+needs("kubectl", "etcd", "etcdctl")
+
+const env = {
+  KEYTURN_BIND_ADDRESS: "127.0.0.1",
+  KEYTURN_ETCD_CLIENT_PORT: "0",
+  KEYTURN_ETCD_PEER_PORT: "0",
+}
+
+async function said(server: TestServer, ...argv: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await keyturn(server, argv)
+  expect({ code, stderr }, argv.join(" ")).toEqual({ code: 0, stderr: expect.any(String) })
+  return stdout.trim()
+}
+
+const names = async (server: TestServer) =>
+  (await kubectlSaid(server, ["get", "secrets", "-o", "name"])).trim().split("\n")
+
+test("a snapshot from before a rotation and a change of token comes back, here and on an empty machine", {
+  timeout: 180_000,
+}, async () => {
+  await using server = new TestServer({ env, args: ["--secrets-encryption"] })
+  await server.start(["--cluster-init"])
+  const paths = dataDirPaths(server.dataDir)
+  const tokenFile = join(server.home, "token-of-then")
+  copyFileSync(paths.token, tokenFile)
+  await writeSecret(server, "before")
+  const saved = await said(server, "snapshot", "save", "--name", "first")
+  expect(statSync(saved).mode & 0o777).toBe(0o600)
+  const name = saved.slice(paths.snapshots.length + 1)
+  expect(await said(server, "snapshot", "list")).toContain(`${name}  ${statSync(saved).size}  `)
+  await said(server, "secrets-encrypt", "rotate-keys")
+  await writeSecret(server, "after")
+  await said(server, "token", "rotate")
+  const restore = (...more: readonly string[]) =>
+    keyturn(server, ["snapshot", "restore", name, ...more], { timeoutMs: 60_000 })
+
+  expect(await restore()).toMatchObject({ code: ERRORS.DataDirInUse.exit })
+  await server.stop()
+  const now = readFileSync(paths.token, "utf8")
+  expect(await restore()).toMatchObject({ code: ERRORS.SlotDidNotOpen.exit })
+  const left = () => readdirSync(paths.db).filter((file) => /restore|moving/.test(file))
+  expect(left()).toEqual([])
+
+  const { code, stderr } = await restore("--token-file", tokenFile)
+  expect({ code, stderr }).toMatchObject({ code: 0 })
+  const [, kept = ""] = /is kept, with its token: (\S+)/.exec(stderr) ?? []
+  expect(readFileSync(join(kept, "token"), "utf8")).toBe(now)
+  expect(existsSync(join(kept, "etcd/member"))).toBe(true)
+  await server.start()
+  expect(readFileSync(paths.token, "utf8")).toBe(readFileSync(tokenFile, "utf8"))
+  await untilRead(server, "before")
+  expect(await names(server)).toEqual(["secret/before"])
+  await said(server, "secrets-encrypt", "rotate-keys")
+  await untilRead(server, "before")
+  await server.restart()
+  await untilRead(server, "before")
+
+  await using other = new TestServer({ env })
+  const elsewhere = (...words: readonly string[]) =>
+    keyturn(other, ["snapshot", "restore", ...words, "--token-file", tokenFile], {
+      timeoutMs: 60_000,
+    })
+  const broken = join(other.home, "broken")
+  writeFileSync(broken, readFileSync(saved).subarray(0, 40_000))
+  expect(await elsewhere(broken)).toMatchObject({ code: ERRORS.SnapshotInvalid.exit })
+  expect(await elsewhere(saved)).toMatchObject({ code: 0 })
+  await other.start()
+  await untilRead(other, "before")
+})

@@ -1,0 +1,112 @@
+/** Servers on an embedded etcd, as real processes on this machine. */
+import { readFileSync } from "node:fs"
+import { EtcdChannel } from "../../src/store/etcd-channel.ts"
+import { decodeRanged, encodeRange, type KeyValue } from "../../src/store/etcd-messages.ts"
+import { dataDirPaths } from "../../src/cluster/data-dir.ts"
+import { readTlsFiles } from "../../src/store/tls-files.ts"
+import { Cluster } from "./cluster.ts"
+import type { TestServer } from "./server.ts"
+import { until } from "./process.ts"
+import { kubectl } from "./server.ts"
+
+/** Ports that nobody else has, on loopback. */
+export const OWN_PORTS = ["--bind-address=127.0.0.1", "--etcd-client-port=0", "--etcd-peer-port=0"]
+
+/** None is started; {@link found} starts the first, {@link join} another. */
+export function embeddedCluster({
+  count = 3,
+  args = ["--secrets-encryption"],
+}: {
+  count?: number
+  args?: readonly string[]
+} = {}): Cluster {
+  const datastore = { endpoint: "", censusOfSecrets: () => censusOfSecrets(cluster) }
+  const cluster: Cluster = new Cluster(datastore, { count, args: [...OWN_PORTS, ...args] })
+  return cluster
+}
+
+export const found = (cluster: Cluster): Promise<void> =>
+  cluster.start(cluster.server(1), ["--cluster-init"])
+
+export const join = (cluster: Cluster, n: number, via = 1): Promise<void> =>
+  cluster.start(cluster.server(n), ["--server", cluster.server(via).url])
+
+export async function startEmbedded(
+  options: Parameters<typeof embeddedCluster>[0] = {},
+): Promise<Cluster> {
+  const cluster = embeddedCluster(options)
+  try {
+    await found(cluster)
+    for (const [n] of cluster.servers.entries()) if (n > 0) await join(cluster, n + 1)
+    return cluster
+  } catch (error) {
+    await cluster[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+export const etcdPid = ({ dataDir }: TestServer): number =>
+  Number(readFileSync(dataDirPaths(dataDir).etcd.pid, "utf8"))
+
+const commandOf = (pid: number): string[] =>
+  readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")
+
+/** Whether a process is an etcd that runs. */
+export function isEtcd(pid: number): boolean {
+  try {
+    return commandOf(pid).some((word) => word.startsWith("--initial-cluster"))
+  } catch {
+    return false
+  }
+}
+
+/** What lies in its etcd, read beside keyturn. */
+export async function stored(
+  server: TestServer,
+  range: Parameters<typeof encodeRange>[0],
+): Promise<KeyValue[]> {
+  const { client, serverCa } = dataDirPaths(server.dataDir).etcd
+  const flag = "--listen-client-urls="
+  const url = commandOf(etcdPid(server)).find((word) => word.startsWith(flag)) ?? ""
+  const files = { ca: serverCa.cert, cert: client.cert, key: client.key }
+  const tls = () => readTlsFiles(files, "etcd")
+  const channel = new EtcdChannel({ endpoints: [url.slice(flag.length)], tls })
+  try {
+    return decodeRanged(await channel.call("/etcdserverpb.KV/Range", encodeRange(range))).entries
+  } finally {
+    channel.close()
+  }
+}
+
+async function censusOfSecrets(cluster: Cluster): Promise<Record<string, number>> {
+  const server = cluster.servers.find((one) => cluster.isUp(one)) ?? cluster.server(1)
+  const counts: Record<string, number> = {}
+  const secrets = { key: "/registry/secrets/", end: "/registry/secrets0" }
+  for (const { value } of await stored(server, secrets)) {
+    const [, under = "plain"] =
+      /^k8s:enc:(\w+:v1:[^:]+(?::\d\d:[^:]+)?):/.exec(value.toString("latin1")) ?? []
+    counts[under] = (counts[under] ?? 0) + 1
+  }
+  return counts
+}
+
+export async function writeSecret(server: TestServer, name: string): Promise<void> {
+  const words = ["create", "secret", "generic", name, `--from-literal=of=${name}`]
+  const { code, stderr } = await kubectl(server, words)
+  if (code !== 0) throw new Error(stderr)
+}
+
+/** Waits until it reads what {@link writeSecret} wrote. */
+export async function untilRead(
+  server: TestServer,
+  name: string,
+  timeoutMs = 20_000,
+): Promise<void> {
+  const words = ["get", "secret", name, "-o", "jsonpath={.data.of}"]
+  const wanted = Buffer.from(name).toString("base64")
+  await until(async () => (await kubectl(server, words)).stdout === wanted, {
+    timeoutMs,
+    intervalMs: 100,
+    what: `${name} is read`,
+  })
+}
