@@ -15,6 +15,8 @@ export interface ClientOptions {
 
 /** A verb waits for the other writers of this second's key name, and for the files. */
 export const TIMEOUT_MS = 30_000
+/** What goes through the whole datastore. */
+const LONG_TIMEOUT_MS = 30 * 60_000
 /** How long a server that is starting is waited for. */
 const STARTING_MS_MAX = 10_000
 const PAUSE_MS = 500
@@ -44,7 +46,8 @@ export class Client {
   /** Returns the token that holds from now on. */
   async rotateToken(newToken: string | undefined): Promise<string> {
     const body = newToken === undefined ? {} : { newToken }
-    return ((await this.#ask("PUT", "/v1-keyturn/token", body)) as { token: string }).token
+    const answer = await this.#ask("PUT", "/v1-keyturn/token", body, LONG_TIMEOUT_MS)
+    return (answer as { token: string }).token
   }
 
   async leave(): Promise<void> {
@@ -58,15 +61,20 @@ export class Client {
 
   /** Returns the path on the server's machine. A large datastore takes its time. */
   async saveSnapshot(name: string): Promise<string> {
-    const answer = await this.#ask("POST", "/v1-keyturn/snapshot", { name })
+    const answer = await this.#ask("POST", "/v1-keyturn/snapshot", { name }, LONG_TIMEOUT_MS)
     return (answer as { path: string }).path
   }
 
-  async #ask(method: Exchange["method"], path: string, body?: object): Promise<unknown> {
+  async #ask(
+    method: Exchange["method"],
+    path: string,
+    body?: object,
+    timeoutMs = TIMEOUT_MS,
+  ): Promise<unknown> {
     const { server, password, agent, signal } = this.#options
     const url = new URL(path, server)
     const auth = `server:${password}`
-    const asked = { url, method, agent, auth, signal, timeoutMs: TIMEOUT_MS, ...(body && { body }) }
+    const asked = { url, method, agent, auth, signal, timeoutMs, ...(body && { body }) }
     for (let waitedMs = 0; ; waitedMs += PAUSE_MS) {
       const answer = await exchange(asked)
       if (answer.status === 200) return jsonOf(answer, url)

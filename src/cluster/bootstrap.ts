@@ -128,15 +128,9 @@ const wantedPassword = ({ token, paths }: Bootstrap): string => {
   return own === null ? randomPassword() : passwordOf(own)
 }
 
-/** A damaged token file is a lost token. */
-function passwordFromNowOn(boot: Bootstrap): string {
-  try {
-    return wantedPassword(boot)
-  } catch (error) {
-    if (boot.token !== null || !isKnown(error, "TokenInvalid")) throw error
-    return randomPassword()
-  }
-}
+/** Never the data directory's own, which did not open: it may have been changed because somebody else has it. */
+const passwordFromNowOn = ({ token }: Bootstrap): string =>
+  token === null ? randomPassword() : passwordOf(token)
 
 async function found(boot: Bootstrap): Promise<Opened> {
   const { store, paths, now } = boot

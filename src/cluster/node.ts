@@ -168,11 +168,11 @@ function serverNode(stored: Stored): ServerNode {
   }
 }
 
-/** Whether the server's own Node is there and Ready; not where it does not open. */
-export async function isShownReady(registry: Registry, name: string): Promise<boolean> {
+/** Whether the server's own Node is there and nobody says that it is gone; not where it does not open. */
+export async function isShown(registry: Registry, name: string): Promise<boolean> {
   try {
     const stored = await registry.get(NODES, { name })
-    return stored !== undefined && serverNode(stored).ready
+    return stored !== undefined && !serverNode(stored).isGone
   } catch (error) {
     if (!isKnown(error, "ValueCorrupt", "KeyDidNotOpen", "ObjectInvalid")) throw error
     return false

@@ -9,7 +9,7 @@ import type { Store } from "../store/store.ts"
 import { foldLog } from "../store/sqlite-file.ts"
 import { reviveCopy } from "../store/sqlite-snapshot.ts"
 import { type Secrets, unlockByToken } from "./bootstrap.ts"
-import { claimDatabase, openDataDir } from "./data-dir.ts"
+import { claimDatabase, type DataDirPaths, openDataDir } from "./data-dir.ts"
 import { makePrivateDir, moveDurably, named, writeDurably } from "./files.ts"
 
 export interface Restore {
@@ -23,8 +23,8 @@ export interface Restore {
   readonly now: Date
 }
 
-/** Returns the folder in which the replaced database lies; null where there was none. The datastore is as before until the last
- *  step, and that is one rename. Throws SnapshotInvalid, SlotDidNotOpen, DataDirInUse. */
+/** Returns the folder in which the replaced database lies; null where there was none. A sound datastore is as before until the last
+ *  step, and that is one rename; of a damaged one the log is moved away first. Throws SnapshotInvalid, SlotDidNotOpen, DataDirInUse. */
 export async function restoreSnapshot(of: Restore): Promise<string | null> {
   using stack = new DisposableStack()
   const { paths, release } = openDataDir(of.dataDir, of)
@@ -39,7 +39,7 @@ export async function restoreSnapshot(of: Restore): Promise<string | null> {
   named(`cannot copy ${of.snapshot}`, () => copyFileSync(of.snapshot, copy))
   await reviveCopy(copy)
   await refuseClosed(copy, { ...of, paths })
-  const kept = setAside(of, paths.token)
+  const kept = setAside(of, paths)
   // The next start tries this one too, and keeps it for it opens the keyring.
   if (of.token !== null) writeDurably(paths.nextToken, `${of.token}\n`)
   moveDurably(copy, of.database)
@@ -68,8 +68,8 @@ export async function refuseClosedStore(store: Store, secrets: Secrets): Promise
   else await unlock(slots, { kind: "recovery", secret: secrets.recoveryKey })
 }
 
-/** A second name for the database, and a copy of the token that opens it. */
-function setAside({ database, now }: Restore, token: string): string | null {
+/** A second name for the database, and copies of the tokens one of which opens it. */
+function setAside({ database, now }: Restore, paths: DataDirPaths): string | null {
   if (!existsSync(database)) return null
   const time = now.toISOString().slice(0, 19).replaceAll(":", "-")
   const folder = join(dirname(database), `before-restore-${time}`)
@@ -84,7 +84,8 @@ function setAside({ database, now }: Restore, token: string): string | null {
     const [, ...logs] = withLogs(database)
     linkSync(database, join(folder, basename(database)))
     for (const log of logs) if (existsSync(log)) renameSync(log, join(folder, basename(log)))
-    if (existsSync(token)) copyFileSync(token, join(folder, "token"))
+    for (const token of [paths.token, paths.nextToken])
+      if (existsSync(token)) copyFileSync(token, join(folder, basename(token)))
     return folder
   })
 }

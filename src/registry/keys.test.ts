@@ -104,8 +104,9 @@ test("a slot stands until its name is used again, and the last 32 are kept", asy
   for (let n = 1; n <= 32; n++) await (await Keys.open(own, clusterKey)).enroll(`s${n}`, { now })
   expect(await names()).toEqual(Array.from({ length: 32 }, (_, n) => `s${n + 1}`))
   await again.refresh()
+  // One that had a place leaves them to those that came later: else the two would take it from each other for ever.
   await again.enroll("a", { now })
-  expect(await names()).toEqual([...Array.from({ length: 31 }, (_, n) => `s${n + 2}`), "a"])
+  expect(await names()).toEqual(Array.from({ length: 32 }, (_, n) => `s${n + 1}`))
   await own.close()
 })
 

@@ -85,15 +85,18 @@ export class Keys {
    *  another server is followed. It opens nothing after the end of the process. */
   async enroll(server: string, { now }: { readonly now: Date }): Promise<void> {
     const { slot } = (this.#own ??= makeServerSlot(server, now))
-    const isNamed = ({ kind, id }: OpenSlot) => kind === "server" && id === server
-    // Once it had its own, a slot of that name is another server's that was given the same name: the last one keeps it.
+    const isNamed = (one: OpenSlot) => isServer(one) && one.id === server
+    // Once it had its own, a slot of that name is another server's that was given the same name: the last one keeps it. So it is
+    // where others have all places: those that live would take them from each other without end.
     const stands = ({ slots }: OpenRecord) =>
-      slots.some((one) => (this.#isEnrolled ? isNamed(one) : one.publicKey === slot.publicKey))
+      this.#isEnrolled
+        ? slots.some(isNamed) || slots.filter(isServer).length >= SERVERS_MAX
+        : slots.some(({ publicKey }) => publicKey === slot.publicKey)
     if (stands(this.#view.record)) return
     await this.change(({ record }) => {
       if (stands(record)) return undefined
-      const others = record.slots.filter(({ kind }) => kind !== "server")
-      const servers = record.slots.filter((one) => one.kind === "server" && !isNamed(one))
+      const others = record.slots.filter((one) => !isServer(one))
+      const servers = record.slots.filter((one) => isServer(one) && !isNamed(one))
       return { slots: [...others, ...servers.slice(1 - SERVERS_MAX), slot] }
     })
     this.#isEnrolled = true
@@ -139,7 +142,7 @@ export class Keys {
   /** Leaves no earlier keyring behind in the files of the datastore: who held a secret that opened it could open it still.
    *  Throws StoreUnavailable. */
   scrub(): Promise<void> {
-    return this.#store.scrub()
+    return this.#store.scrub("records")
   }
 
   async operation(): Promise<Operation | undefined> {
@@ -191,7 +194,12 @@ export class Keys {
       },
     })
     if (result.outcome === "conflict") return this.#whyConflict(record)
-    return { view: await this.refresh(), operation, revision: result.revision }
+    const view = await this.refresh().catch((cause: unknown) => {
+      if (!isKnown(cause)) throw cause
+      const seen = `the keyring is changed, and cannot be read back: ${cause.message}`
+      throw new KnownError("OutcomeUnknown", seen, { cause })
+    })
+    return { view, operation, revision: result.revision }
   }
 
   /** A conflict is somebody else's change, unless the fence itself is not the keyring's. */
@@ -215,6 +223,8 @@ export async function createKeyring(
   })
   return outcome === "done" ? "done" : "exists"
 }
+
+const isServer = ({ kind }: OpenSlot): boolean => kind === "server"
 
 const nextRecord = (record: OpenRecord, change: Change): OpenRecord => ({
   epoch: record.epoch + 1,

@@ -36,11 +36,11 @@ export async function takeVerb(request: Request, parts: VerbParts): Promise<Oper
       isToWait = decision.outcome === "wait"
       return decision.outcome === "step" ? changeOf(decision, { nodeName, now: now() }) : undefined
     })
-    if (changed !== undefined) {
+    // Also where it was taken before: publishing may have failed then.
+    if (!isToWait) {
       await publish().catch((error: unknown) => throwTaken(request, error))
-      return changed.operation
+      return changed?.operation
     }
-    if (!isToWait) return undefined
     await sleep(1000 - (now().getTime() % 1000))
   }
 }

@@ -82,6 +82,7 @@ const heldBy = ({ server }: Run, { record, operation }: Observed): Operation | u
 const save = (run: Run, { id }: Operation, changes: Partial<Operation>) =>
   changeHeld(run, (held) => (held.id === id ? { ...held, ...changes } : undefined))
 
+/** The operation's fence is not the keyring's: no verb leaves it so, somebody edited the record. */
 async function supersede(run: Run, { id }: Operation): Promise<undefined> {
   const ended = run.now().toISOString()
   await run.keys.change(({ operation }) =>
@@ -110,11 +111,13 @@ async function pass(run: Run, operation: Operation, upTo: number): Promise<boole
   const { cursor } = operation
   for await (const batch of allRows(run.store, { cursor, upTo }, run.signal)) {
     const { replacements, unreadable } = rewriteRows(batch.rows, target)
+    let rewritten = 0
     if (replacements.length > 0) {
       const result = await run.store.rewrite(operation.fence, replacements)
       if (result.outcome === "fenced") return fencedOff(run, operation)
+      rewritten = result.replaced
     }
-    progress = advanced(progress, batch, { rewritten: replacements.length, unreadable })
+    progress = advanced(progress, batch, { rewritten, unreadable })
     if (run.monotonicMs() - savedAtMs < CURSOR_EVERY_MS) continue
     if ((await save(run, operation, progress)) === undefined) return false
     savedAtMs = run.monotonicMs()

@@ -17,7 +17,7 @@ export interface Unreadable {
 export interface Operation {
   readonly id: string
   readonly kind: OperationKind
-  /** `superseded`: another verb moved the fence before it ended. */
+  /** `superseded`: its fence is not the keyring's any more. */
   readonly state: "running" | "finished" | "superseded"
   /** The fence it runs under; it is over when the fence is another. */
   readonly fence: string
@@ -105,8 +105,7 @@ const SHAPE: Readonly<Record<keyof Operation, (value: unknown) => boolean>> = {
   ended: orNull(isText),
   pass: oneOf([1, 2]),
   upTo: orNull(isCount),
-  /** keyturn 0.1 wrote the revision as a number. */
-  cursor: (value) => isText(value) || isCount(value),
+  cursor: isText,
   rows: isCount,
   looked: isCount,
   rewritten: isCount,
@@ -119,12 +118,10 @@ const SHAPE: Readonly<Record<keyof Operation, (value: unknown) => boolean>> = {
 /** Undefined where the record is damaged: it holds nothing that the next verb does not find out anew, so it stops nobody. */
 export function decodeOperation(stored: Buffer): Operation | undefined {
   try {
-    const read: unknown = JSON.parse(stored.toString())
-    if (!isRecord(read)) return undefined
-    // A record of the time before leases names no holder.
-    const value: Record<string, unknown> = { holder: null, ...read }
+    const value: unknown = JSON.parse(stored.toString())
+    if (!isRecord(value)) return undefined
     const fits = Object.entries(SHAPE).every(([name, holds]) => holds(value[name]))
-    return fits ? ({ ...value, cursor: String(value["cursor"]) } as Operation) : undefined
+    return fits ? (value as unknown as Operation) : undefined
   } catch (error) {
     if (error instanceof SyntaxError) return undefined
     throw error

@@ -6,6 +6,7 @@ import { type NodeFacts, writeNode } from "../cluster/node.ts"
 import type { Keyring } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
 import type { Registry } from "../registry/registry.ts"
+import { oneByOne } from "./one-by-one.ts"
 
 export interface PublisherOptions {
   readonly keys: Keys
@@ -20,7 +21,7 @@ export interface PublisherOptions {
 /** One at a time, each with the newest view, so that an older one can never be written over a newer. */
 export class Publisher {
   readonly #options: PublisherOptions
-  #last: Promise<void> = Promise.resolve()
+  readonly #inTurn = oneByOne()
   /** Undefined before the first time. */
   #taken: Keyring | undefined
   #published: Keyring | undefined
@@ -50,9 +51,8 @@ export class Publisher {
   /** Shows the newest keyring where it changed what this server follows. */
   follow(): Promise<void> {
     return this.#inTurn(async () => {
-      if (!this.#follows || isShownAlike(this.#published, this.#newest)) return
-      this.#taken = this.#newest
-      await this.#write(this.#taken)
+      if (this.#follows && !isShownAlike(this.#published, this.#newest))
+        await this.#write(this.#newest)
     })
   }
 
@@ -70,17 +70,12 @@ export class Publisher {
     return this.#options.keys.view.record.keyring
   }
 
-  #inTurn(action: () => Promise<void>): Promise<void> {
-    const next = this.#last.catch(() => {}).then(action)
-    this.#last = next
-    return next
-  }
-
   async #write(keyring: Keyring): Promise<void> {
     const { registry, paths, node, now } = this.#options
     const files = encryptionFiles(keyring)
     if (files !== undefined) writeEncryptionFiles(paths, files)
     await writeNode(registry, node, { hash: files?.state, now: now() })
+    this.#taken = keyring
     this.#published = keyring
   }
 }

@@ -143,7 +143,7 @@ async function serve(parts: Parts): Promise<void> {
     registry,
     keys,
     name: options.nodeName,
-    isAlone: options.datastore.kind === "sqlite",
+    isAlone: embedded === undefined && options.datastore.kind === "sqlite",
     flags: agreedFlags(options),
     publish: () => publisher.renew(),
     now,

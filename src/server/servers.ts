@@ -2,7 +2,7 @@
  *  its own clock. */
 import { randomUUID } from "node:crypto"
 import { removeLease, renewLease, type ServerLease, serverLeases } from "../cluster/server-lease.ts"
-import { isShownReady, markUnknown, type ServerNode, serverNodes } from "../cluster/node.ts"
+import { isShown, markUnknown, type ServerNode, serverNodes } from "../cluster/node.ts"
 import type { Keys } from "../registry/keys.ts"
 import type { Registry } from "../registry/registry.ts"
 import { isGone, look, type Sighting } from "../rotation/lease.ts"
@@ -54,11 +54,11 @@ export class Servers {
     this.#isNamesakeTold = true
   }
 
-  /** Renews the lease, and sees to it that the own Node is there and Ready. */
+  /** Renews the lease, and sees to it that the own Node is there and not said to be gone. */
   async beat(): Promise<void> {
     const { registry, name, publish } = this.#options
     await this.renew()
-    if (!(await isShownReady(registry, name))) await publish()
+    if (!(await isShown(registry, name))) await publish()
   }
 
   /** Looks at the others' leases. The Node of one that has gone says so from then on; a lease without Node goes with its server. */

@@ -14,6 +14,7 @@ import type { Keyring } from "../keyring/keyring.ts"
 import type { Registry } from "../registry/registry.ts"
 import type { Store } from "../store/store.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
+import { oneByOne } from "./one-by-one.ts"
 import { type ServerStatus, statusOf } from "./status.ts"
 
 export interface SupervisorParts extends VerbParts {
@@ -38,7 +39,8 @@ export function makeSupervisor(parts: SupervisorParts): Made {
   const keep = () => keepToken(paths, tokenFor(keys.view.record.keyring))
   const change = async (newToken: string | undefined) => {
     const password = newToken === undefined ? randomPassword() : passwordOf(newToken)
-    // An earlier change may have failed to write the file; the next one may not take its second copy away.
+    // An earlier change may have failed to write the file, or its outcome may be unknown; this one may not take away the second copy.
+    await keys.refresh()
     keep()
     const token = await changeToken(paths, keys, { password, now: now() })
     keep()
@@ -62,15 +64,5 @@ export function makeSupervisor(parts: SupervisorParts): Made {
     createRecoveryKey: () => createRecoveryKey(keys, { now: now() }),
     saveSnapshot: (name) =>
       snapshots(() => saveSnapshot(paths, { store, name, nodeName, now: now() })),
-  }
-}
-
-/** Each action begins when the one before it has ended, well or not. */
-function oneByOne(): <T>(action: () => Promise<T>) => Promise<T> {
-  let last: Promise<unknown> = Promise.resolve()
-  return (action) => {
-    const next = last.catch(() => {}).then(action)
-    last = next
-    return next
   }
 }

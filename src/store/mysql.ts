@@ -187,7 +187,7 @@ class MysqlEngine extends SqlTable {
       return revision === null ? "conflict" : { revision: integer(revision) }
     } catch (error) {
       // The server has ended it, so that one look tells what became of it.
-      const isUndone = error instanceof TimeIsOver && !(await isMade(this, step))
+      const isUndone = error instanceof TimeIsOver && !(await isMade(this, step).catch(() => true))
       throw isUndone ? new NotDone(error.message, { cause: error }) : error
     }
   }
@@ -207,11 +207,11 @@ class MysqlEngine extends SqlTable {
     await this.#db.query(COMPACT, [after, upTo])
   }
 
-  async scrub(): Promise<void> {
+  async scrub(of?: "records"): Promise<void> {
     const session = await this.#db.single()
     try {
       await session.query(`SET SESSION lock_wait_timeout = ${SCRUB_LOCK_SECONDS}`)
-      for (const table of ["kine", "keyturn_record"]) {
+      for (const table of of ? ["keyturn_record"] : ["kine", "keyturn_record"]) {
         const rebuild = () =>
           session.query(REBUILD.replace("$table", table), [], { timeoutMs: SCRUB_TIMEOUT_MS })
         await this.#attempts(SCRUB_ATTEMPTS_MAX, () =>

@@ -178,10 +178,10 @@ class PostgresEngine extends SqlTable {
   }
 
   /** VACUUM knows no parameters and no transaction, and may take long. */
-  async scrub(): Promise<void> {
+  async scrub(of?: "records"): Promise<void> {
     const client = await this.#db.single({ isUnlimited: true })
     try {
-      await client.query("VACUUM kine, keyturn_record")
+      await client.query(of ? "VACUUM keyturn_record" : "VACUUM kine, keyturn_record")
     } catch (error) {
       throw this.#db.error(error, { sent: true })
     } finally {

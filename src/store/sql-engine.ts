@@ -81,7 +81,7 @@ export interface SqlEngine {
   rewrite(fence: string, replacements: readonly Replacement[]): Promise<number | "fenced">
   /** Moves the compacted revision from `after` to `upTo`; does nothing where it is elsewhere. */
   compact(span: Span): Promise<void>
-  scrub(): Promise<void>
+  scrub(of?: "records"): Promise<void>
 
   log(after: number): Promise<LogPage>
   /** Stretches of ids above `after` that are missing below the newest one. */

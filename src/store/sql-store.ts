@@ -208,9 +208,9 @@ class SqlStore implements Store {
     return result === "fenced" ? { outcome: "fenced" } : { outcome: "done", replaced: result }
   }
 
-  async scrub(): Promise<void> {
+  async scrub(of?: "records"): Promise<void> {
     this.#refuseClosed()
-    await this.#engine.scrub()
+    await this.#engine.scrub(of)
     this.#forget()
   }
 

@@ -77,7 +77,7 @@ export abstract class SqlTable implements SqlEngine {
   abstract step(step: EngineStep): Promise<{ revision: number } | "conflict">
   abstract rewrite(fence: string, replacements: readonly Replacement[]): Promise<number | "fenced">
   abstract compact(span: Span): Promise<void>
-  abstract scrub(): Promise<void>
+  abstract scrub(of?: "records"): Promise<void>
   abstract fill(span: Span): Promise<void>
   abstract announce(): void
   abstract onAnnounced(wake: () => void): void

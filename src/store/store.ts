@@ -153,8 +153,9 @@ export interface Store {
     fence: string,
     replacements: readonly Replacement[],
   ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }>
-  /** Clears what rewriting left behind: in files that the store owns (write-ahead log, free pages), in history on etcd. */
-  scrub(): Promise<void>
+  /** Clears what rewriting left behind: in files that the store owns (write-ahead log, free pages), in history on etcd.
+   *  `of`: only what records left, where that is less work. */
+  scrub(of?: "records"): Promise<void>
 
   /** Copies all of it, as it stands at one moment, into the new file `path`, durably. Throws UsageInvalid where that is for the
    *  database's own tools. */

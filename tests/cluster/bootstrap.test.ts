@@ -8,7 +8,7 @@ import { openSqlite } from "../../src/store/sqlite.ts"
 import type { Store } from "../../src/store/store.ts"
 import { type Bootstrap, openKeyring } from "../../src/cluster/bootstrap.ts"
 import { dataDirPaths, openDataDir } from "../../src/cluster/data-dir.ts"
-import { createRecoveryKey } from "../../src/cluster/unlock.ts"
+import { changeToken, createRecoveryKey } from "../../src/cluster/unlock.ts"
 
 let dataDir: string
 let database: string
@@ -73,4 +73,17 @@ test("recovery leaves nothing in the files of the datastore that the lost token 
   reader.exec("COMMIT")
   expect(left(second)).not.toEqual([])
   expect(await openAs("two")).toMatchObject({ how: "joined" })
+})
+
+test("recovery with a token of before in the data directory never makes that one hold again", async () => {
+  const { keys } = await open()
+  const paths = dataDirPaths(dataDir)
+  const recoveryKey = await createRecoveryKey(keys, { now: new Date() })
+  const revoked = readFileSync(paths.token, "utf8")
+  await changeToken(paths, keys, { password: "the new one", now: new Date() })
+  rmSync(paths.nextToken)
+  await expect(open()).rejects.toMatchObject({ code: "SlotDidNotOpen" })
+  expect(await open({ recoveryKey })).toMatchObject({ how: "recovered" })
+  expect(readFileSync(paths.token, "utf8")).not.toBe(revoked)
+  await expect(open({ token: revoked.trim() })).rejects.toMatchObject({ code: "SlotDidNotOpen" })
 })
