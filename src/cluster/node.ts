@@ -168,14 +168,18 @@ function serverNode(stored: Stored): ServerNode {
   }
 }
 
-/** Whether the server's own Node is there and nobody says that it is gone; not where it does not open. */
-export async function isShown(registry: Registry, name: string): Promise<boolean> {
+/** How the server's own Node stands. `gone`: another says that nothing is heard of it, or it does not open. */
+export async function ownNode(
+  registry: Registry,
+  name: string,
+): Promise<"shown" | "gone" | "deleted"> {
   try {
     const stored = await registry.get(NODES, { name })
-    return stored !== undefined && !serverNode(stored).isGone
+    if (stored === undefined) return "deleted"
+    return serverNode(stored).isGone ? "gone" : "shown"
   } catch (error) {
     if (!isKnown(error, "ValueCorrupt", "KeyDidNotOpen", "ObjectInvalid")) throw error
-    return false
+    return "gone"
   }
 }
 

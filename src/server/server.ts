@@ -143,6 +143,7 @@ async function serve(parts: Parts): Promise<void> {
     registry,
     keys,
     name: options.nodeName,
+    leavesWithNode: embedded !== undefined,
     isAlone: embedded === undefined && options.datastore.kind === "sqlite",
     flags: agreedFlags(options),
     publish: () => publisher.renew(),

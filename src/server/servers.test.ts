@@ -56,6 +56,7 @@ function server(name: string, flags: Record<string, string> = {}, isAlone = fals
     keys,
     name,
     isAlone,
+    leavesWithNode: false,
     flags,
     publish,
     now: () => new Date(2e12),

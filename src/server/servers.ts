@@ -2,7 +2,7 @@
  *  its own clock. */
 import { randomUUID } from "node:crypto"
 import { removeLease, renewLease, type ServerLease, serverLeases } from "../cluster/server-lease.ts"
-import { isShown, markUnknown, type ServerNode, serverNodes } from "../cluster/node.ts"
+import { markUnknown, ownNode, type ServerNode, serverNodes } from "../cluster/node.ts"
 import type { Keys } from "../registry/keys.ts"
 import type { Registry } from "../registry/registry.ts"
 import { isGone, look, type Sighting } from "../rotation/lease.ts"
@@ -15,6 +15,8 @@ export interface ServersOptions {
   readonly name: string
   /** Whether no other can work on its datastore: then it tells nobody that it is there. */
   readonly isAlone: boolean
+  /** Whether the server is to leave when its Node is deleted: then none is made anew. */
+  readonly leavesWithNode: boolean
   /** By name: its flags that must agree with those of the others. */
   readonly flags: Readonly<Record<string, string>>
   /** Makes its Node say what it is to say. */
@@ -56,9 +58,10 @@ export class Servers {
 
   /** Renews the lease, and sees to it that the own Node is there and not said to be gone. */
   async beat(): Promise<void> {
-    const { registry, name, publish } = this.#options
+    const { registry, name, leavesWithNode, publish } = this.#options
     await this.renew()
-    if (!(await isShown(registry, name))) await publish()
+    const stands = await ownNode(registry, name)
+    if (stands === "gone" || (stands === "deleted" && !leavesWithNode)) await publish()
   }
 
   /** Looks at the others' leases. The Node of one that has gone says so from then on; a lease without Node goes with its server. */
