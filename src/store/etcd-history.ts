@@ -15,6 +15,7 @@ import {
   type WatchEvent,
 } from "./etcd-messages.ts"
 import { changeOf, HistoryGone, type WatchBatch, watchRange } from "./etcd-watch.ts"
+import { refuseFuture } from "./revisions.ts"
 import type { Change, WatchOptions } from "./store.ts"
 import { Wakers } from "./wakers.ts"
 import { type Stretch, WatchHub } from "./watch-hub.ts"
@@ -67,6 +68,7 @@ export class EtcdHistory {
     this.#hub = new WatchHub(
       {
         compacted: () => this.#compacted,
+        reach: async (revision) => refuseFuture(revision, await newestRevision(channel)),
         read: (prefix, span) => this.#untilThere(() => this.#stretch(prefix, span)),
       },
       mark,

@@ -128,7 +128,7 @@ const SQL: Statements = {
     `${COMPACTED}, ${CHANGE}`,
     `id > $1 AND id <= $2 AND ${between("$3", "$4")}`,
   ),
-  log: `SELECT ${COMPACTED}, CONCAT(
+  log: `SELECT ${STANDING}, CONCAT(
       COALESCE((SELECT GROUP_CONCAT(version ORDER BY name SEPARATOR ' ') FROM keyturn_record), ''), ' ',
       COALESCE((SELECT fence FROM keyturn_fence), '')), ${CHANGE}, k.lease
     FROM (SELECT 1 AS one) AS one LEFT JOIN (

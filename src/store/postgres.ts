@@ -81,7 +81,7 @@ const SQL: Statements = {
   changes: `SELECT ${COMPACTED}, k.* FROM (SELECT) AS one LEFT JOIN (
     ${batch(CHANGE, 'id > $1 AND id <= $2 AND name COLLATE "C" >= $3 AND ($4::text IS NULL OR name COLLATE "C" < $4)', `${LOG_ROWS}`)}
   ) AS k ON true ORDER BY k.id`,
-  log: `SELECT ${COMPACTED},
+  log: `SELECT ${STANDING},
     (SELECT COALESCE(string_agg(version, ' ' ORDER BY name), '') FROM keyturn_record)
       || ' ' || COALESCE((SELECT fence FROM keyturn_fence), ''),
     k.* FROM (SELECT) AS one LEFT JOIN (${batch(`${CHANGE}, lease`, "id > $1", `${LOG_ROWS}`)}) AS k ON true

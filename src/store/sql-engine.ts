@@ -45,12 +45,11 @@ export interface LogRow {
   readonly ttlSeconds: number
 }
 
-export interface LogPage {
+export interface LogPage extends Standing {
   /** Rows above the revision asked for, in order; ids may be missing between them. */
   readonly rows: readonly LogRow[]
   /** Whether there may be more rows than these. */
   readonly more: boolean
-  readonly compacted: number
   /** Differs whenever a record or the fence does. */
   readonly records: string
 }

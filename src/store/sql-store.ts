@@ -9,7 +9,7 @@ import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
 import { liveEntry, NEWEST, rowBatch, spanOf } from "./kine.ts"
 import { AnswerLost, type EngineWrite, NotDone, unknown, whatBecameOf } from "./lost-answer.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
-import { compactedAway, futureRevision } from "./revisions.ts"
+import { compactedAway, refuseFuture } from "./revisions.ts"
 import type { EngineStep, SqlEngine, Standing } from "./sql-engine.ts"
 import { type SettledPart, Tail } from "./sql-tail.ts"
 import type {
@@ -51,13 +51,18 @@ export interface SqlStoreOptions {
 /** Opens a store over an engine whose tables exist; closes the engine where that fails. */
 export async function openSqlStore(engine: SqlEngine, options: SqlStoreOptions): Promise<Store> {
   try {
-    const { newest, compacted } = await engine.standing()
-    for (const hole of await engine.holes(compacted)) await engine.fill(hole)
-    return new SqlStore(engine, newest, options)
+    return new SqlStore(engine, await settle(engine), options)
   } catch (error) {
     await engine.close()
     throw error
   }
+}
+
+/** Returns the newest revision; none at or below it is in flight. */
+async function settle(engine: SqlEngine): Promise<number> {
+  const { newest, compacted } = await engine.standing()
+  for (const hole of await engine.holes(compacted)) await engine.fill(hole)
+  return newest
 }
 
 class SqlStore implements Store {
@@ -67,7 +72,7 @@ class SqlStore implements Store {
   readonly #hub: WatchHub
   readonly #expiry: Expiry
   readonly #recordWakers = new Wakers()
-  readonly #pageCounts = new PageCounts()
+  #pageCounts = new PageCounts()
   /** A look at the log may be under way that read bytes from before they were rewritten. */
   #forgetsAgain = false
   #closed = false
@@ -79,6 +84,10 @@ class SqlStore implements Store {
     this.#hub = new WatchHub(
       {
         compacted: async () => (await engine.standing()).compacted,
+        reach: async (revision) => {
+          refuseFuture(revision, (await engine.standing()).newest)
+          await this.#tail.reach(revision)
+        },
         read: (prefix, span) => this.#untilThere(() => engine.changes(prefix, span)),
       },
       start,
@@ -88,6 +97,8 @@ class SqlStore implements Store {
       engine,
       start,
       settled: (part) => this.#settled(part),
+      settle: () => settle(engine),
+      wentBack: (newest) => this.#wentBack(newest),
       recordsChanged: () => this.#recordsChanged(),
       warn,
     })
@@ -152,7 +163,7 @@ class SqlStore implements Store {
 
   async compact(revision: number): Promise<void> {
     const now = await this.revision()
-    if (revision > now) throw futureRevision(revision, now)
+    refuseFuture(revision, now)
     for (;;) {
       const after = await this.compactedRevision()
       if (after >= revision) return
@@ -239,10 +250,11 @@ class SqlStore implements Store {
     const at = revision ?? this.#tail.settled
     const found = await read(at)
     if (revision === undefined) {
-      if (found.newest <= at) return { found, at }
+      if (found.newest < at) return this.#readAt(await this.#tail.wentBackFrom(at), read)
+      if (found.newest === at) return { found, at }
       return this.#readAt(await this.#tail.reach(found.newest), read)
     }
-    if (revision > found.newest) throw futureRevision(revision, found.newest)
+    refuseFuture(revision, found.newest)
     if (revision < found.compacted) throw compactedAway(revision, found.compacted)
     if (revision <= this.#tail.settled) return { found, at }
     await this.#tail.reach(revision)
@@ -328,6 +340,15 @@ class SqlStore implements Store {
     this.#hub.publish(changes, upTo)
     if (this.#forgetsAgain) this.#hub.forget()
     this.#forgetsAgain = false
+  }
+
+  /** The table is another one, as after a restore: nothing that is known of it holds. */
+  #wentBack(newest: number): void {
+    this.#warn(`${this.#engine.where} went back to revision ${newest}`, undefined)
+    this.#hub.restart(newest)
+    this.#pageCounts = new PageCounts()
+    this.#expiry.close()
+    void this.#findLeased(newest)
   }
 
   /** Another server may have rewritten what is kept here, and may soon destroy the key it was under. */

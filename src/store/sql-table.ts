@@ -49,7 +49,7 @@ export interface Statements {
   readonly leased: string
   /** (key, after): id, created, deleted, prev_revision, value */
   readonly rowsOf: string
-  /** (after): compacted, the records' state / change, lease */
+  /** (after): newest, compacted, the records' state / change, lease */
   readonly log: string
   /** (after): the id before a hole, and the last one in it */
   readonly holes: string
@@ -173,12 +173,12 @@ export abstract class SqlTable implements SqlEngine {
 
   async log(after: number): Promise<LogPage> {
     const rows = await this.queryLog(this.#statements.log, [after])
-    const [compacted, records] = firstRow(rows)
-    const found = joined(rows, 2)
+    const [newest, compacted, records] = firstRow(rows)
+    const found = joined(rows, 3)
     return {
       rows: found.map(toLogRow),
       more: found.length === this.#logRowsMax || isCutShort(found),
-      compacted: integer(compacted ?? 0),
+      ...standingOf([newest, compacted]),
       records: text(records),
     }
   }

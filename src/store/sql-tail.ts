@@ -25,6 +25,10 @@ export interface TailOptions {
   readonly start: number
   /** Called with each settled stretch of the log: in order, none twice, none missing. */
   readonly settled: (part: SettledPart) => void
+  /** Returns a settled revision that is no older than the newest one now. */
+  readonly settle: () => Promise<number>
+  /** Called instead of `settled` where the log ends before what was settled, as after a restore, with where it goes on. */
+  readonly wentBack: (newest: number) => void
   /** Called when a record or the fence may have changed. */
   readonly recordsChanged: () => void
   readonly warn: (message: string, error: unknown) => void
@@ -97,6 +101,14 @@ export class Tail {
     })
   }
 
+  /** Resolves with the settled revision once the log is seen to end before `revision`; to be called where a read has seen
+   *  that. */
+  wentBackFrom(revision: number): Promise<number> {
+    return this.#settled < revision
+      ? Promise.resolve(this.#settled)
+      : this.reach(Number.POSITIVE_INFINITY)
+  }
+
   async close(): Promise<void> {
     this.#closed = true
     this.wake()
@@ -126,6 +138,7 @@ export class Tail {
   async #look(): Promise<number> {
     const { engine, settled, recordsChanged } = this.#options
     const page = await engine.log(this.#settled)
+    if (page.newest < this.#settled) return this.#goBack()
     const part = settledPart(page, this.#settled)
     const { upTo, hole } = part
     if (upTo > this.#settled) {
@@ -141,6 +154,19 @@ export class Tail {
     }
     if (!this.#isOverdue(hole.after + 1)) return LOOK_AT_HOLE_EVERY_MS
     await engine.fill(hole)
+    return 0
+  }
+
+  /** Everything is looked at anew. Who waits looks again too: it may wait for what is no more. */
+  async #goBack(): Promise<number> {
+    const { settle, wentBack, recordsChanged } = this.#options
+    const newest = await settle()
+    this.#settled = newest
+    this.#records = undefined
+    this.#forgetHole()
+    wentBack(newest)
+    recordsChanged()
+    for (const waiter of this.#waiters) waiter.done(newest)
     return 0
   }
 

@@ -7,7 +7,7 @@ import { KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
 import { rowBatch, spanOf } from "./kine.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
-import { compactedAway, futureRevision } from "./revisions.ts"
+import { compactedAway, refuseFuture } from "./revisions.ts"
 import { CommitQueue } from "./sqlite-commit.ts"
 import { storeError } from "./sqlite-errors.ts"
 import { checkpoint, copyDatabase, openFile, removeResidue } from "./sqlite-file.ts"
@@ -82,7 +82,12 @@ class SqliteStore implements Store {
     this.#records = new RecordTable(this.#db)
     const read = (prefix: string, span: { after: number; upTo: number }) =>
       this.#reading(() => kine.changes(keyRange(prefix), span))
-    this.#hub = new WatchHub({ compacted: () => kine.compacted(), read }, kine.revision())
+    const log = {
+      compacted: () => kine.compacted(),
+      reach: (revision: number) => refuseFuture(revision, kine.revision()),
+      read,
+    }
+    this.#hub = new WatchHub(log, kine.revision())
     const committed = (changes: readonly Change[]): void => {
       this.#newest = undefined
       for (const { key } of changes) this.#recent.forget(key)
@@ -183,7 +188,7 @@ class SqliteStore implements Store {
 
   async compact(revision: number): Promise<void> {
     const now = await this.revision()
-    if (revision > now) throw futureRevision(revision, now)
+    refuseFuture(revision, now)
     while ((await this.compactedRevision()) < revision) {
       await this.#queue.submit(() => {
         const after = this.#kine.compacted()
@@ -290,7 +295,7 @@ class SqliteStore implements Store {
   #readable(revision: number | undefined): number {
     const now = this.#newestRevision()
     if (revision === undefined || revision === now) return now
-    if (revision > now) throw futureRevision(revision, now)
+    refuseFuture(revision, now)
     const compacted = this.#kine.compacted()
     if (revision >= compacted) return revision
     throw compactedAway(revision, compacted)

@@ -126,7 +126,8 @@ export interface Store {
   delete(write: Delete): Promise<WriteResult>
 
   /** Batches of changes until `signal` aborts (a normal end). Throws KnownError Compacted where `after` is below the
-   *  compacted revision, SlowWatcher where the reader fell too far behind. */
+   *  compacted revision, FutureRevision where it is above the newest, SlowWatcher where the reader fell too far behind or
+   *  the datastore was put back to an earlier state. */
   watch(options: WatchOptions): AsyncIterable<readonly Change[]>
 
   /** The newest revision. A new store may have rows of its own already: kine's `/registry/health`, for one. */

@@ -22,6 +22,9 @@ export interface Stretch {
 export interface ChangeLog {
   /** As far as is known; what is read says it for sure. */
   compacted(): number | Promise<number>
+  /** To be asked for a revision that was not published yet. Throws FutureRevision where it is none: it is of a history that
+   *  a restore has ended, and what comes up to there would be missed. */
+  reach(revision: number): unknown
   /** Changes under `prefix` with `after` < revision ≤ `upTo`. */
   read(prefix: string, span: { after: number; upTo: number }): Stretch | Promise<Stretch>
 }
@@ -104,6 +107,7 @@ export class WatchHub {
     const life = this.#life
     let refusal: Refusal = "Compacted"
     refuseGap(after, await this.#log.compacted(), refusal)
+    if (after > this.#newest) await this.#log.reach(after)
     while (!signal.aborted) {
       if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
       if (this.#life !== life) throw new KnownError("SlowWatcher", "history began anew")

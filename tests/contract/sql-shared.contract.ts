@@ -2,7 +2,17 @@
 import { fileURLToPath } from "node:url"
 import { describe, expect, test } from "vitest"
 import type { Change } from "../../src/store/store.ts"
-import { bytes, create, key, live, ROOT, setFence, update, watched } from "./store-helpers.ts"
+import {
+  bytes,
+  create,
+  failure,
+  key,
+  live,
+  ROOT,
+  setFence,
+  update,
+  watched,
+} from "./store-helpers.ts"
 import { type Login, type SqlServer, type SqlStores, sleep } from "../harness/sql-stores.ts"
 import { contend } from "../store/contend.ts"
 import { Program, until } from "../harness/process.ts"
@@ -68,6 +78,34 @@ export function sqlShared<Address extends Login>(
       expect(await Promise.race([opening, sleep(300)]), "it must wait").toBeUndefined()
       await late.query("COMMIT")
       expect(await live(await opening)).toEqual({ late: "x", after: "y" })
+    })
+  })
+
+  describe("a table that is put back while servers run", () => {
+    test("is read as it is now, at its own revision; watches from before end, and none begins there", async () => {
+      const store = await db.open()
+      const other = await db.open()
+      await create(store, "a", "x")
+      await db.query("CREATE TABLE snapshot AS SELECT * FROM kine")
+      for (const name of ["b", "c", "d"]) await create(store, name, "x")
+      const after = await store.revision()
+      const watching = Promise.all(
+        [store, other].map((each) => failure(watched(each, { after, count: 1 }))),
+      )
+      await sleep(50)
+      const stranger = await db.stranger()
+      await stranger.query(
+        "BEGIN; DELETE FROM kine; INSERT INTO kine SELECT * FROM snapshot; COMMIT",
+      )
+      const { entries, revision } = await store.list({ prefix: ROOT })
+      expect(entries.map((entry) => entry.key)).toEqual([key("a")])
+      expect(revision).toBeLessThan(after)
+      expect(await watching).toEqual(["SlowWatcher", "SlowWatcher"])
+      expect(await failure(watched(store, { after, count: 1 }))).toBe("FutureRevision")
+      const next = watched(other, { after: revision, count: 1 })
+      const made = await create(store, "e", "x")
+      expect((await next).map((change) => change.revision)).toEqual([made])
+      expect(await live(other)).toEqual({ a: "x", e: "x" })
     })
   })
 

@@ -117,6 +117,7 @@ async function sendChanges(
     for await (const events of registry.watch(resource, { namespace, after, signal, progress }))
       await stream.forward(events, selection)
   } catch (error) {
+    if (isKnown(error, "FutureRevision")) throw expired(error.message)
     if (!isKnown(error, "Compacted", "SlowWatcher")) throw error
     const oldest = await registry.compactedRevision()
     throw expired(`too old resource version: ${progress.revision} (${oldest})`)
