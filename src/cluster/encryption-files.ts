@@ -16,7 +16,7 @@ import {
   type Keyring,
   STAGES,
   type Stage,
-  withKey,
+  withKeysTakenIn,
 } from "../keyring/keyring.ts"
 import type { DataDirPaths } from "./data-dir.ts"
 import { readIfPresent, writeIfChanged } from "./files.ts"
@@ -50,21 +50,25 @@ export function writeEncryptionFiles(paths: DataDirPaths, files: EncryptionFiles
   writeIfChanged(paths.encryptionState, files.state)
 }
 
+/** False where the file shows another configuration; there may be none yet. */
+export function isShown(paths: DataDirPaths, keyring: Keyring): boolean {
+  const shown = readIfPresent(paths.encryptionConfig)
+  return shown === null || shown === encryptionFiles(keyring)?.config
+}
+
 /** The text of an EncryptionConfiguration; `file` is for messages. */
 export interface ConfigurationText {
   readonly file: string
   readonly text: string
 }
 
-/** The keyring with every key that the configuration holds, for reading. They stand before the others: the last key is what
- *  `rotate` turns to, and stays the prepared one. Throws ConfigInvalid, KeyNameTaken. */
+/** The keyring with every key that the configuration holds, for reading. Throws ConfigInvalid, KeyNameTaken. */
 export function withKeysOf(keyring: Keyring, from: ConfigurationText, created: string): Keyring {
-  const whole = parseEncryptionConfiguration(from.text, from)
-    .resources.flatMap(({ providers }) => providers)
+  const { resources } = parseEncryptionConfiguration(from.text, from)
+  const keys = resources
+    .flatMap(({ providers }) => providers)
     .flatMap((provider) => keysOf(provider, created))
-    .reduce(withKey, keyring)
-  const taken = whole.keys.slice(keyring.keys.length)
-  return taken.length === 0 ? keyring : { ...keyring, keys: [...taken, ...keyring.keys] }
+  return withKeysTakenIn(keyring, keys)
 }
 
 /** A first keyring as the configuration has it: its keys, what is encrypted, and by the entry that covers Secrets which key

@@ -105,6 +105,14 @@ export function withKey(keyring: Keyring, key: Key): Keyring {
   )
 }
 
+/** The keyring with those of the keys that it lacks, for reading. They stand before the others: the last key is what
+ *  `rotate` turns to, and stays the prepared one. Throws KeyNameTaken. */
+export function withKeysTakenIn(keyring: Keyring, keys: readonly Key[]): Keyring {
+  const whole = keys.reduce(withKey, keyring)
+  const taken = whole.keys.slice(keyring.keys.length)
+  return taken.length === 0 ? keyring : { ...keyring, keys: [...taken, ...keyring.keys] }
+}
+
 export function archive(keyring: Keyring, names: readonly string[]): Keyring {
   if (names.includes(keyring.writer ?? "")) bug("the writing key cannot be retired")
   return {

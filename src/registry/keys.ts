@@ -10,7 +10,7 @@ import {
   readOutside,
   sealRecord,
 } from "../keyring/record.ts"
-import { makeServerSlot, type OpenSlot, openSlot, type SlotSecret } from "../keyring/slots.ts"
+import { makeServerSlot, type OpenSlot, opensBy, openSlot, type SlotSecret } from "../keyring/slots.ts"
 import { decodeOperation, encodeOperation, type Operation } from "../rotation/operation.ts"
 import type { Store, StoredRecord } from "../store/store.ts"
 import { makeView, type View } from "./view.ts"
@@ -119,8 +119,8 @@ export class Keys {
     } catch (error) {
       if (!isKnown(error, "RecordCorrupt")) throw error
       const clusterKey = this.#bySlot(stored)
-      if (clusterKey === undefined) throw error
-      return this.#openedBy(clusterKey, stored)
+      if (clusterKey !== undefined) return this.#openedBy(clusterKey, stored)
+      throw this.#isOfAnotherToken(stored) ? replaced(stored) : error
     }
   }
 
@@ -130,6 +130,14 @@ export class Keys {
     const { slots } = readOutside(stored.value)
     const own = slots.find(({ publicKey }) => publicKey === slot.publicKey)
     return own && openSlot(own, secret)
+  }
+
+  /** Whether its slots for people's secrets are others than those known; where they are the same it was damaged. */
+  #isOfAnotherToken({ value }: StoredRecord): boolean {
+    const known = new Set(this.#view.record.slots.map(({ publicKey }) => publicKey))
+    return readOutside(value).slots.some(
+      ({ kind, publicKey }) => kind !== "server" && !known.has(publicKey),
+    )
   }
 
   #openedBy(clusterKey: KeyObject, stored: StoredRecord): View {
@@ -225,6 +233,12 @@ export async function createKeyring(
 }
 
 const isServer = ({ kind }: OpenSlot): boolean => kind === "server"
+
+function replaced({ value }: StoredRecord): KnownError {
+  const { epoch, slots } = readOutside(value)
+  const seen = `the datastore's keyring was replaced by one (epoch ${epoch}) that nothing this server holds opens`
+  return new KnownError("SlotDidNotOpen", `${seen}; ${opensBy(slots)}`)
+}
 
 const nextRecord = (record: OpenRecord, change: Change): OpenRecord => ({
   epoch: record.epoch + 1,

@@ -14,6 +14,7 @@ import { claimDatabase, type DataDirPaths, openDataDir } from "../cluster/data-d
 import type { EmbeddedEtcd } from "../cluster/embedded-etcd.ts"
 import { readNamed } from "../cluster/files.ts"
 import { localUrl, writeKubeconfig } from "../cluster/kubeconfig.ts"
+import { isShown } from "../cluster/encryption-files.ts"
 import { hashMismatch, type NodeFacts, shownHashes } from "../cluster/node.ts"
 import { isKnown } from "../errors.ts"
 import type { Keyring } from "../keyring/keyring.ts"
@@ -98,6 +99,8 @@ async function startAndServe(context: ServerContext): Promise<void> {
       { keys: takenIn },
       "the keyring of the datastore lacked keys that a file here has; they are taken in, for reading",
     )
+  else if (how === "joined" && !isShown(paths, keys.view.record.keyring))
+    log.info("the keyring of the datastore is not the one that the files here show: it is adopted")
   sayWhatDecides(keys.view.record.keyring, context)
   await serve({ context, files, store, embedded, keys, paths, stack })
 }
