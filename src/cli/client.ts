@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Agent } from "node:https"
 import type { OperationSeen } from "../rotation/operation.ts"
-import type { Status as EncryptionStatus } from "../server/status.ts"
+import type { ArchivedKeyInUse, Status as EncryptionStatus } from "../server/status.ts"
 import { type Exchange, exchange, failureOf, jsonOf } from "../cluster/http.ts"
 import type { VerbRequest } from "./verb-commands.ts"
 
@@ -30,6 +30,12 @@ export class Client {
 
   async status(): Promise<EncryptionStatus> {
     return (await this.#ask("GET", "/v1-keyturn/encrypt/status")) as EncryptionStatus
+  }
+
+  /** It reads every stored value. */
+  async archivedKeysInUse(): Promise<ArchivedKeyInUse[]> {
+    const answer = await this.#ask("GET", "/v1-keyturn/encrypt/archived-keys-in-use")
+    return answer as ArchivedKeyInUse[]
   }
 
   /** Returns the id of the operation that the verb started, null where it started none. */

@@ -97,7 +97,7 @@ const servers: Status["servers"] = [
 
 test("wide: K3s' text, then the servers, then which flags differ", () => {
   const status: Status = { stage: "start", activekey: "", enable: false, hashmatch: true, servers }
-  expect(statusWide({ ...status, flagerrors: ["--a is b on c and d on e"] })).toBe(
+  expect(statusWide({ ...status, flagerrors: ["--a is b on c and d on e"] }, [])).toBe(
     `${statusText(status)}Server  Status    Stage  Hash          Epoch  Last Seen
 ------  ------    -----  ----          -----  ---------
 a       Ready     start  0123456789ab  12     0s ago
@@ -107,8 +107,27 @@ c       NotReady  -      -             -      -
 Flags differ: --a is b on c and d on e
 `,
   )
-  expect(statusWide({ stage: "", activekey: "", servers: [] })).toBe(
+  expect(statusWide({ stage: "", activekey: "", servers: [] }, [])).toBe(
     `Encryption Status: Disabled, no configuration file found
+
+Server  Status  Stage  Hash  Epoch  Last Seen
+------  ------  -----  ----  -----  ---------
+`,
+  )
+})
+
+test("wide: archived keys that are needed stand before the servers", () => {
+  const status: Status = { stage: "start", activekey: "", enable: false, servers: [] }
+  const archived = [
+    { key: "AES-CBC aescbckey", storedvalues: 12 },
+    { key: "XSalsa20-POLY1305 a name", storedvalues: 3 },
+  ]
+  expect(statusWide(status, archived)).toBe(
+    `${statusText(status)}Archived keys still needed, until the next rotation:
+Stored Values  Key Type           Name
+-------------  --------           ----
+12             AES-CBC            aescbckey
+3              XSalsa20-POLY1305  a name
 
 Server  Status  Stage  Hash  Epoch  Last Seen
 ------  ------  -----  ----  -----  ---------

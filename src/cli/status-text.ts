@@ -1,6 +1,6 @@
 /** `secrets-encrypt status` as K3s prints it, byte for byte: scripts match on it. */
 import { humanDuration } from "../api/text/human-duration.ts"
-import type { ServerStatus, Status } from "../server/status.ts"
+import type { ArchivedKeyInUse, ServerStatus, Status } from "../server/status.ts"
 
 /** K3s' fields in its order, then ours. */
 export function statusJson(status: Status): string {
@@ -10,17 +10,27 @@ export function statusJson(status: Status): string {
   return `${JSON.stringify({ ...k3s, servers, flagerrors }, null, "\t")}\n`
 }
 
-/** What K3s prints, and then the servers. */
-export function statusWide(status: Status): string {
+/** What K3s prints, then the archived keys that are needed, and the servers. */
+export function statusWide(status: Status, archived: readonly ArchivedKeyInUse[]): string {
   const rows = [
     ["Server", "Status", "Stage", "Hash", "Epoch", "Last Seen"],
     ["------", "------", "-----", "----", "-----", "---------"],
     ...status.servers.map(serverRow),
   ]
   const remarks = (status.flagerrors ?? []).map((error) => `Flags differ: ${error}`)
-  const wide = [...aligned(rows), ...(remarks.length > 0 ? ["", ...remarks] : [])]
+  const wide = [...archivedKeys(archived), ...aligned(rows), ...(remarks.length > 0 ? ["", ...remarks] : [])]
   const text = statusText(status)
   return `${text}${text.endsWith("\n\n") ? "" : "\n"}${wide.join("\n")}\n`
+}
+
+function archivedKeys(inUse: readonly ArchivedKeyInUse[]): string[] {
+  if (inUse.length === 0) return []
+  const rows = [
+    ["Stored Values", "Key Type", "Name"],
+    ["-------------", "--------", "----"],
+    ...inUse.map(({ key, storedvalues }) => [String(storedvalues), ...typeAndName(key)]),
+  ]
+  return ["Archived keys still needed, until the next rotation:", ...aligned(rows), ""]
 }
 
 function serverRow({ name, ready, stage, hash, epoch, lastseenseconds }: ServerStatus): string[] {

@@ -1,13 +1,18 @@
 /** `keyturn secrets-encrypt status`. What K3s does not tell (a running rewrite, values left behind) goes to standard error. */
 import { describeOperation, describeTrouble, type OperationSeen } from "../rotation/operation.ts"
 import { isRunning } from "../rotation/verbs.ts"
+import type { Client } from "./client.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note } from "./context.ts"
 import { leftBehind } from "./follow.ts"
 import { statusJson, statusText, statusWide } from "./status-text.ts"
 
 /** Forms of the output, by what -o takes. */
-export const OUTPUTS = { text: statusText, json: statusJson, wide: statusWide } as const
+const OUTPUTS = {
+  text: async (client) => statusText(await client.status()),
+  json: async (client) => statusJson(await client.status()),
+  wide: async (client) => statusWide(await client.status(), await client.archivedKeysInUse()),
+} as const satisfies Record<string, (client: Client) => Promise<string>>
 
 export interface StatusOptions extends ConnectOptions {
   readonly output: keyof typeof OUTPUTS
@@ -15,8 +20,7 @@ export interface StatusOptions extends ConnectOptions {
 
 export async function status(options: StatusOptions, context: Context): Promise<void> {
   const client = await connect(options, context)
-  const seen = await client.status()
-  context.stdout.write(OUTPUTS[options.output](seen))
+  context.stdout.write(await OUTPUTS[options.output](client))
   const remark = remarkOn(await client.operation())
   if (remark !== null) note(context, remark)
 }

@@ -3,6 +3,9 @@ import { hashMismatch, shownHashes } from "../cluster/node.ts"
 import { type Key, inactiveKeys, type Keyring, writingKey } from "../keyring/keyring.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 import type { Registry } from "../registry/registry.ts"
+import type { View } from "../registry/view.ts"
+import { census } from "../rewriter/census.ts"
+import type { Store } from "../store/store.ts"
 
 export interface Status {
   readonly stage: string
@@ -33,6 +36,14 @@ export interface ServerStatus {
   readonly flags: Readonly<Record<string, string>>
 }
 
+/** An archived key that stored bytes are still under. */
+export interface ArchivedKeyInUse {
+  /** `AES-CBC aescbckey`. */
+  readonly key: string
+  /** Values and old values, of every row. */
+  readonly storedvalues: number
+}
+
 /** What the Key Type column shows. */
 const KEY_TYPES: Record<KeyProvider, string> = {
   aescbc: "AES-CBC",
@@ -60,6 +71,15 @@ export async function statusOf(
     ...(inactive.length > 0 ? { inactivekeys: inactive.map(shown) } : {}),
     ...beyond,
   }
+}
+
+/** Archived keys under which rows of an older backup came back. It reads every stored value. */
+export async function archivedKeysInUse(store: Store, view: View): Promise<ArchivedKeyInUse[]> {
+  const counts = await census(store, view)
+  return view.record.keyring.keys
+    .filter(({ state }) => state === "archived")
+    .map((key) => ({ key: shown(key), storedvalues: counts.get(key.name) ?? 0 }))
+    .filter(({ storedvalues }) => storedvalues > 0)
 }
 
 /** While identity writes, the key that wrote before it stands first among the inactive ones. */

@@ -15,7 +15,7 @@ import type { Registry } from "../registry/registry.ts"
 import type { Store } from "../store/store.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
 import { oneByOne } from "./one-by-one.ts"
-import { type ServerStatus, statusOf } from "./status.ts"
+import { archivedKeysInUse, type ServerStatus, statusOf } from "./status.ts"
 
 export interface SupervisorParts extends VerbParts {
   readonly registry: Registry
@@ -54,6 +54,7 @@ export function makeSupervisor(parts: SupervisorParts): Made {
       await keys.refresh()
       return statusOf(shown(), { registry, servers: await parts.servers() })
     },
+    archivedKeysInUse: async () => archivedKeysInUse(store, await keys.refresh()),
     take: (request) => takeVerb(request, parts),
     async operation() {
       const operation = await keys.operation()

@@ -24,6 +24,8 @@ export interface Supervisor {
   readonly cacerts: string
   /** K3s' status. */
   status(): Promise<object>
+  /** Archived keys that stored values are still under. It reads all of them. */
+  archivedKeysInUse(): Promise<object>
   /** Returns the operation that runs after the verb; undefined where it started none. */
   take(request: Request): Promise<Operation | undefined>
   /** The running or last operation. */
@@ -77,6 +79,7 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
       const operation = request && (await supervisor.take(request))
       return { operation: operation?.id ?? null }
     },
+    "GET encrypt/archived-keys-in-use": (supervisor) => supervisor.archivedKeysInUse(),
     "GET encrypt/operation": async (supervisor) => (await supervisor.operation()) ?? null,
     "PUT token": async (supervisor, call) => {
       const { newToken } = await readJson(call)
