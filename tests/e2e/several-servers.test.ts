@@ -6,6 +6,7 @@ import { dataDirPaths } from "../../src/cluster/data-dir.ts"
 import { apiClient } from "../harness/api.ts"
 import { Cluster, startCluster } from "../harness/cluster.ts"
 import { type Datastore, dealEngine, type Engine } from "../harness/engines.ts"
+import { expectFilled, fill } from "../harness/filling.ts"
 import { until } from "../harness/process.ts"
 import { expectQuiet } from "../harness/quiet.ts"
 import {
@@ -35,41 +36,13 @@ async function newDatastore(): Promise<Datastore> {
 }
 
 const path = "/api/v1/namespaces/default/secrets"
-const contents = (n: number) => Buffer.from(`${n}`.padEnd(1024, ".")).toString("base64")
-
-async function fill(cluster: Cluster): Promise<void> {
-  const clients = cluster.servers.map(({ kubeconfig }) => apiClient(kubeconfig, { maxSockets: 8 }))
-  let next = 0
-  const filler = async (client: (typeof clients)[number]) => {
-    for (let n = next++; n < SECRETS; n = next++) {
-      const secret = { apiVersion: "v1", kind: "Secret", metadata: { name: `s${n}` } }
-      const { status, body } = await client.call("POST", path, {
-        ...secret,
-        data: { of: contents(n) },
-      })
-      expect(status, body).toBe(201)
-    }
-  }
-  await Promise.all([...clients, ...clients, ...clients].map(filler))
-  for (const client of clients) client[Symbol.dispose]()
-}
-
-async function expectAllReadable(server: TestServer): Promise<void> {
-  using api = apiClient(server.kubeconfig)
-  const { status, body } = await api.call("GET", path)
-  expect(status, body.slice(0, 1000)).toBe(200)
-  const items = JSON.parse(body).items as { metadata: { name: string }; data: { of: string } }[]
-  const found = new Map(items.map(({ metadata, data }) => [metadata.name, data.of]))
-  for (let n = 0; n < SECRETS; n++) expect(found.get(`s${n}`)).toBe(contents(n))
-}
-
 const storedKeys = async ({ datastore }: Cluster) => Object.keys(await datastore.censusOfSecrets())
 
 test("eight writers and readers on all servers throughout rotations: none fails, and nothing stays under an old key", {
   timeout: 600_000,
 }, async () => {
   await using cluster = await startCluster(await newDatastore(), { args: ["--secrets-encryption"] })
-  await fill(cluster)
+  await fill(cluster, SECRETS)
   await using traffic = new Traffic(cluster, { workers: WORKERS, pauseMs: 0 })
   let under = "aescbc:v1:aescbckey"
   for (const server of cluster.servers) {
@@ -90,7 +63,7 @@ test("eight writers and readers on all servers throughout rotations: none fails,
   for (const server of cluster.servers) {
     const status = await expectStatus(server, ENABLED, stage("reencrypt_finished"), MATCH)
     expect(keysIn(status).map(keyName)).toEqual([under.replace("aescbc:v1:", "")])
-    await expectAllReadable(server)
+    await expectFilled(server, SECRETS)
     expectQuiet(server)
   }
   expect(await storedKeys(cluster)).toEqual([under])
@@ -100,7 +73,7 @@ test("encryption is turned on where there was none: one command, from any server
   timeout: 120_000,
 }, async () => {
   await using cluster = await startCluster(await newDatastore())
-  await fill(cluster)
+  await fill(cluster, SECRETS)
   await using traffic = new Traffic(cluster, { workers: WORKERS })
   expect(await storedKeys(cluster)).toEqual(["plain"])
   const said = await secretsEncrypt(cluster.server(3), "enable", "--wait")
@@ -109,7 +82,7 @@ test("encryption is turned on where there was none: one command, from any server
   await traffic.end()
   for (const server of cluster.servers) {
     await expectStatus(server, ENABLED, stage("start"), MATCH)
-    await expectAllReadable(server)
+    await expectFilled(server, SECRETS)
     expectQuiet(server)
   }
 })

@@ -9,6 +9,9 @@ export interface ClusterOptions {
   /** In place of the one that all have; null: none is given. */
   readonly token?: string | null
   readonly count?: number
+  /** For the server s<n> alone. */
+  readonly envOf?: (n: number) => Readonly<Record<string, string>>
+  readonly argsOf?: (n: number) => readonly string[]
 }
 
 /** `await using cluster = await startCluster(datastore)`: three servers that are ready, named s1 to s3; s1 came first. */
@@ -31,17 +34,18 @@ export async function startCluster(
 export class Cluster implements AsyncDisposable {
   readonly datastore: Datastore
   readonly servers: readonly TestServer[]
-  /** Those that a test ended, or is ending. */
+  /** Those that a test ended, is ending, or stopped. */
   readonly #down = new Set<TestServer>()
-  #ends = 0
+  readonly #ends = new Map<TestServer, number>()
 
   /** None is started. */
-  constructor(datastore: Datastore, { args = [], token = TOKEN, count = 3 }: ClusterOptions = {}) {
+  constructor(datastore: Datastore, options: ClusterOptions = {}) {
+    const { args = [], token = TOKEN, count = 3, envOf = () => ({}), argsOf = () => [] } = options
     this.datastore = datastore
     this.servers = Array.from({ length: count }, (_, n) => {
       const own = ["--node-name", `s${n + 1}`, ...(token === null ? [] : ["--token", token])]
-      const env = { KEYTURN_DATASTORE_ENDPOINT: datastore.endpoint }
-      return new TestServer({ env, args: [...own, ...args] })
+      const env = { KEYTURN_DATASTORE_ENDPOINT: datastore.endpoint, ...envOf(n + 1) }
+      return new TestServer({ env, args: [...own, ...args, ...argsOf(n + 1)] })
     })
   }
 
@@ -56,15 +60,25 @@ export class Cluster implements AsyncDisposable {
     return !this.#down.has(server)
   }
 
-  /** Grows with every end of a server. */
-  get ends(): number {
-    return this.#ends
+  /** Grows with every end and every stop of this server. */
+  endsOf(server: TestServer): number {
+    return this.#ends.get(server) ?? 0
   }
 
   async stop(server: TestServer, signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
-    this.#down.add(server)
-    this.#ends += 1
+    this.#goesDown(server)
     await server.stop(signal)
+  }
+
+  /** It stands still where it is. */
+  pause(server: TestServer): void {
+    this.#goesDown(server)
+    process.kill(server.pid, "SIGSTOP")
+  }
+
+  resume(server: TestServer): void {
+    process.kill(server.pid, "SIGCONT")
+    this.#down.delete(server)
   }
 
   async start(server: TestServer, args: readonly string[] = []): Promise<void> {
@@ -78,6 +92,11 @@ export class Cluster implements AsyncDisposable {
       await this.stop(server)
       await this.start(server, args)
     }
+  }
+
+  #goesDown(server: TestServer): void {
+    this.#down.add(server)
+    this.#ends.set(server, this.endsOf(server) + 1)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

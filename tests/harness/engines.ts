@@ -1,15 +1,21 @@
 /** The engines that several servers may share. A test that needs only one of them is dealt one by a seed, which is printed:
  *  KEYTURN_TEST_ENGINE names one, KEYTURN_TEST_SEED deals the same again. */
+import { decodeOperation, type Operation } from "../../src/rotation/operation.ts"
+import type { Way } from "./cut.ts"
 import { Etcd } from "./etcd.ts"
 import { Mariadb } from "./mariadb.ts"
 import { Postgres } from "./postgres.ts"
 import { missing } from "./programs.ts"
 import { random } from "./random.ts"
+import { censusOf } from "./stored.ts"
 
 export interface Engine extends AsyncDisposable {
   readonly name: string
+  /** Where it listens; a {@link Way} may lead there. */
+  readonly port: number
   /** Another datastore at each call, empty. */
   newDatastore(): Promise<Datastore>
+  /** As a crash of it looks. */
   stop(): Promise<void>
   start(): Promise<void>
 }
@@ -17,39 +23,33 @@ export interface Engine extends AsyncDisposable {
 export interface Datastore {
   /** As `--datastore-endpoint` takes it. */
   readonly endpoint: string
-  /** How many stored byte strings of Secrets are under what: `aescbc:v1:aescbckey`, or `plain`. In SQL history too. */
+  /** Every stored byte string of a Secret. In SQL history and old values too. */
+  secrets(): Promise<StoredSecret[]>
+  /** How many of them are under what: `aescbc:v1:aescbckey`, or `plain`. */
   censusOfSecrets(): Promise<Record<string, number>>
+  /** The record of the running rewrite or the last one. */
+  operation(): Promise<Operation | undefined>
+  /** Whether a live value is at `key`. */
+  has(key: string): Promise<boolean>
 }
 
-async function postgres(): Promise<Engine> {
-  const server = await Postgres.start()
-  let databases = 0
-  return {
-    name: "postgres",
-    async newDatastore() {
-      const database = `several_${++databases}`
-      return {
-        endpoint: server.url(database),
-        censusOfSecrets: () => server.censusOfSecrets(database),
-      }
-    },
-    start: () => server.start(),
-    stop: () => server.stop("SIGQUIT"),
-    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
-  }
+export interface StoredSecret {
+  readonly key: string
+  readonly bytes: Buffer
 }
 
-async function mariadb(): Promise<Engine> {
-  const server = await Mariadb.start()
+/** The same datastore over a {@link Way}. */
+export const through = ({ endpoint }: Datastore, { port }: Engine, way: Way): string =>
+  endpoint.replace(`:${port}`, `:${way.port}`)
+
+function sql(name: EngineName, server: Postgres | Mariadb): Engine {
   let databases = 0
   return {
-    name: "mariadb",
+    name,
+    port: server.port,
     async newDatastore() {
       const database = `several_${++databases}`
-      return {
-        endpoint: server.url(database),
-        censusOfSecrets: () => server.censusOfSecrets(database),
-      }
+      return sqlDatastore(server.url(database), (text) => server.query(database, text))
     },
     start: () => server.start(),
     stop: () => server.crash(),
@@ -57,13 +57,46 @@ async function mariadb(): Promise<Engine> {
   }
 }
 
-async function etcd(): Promise<Engine> {
-  const server = await Etcd.start()
+function sqlDatastore(endpoint: string, query: (text: string) => Promise<unknown[][]>): Datastore {
+  const secrets = async () => {
+    const rows = await query(
+      "SELECT name, value, old_value FROM kine WHERE name LIKE '/registry/secrets/%'",
+    )
+    return rows.flatMap(([key, ...stored]) =>
+      stored.flatMap((bytes) => storedAt(String(key), bytes)),
+    )
+  }
+  return {
+    endpoint,
+    secrets,
+    censusOfSecrets: async () => census(await secrets()),
+    async operation() {
+      const [row] = await query("SELECT value FROM keyturn_record WHERE name = 'operation'")
+      return row && decodeOperation(Buffer.from(row[0] as Uint8Array))
+    },
+    async has(key) {
+      const [row] = await query(
+        `SELECT deleted FROM kine WHERE name = '${key}' ORDER BY id DESC LIMIT 1`,
+      )
+      return row !== undefined && Number(row[0]) === 0
+    },
+  }
+}
+
+/** Where there is no such column, or nothing in it, PostgreSQL has NULL and MariaDB may have none of its bytes. */
+const storedAt = (key: string, bytes: unknown): StoredSecret[] =>
+  bytes instanceof Uint8Array && bytes.length > 0 ? [{ key, bytes: Buffer.from(bytes) }] : []
+
+const census = (stored: readonly StoredSecret[]) => censusOf(stored.map(({ bytes }) => bytes))
+
+async function etcd(...settings: readonly string[]): Promise<Engine> {
+  const server = await Etcd.start(...settings)
   return {
     name: "etcd",
+    port: server.port,
     async newDatastore() {
       await server.deleteAll()
-      return { endpoint: server.endpoint, censusOfSecrets: () => server.censusOfSecrets() }
+      return etcdDatastore(server)
     },
     start: () => server.start(),
     stop: () => server.stop("SIGKILL"),
@@ -71,17 +104,48 @@ async function etcd(): Promise<Engine> {
   }
 }
 
-const ENGINES = { etcd, mariadb, postgres } as const
+/** What its members hold; the first of them answers here. */
+export function etcdDatastore(...members: readonly [Etcd, ...Etcd[]]): Datastore {
+  const [first] = members
+  const secrets = async () => {
+    const found = await first.entries({ key: "/registry/secrets/", end: "/registry/secrets0" })
+    return found.map(({ key, value }) => ({ key, bytes: value }))
+  }
+  const at = async (key: string) => (await first.entries({ key })).at(0)
+  return {
+    endpoint: members.map(({ endpoint }) => endpoint).join(","),
+    secrets,
+    censusOfSecrets: async () => census(await secrets()),
+    async operation() {
+      const record = await at("/keyturn/operation")
+      return record && decodeOperation(record.value)
+    },
+    has: async (key) => (await at(key)) !== undefined,
+  }
+}
 
-type EngineName = keyof typeof ENGINES
+const ENGINES = {
+  etcd,
+  mariadb: async (...settings) => sql("mariadb", await Mariadb.start(...settings)),
+  postgres: async (...settings) => sql("postgres", await Postgres.start(...settings)),
+} as const satisfies Record<string, (...settings: readonly string[]) => Promise<Engine>>
+
+export type EngineName = "etcd" | "mariadb" | "postgres"
 export const ENGINE_NAMES = Object.keys(ENGINES) as EngineName[]
 
+/** `settings`: besides those of all tests, in the engine's own words. */
+export const startEngine = (name: EngineName, settings: readonly string[] = []): Promise<Engine> =>
+  ENGINES[name](...settings)
+
+/** Printed by whoever deals by it. */
+export const dealtSeed = (): number =>
+  Number(process.env.KEYTURN_TEST_SEED ?? Math.floor(Math.random() * 1e6))
+
 /** Undefined where its programs are not installed, with the reason told. */
-export async function dealEngine(): Promise<Engine | undefined> {
-  const seed = Number(process.env.KEYTURN_TEST_SEED ?? Math.floor(Math.random() * 1e6))
+export async function dealEngine(seed = dealtSeed()): Promise<Engine | undefined> {
   const dealt = ENGINE_NAMES[Math.floor(random(seed)() * ENGINE_NAMES.length)]
   const name = ENGINE_NAMES.find((known) => known === process.env.KEYTURN_TEST_ENGINE) ?? dealt
   console.info(`engine=${name} seed=${seed}`)
   if (name === undefined || (await missing(name)) !== undefined) return undefined
-  return ENGINES[name]()
+  return startEngine(name)
 }

@@ -10,7 +10,6 @@ import {
   int,
   type KeyValue,
 } from "../../src/store/etcd-messages.ts"
-import { censusOf } from "./stored.ts"
 import { freePort } from "./ports.ts"
 import { Program, until } from "./process.ts"
 
@@ -111,10 +110,11 @@ export class Etcd implements AsyncDisposable {
     return decodeRanged(answer).entries
   }
 
-  /** Live values; what history holds is told by entries at its revisions. */
-  async censusOfSecrets(): Promise<Record<string, number>> {
-    const found = await this.entries({ key: "/registry/secrets/", end: "/registry/secrets0" })
-    return censusOf(found.map(({ value }) => value))
+  async isLeader(): Promise<boolean> {
+    const status = await this.#ask("/etcdserverpb.Maintenance/Status", Buffer.alloc(0))
+    // StatusResponse: the header with member_id = 2 comes first, leader = 4. Both are more than a number holds.
+    const header = fieldsOf(fieldsOf(status).get(1) ?? Buffer.alloc(0))
+    return header.get(2)?.equals(fieldsOf(status).get(4) ?? Buffer.alloc(0)) ?? false
   }
 
   async deleteAll(): Promise<void> {
@@ -157,3 +157,20 @@ const newMember = async (name: string): Promise<Member> => ({
   port: await freePort(),
   peer: `http://127.0.0.1:${await freePort()}`,
 })
+
+/** The last of each field, as its bytes are; of numbers and length-delimited ones only. */
+function fieldsOf(message: Buffer): Map<number, Buffer> {
+  const fields = new Map<number, Buffer>()
+  const endOfVarint = (from: number) => from + message.subarray(from).findIndex((b) => b < 0x80) + 1
+  for (let at = 0; at < message.length; ) {
+    const tag = message[at] ?? 0
+    const start = endOfVarint(at + 1)
+    const lengthBytes = message.subarray(at + 1, start)
+    const isNumber = (tag & 7) === 0
+    const length = lengthBytes.reduceRight((sum, byte) => sum * 0x80 + (byte & 0x7f), 0)
+    const end = isNumber ? start : start + length
+    fields.set(tag >> 3, isNumber ? lengthBytes : message.subarray(start, end))
+    at = end
+  }
+  return fields
+}

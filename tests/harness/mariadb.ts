@@ -7,7 +7,6 @@ import type { MysqlAddress } from "../../src/store/mysql-url.ts"
 import { freePort } from "./ports.ts"
 import { Program, run, systemUser, until } from "./process.ts"
 import { mariadbd } from "./programs.ts"
-import { censusOf } from "./stored.ts"
 import type { SqlServer, Stranger } from "./sql-stores.ts"
 
 const PASSWORD = "s3cr3t-of-the-d4tabase"
@@ -96,12 +95,6 @@ export class Mariadb implements SqlServer<MysqlAddress> {
   address(database: string): MysqlAddress {
     const { port } = this
     return { host: "127.0.0.1", port, user: "root", password: PASSWORD, database, tls: undefined }
-  }
-
-  async censusOfSecrets(database: string): Promise<Record<string, number>> {
-    const text = "SELECT value, old_value FROM kine WHERE name LIKE '/registry/secrets/%'"
-    const rows = await this.query(database, text)
-    return censusOf(rows.flat() as (Buffer | null)[])
   }
 
   /** As it lies on the disk. */

@@ -1,7 +1,7 @@
 /** System programs that tests need. `npm test` brings them (scripts/system-programs); where one is missing all the same, the
  *  test is skipped with the reason. */
 
-import { existsSync, readdirSync } from "node:fs"
+import { existsSync, globSync, readdirSync } from "node:fs"
 import { join } from "node:path"
 import { beforeEach } from "vitest"
 import { run } from "./process.ts"
@@ -67,6 +67,11 @@ export const pgbouncer = () => ofRoot("pgbouncer")
 function ofRoot(name: string): string {
   const path = join("/usr/sbin", name)
   return existsSync(path) ? path : name
+}
+
+/** libfaketime's library; undefined where it is not installed. */
+export function faketime(): string | undefined {
+  return globSync("/usr/lib/*/faketime/libfaketime.so.1")[0]
 }
 
 /** At the top of a test file or of a describe block. */

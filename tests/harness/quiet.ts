@@ -6,3 +6,8 @@ import type { TestServer } from "./server.ts"
 export function expectQuiet(server: TestServer): void {
   expect(server.logs()).not.toMatch(/Warning:|Unhandled|a request failed|\bbug\b| ERROR /i)
 }
+
+/** As {@link expectQuiet}, of one that had its failures to tell of. */
+export function expectNoBug(server: TestServer): void {
+  expect(server.logs()).not.toMatch(/Warning:|Unhandled|\bbug\b/i)
+}

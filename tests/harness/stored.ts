@@ -1,4 +1,5 @@
 /** What lies on a test server's disk: the rows of its database, and every file. Read beside the running server. */
+import { createDecipheriv } from "node:crypto"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -24,6 +25,29 @@ export function censusOf(stored: readonly (Uint8Array | null)[]): Record<string,
     counts[under] = (counts[under] ?? 0) + 1
   }
   return counts
+}
+
+/** Opens a value of `name` by the keys in an encryption-config.json, and by no code of ours. Throws where it does not open, or
+ *  is no object of that name. */
+export function openStored(
+  bytes: Buffer,
+  { config, name }: { config: string; name: string },
+): void {
+  const { resources } = JSON.parse(readFileSync(config, "utf8")) as {
+    resources: { providers: { aescbc?: { keys: { name: string; secret: string }[] } }[] }[]
+  }
+  const keys = resources.flatMap(({ providers }) =>
+    providers.flatMap((one) => one.aescbc?.keys ?? []),
+  )
+  const prefix = (key: string) => Buffer.from(`k8s:enc:aescbc:v1:${key}:`)
+  const under = keys.find((key) => bytes.indexOf(prefix(key.name)) === 0)
+  if (under === undefined) throw new Error(`${name}: no key of ${config} is the one it is under`)
+  const sealed = bytes.subarray(prefix(under.name).length)
+  const secret = Buffer.from(under.secret, "base64")
+  const cbc = createDecipheriv("aes-256-cbc", secret, sealed.subarray(0, 16))
+  const plaintext = Buffer.concat([cbc.update(sealed.subarray(16)), cbc.final()])
+  if (plaintext.subarray(0, 4).toString() !== "k8s\0" || !plaintext.includes(name))
+    throw new Error(`${name}: what opened is another object, or none`)
 }
 
 /** Path below `folder` → bytes, symbolic links left out. */

@@ -1,0 +1,248 @@
+/** Three servers, writers and readers on all of them throughout a rotation, and one fault at a random moment of it. After each:
+ *  what was acknowledged is there on every server, what was refused is nowhere, and no stored byte is under an old key. */
+import { setTimeout as sleep } from "node:timers/promises"
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
+import { dataDirPaths } from "../../src/cluster/data-dir.ts"
+import { apiClient } from "../harness/api.ts"
+import { type Cluster, type ClusterOptions, startCluster } from "../harness/cluster.ts"
+import { Way } from "../harness/cut.ts"
+import {
+  type Datastore,
+  dealEngine,
+  dealtSeed,
+  type Engine,
+  etcdDatastore,
+  through,
+} from "../harness/engines.ts"
+import { Etcd } from "../harness/etcd.ts"
+import { expectFilled, fill } from "../harness/filling.ts"
+import { Following } from "../harness/following.ts"
+import { faketime, needs } from "../harness/programs.ts"
+import { expectNoBug, expectQuiet } from "../harness/quiet.ts"
+import { random } from "../harness/random.ts"
+import { ENABLED, expectStatus, keyName, keysIn, MATCH, stage } from "../harness/secrets-encrypt.ts"
+import { kubectlSaid, type TestServer } from "../harness/server.ts"
+import { openStored } from "../harness/stored.ts"
+import { Traffic } from "../harness/traffic.ts"
+
+/** `npm run test:soak` runs many. */
+const ROUNDS = Number(process.env.KEYTURN_TEST_ROUNDS ?? 1)
+const IS_SOAK = ROUNDS > 1
+const ROUND_MS_MAX = 120_000
+const SECRETS = 600
+const WORKERS = 9
+/** As long as the rotation of so many takes where little else runs: a fault comes in the middle of one as well as at its end. */
+const ROTATION_MS = 700
+const STANDSTILL_MS = IS_SOAK ? 30_000 : 12_000
+/** Others' writes and watches may pause for 3 s. Twice that is asked for, as the machine may be busy with other things; what must
+ *  not happen, a lock held for as long as its server stands still, takes longer than that by far. */
+const PAUSE_MS_MAX = 6_000
+
+const seed = dealtSeed()
+let engine: Engine | undefined
+beforeAll(async () => (engine = await dealEngine(seed)))
+afterAll(() => engine?.[Symbol.asyncDispose]())
+
+type Random = () => number
+
+/** What a fault acts on. */
+interface Scene {
+  readonly cluster: Cluster
+  readonly traffic: Traffic
+  /** The server that takes the verb, and so does the work, and another one. */
+  readonly worker: TestServer
+  readonly other: TestServer
+  readonly next: Random
+}
+
+/** Ends when nothing disturbs the cluster any more. */
+type Fault = (scene: Scene) => Promise<void>
+
+interface Arrangement extends ClusterOptions {
+  /** Whose requests may be refused or left open because of the fault, besides those of a server that is ended or stopped. */
+  readonly disturbs?: (server: TestServer, cluster: Cluster) => boolean
+}
+
+/** One rotation after the other, with the fault in each. */
+async function rotateThrough(datastore: Datastore, fault: Fault, arrangement: Arrangement = {}) {
+  const { disturbs = () => false, ...options } = arrangement
+  await using cluster = await startCluster(datastore, {
+    args: ["--secrets-encryption"],
+    ...options,
+  })
+  await fill(cluster, SECRETS)
+  await using traffic = new Traffic(cluster, {
+    workers: WORKERS,
+    isDisturbed: (server) => disturbs(server, cluster),
+  })
+  await using following = new Following(cluster.server(3))
+  let key = ""
+  for (let round = 0; round < ROUNDS; round++) {
+    const next = random(seed + round)
+    const scene = { cluster, traffic, worker: cluster.server(1), other: cluster.server(2), next }
+    traffic.slowestMs = 0
+    following.measure()
+    key = await beginRotation(scene.worker)
+    await sleep(next() * ROTATION_MS)
+    const struck = await progress(datastore)
+    await fault(scene)
+    await expectWhole(scene, key)
+    await following.expectAll()
+    console.info(
+      `seed ${seed + round}, ${struck}: ${traffic.writes} writes, ${traffic.reads} reads, ${traffic.refused} refused, ` +
+        `${traffic.open} unknown; slowest ${Math.round(traffic.slowestMs)} ms, ` +
+        `watch ${Math.round(following.slowestMs)} ms`,
+    )
+    expect(traffic.slowestMs).toBeLessThan(PAUSE_MS_MAX)
+    if (!disturbs(cluster.server(3), cluster))
+      expect(following.slowestMs).toBeLessThan(PAUSE_MS_MAX)
+  }
+  await traffic.end()
+  await following.expectAll()
+  await expectStoredUnder(datastore, key)
+  for (const server of cluster.servers) {
+    if (disturbs(server, cluster) || cluster.endsOf(server) > 0) expectNoBug(server)
+    else expectQuiet(server)
+  }
+}
+
+/** Returns the key that writes from then on. */
+async function beginRotation(server: TestServer): Promise<string> {
+  using api = apiClient(server.kubeconfig)
+  const begun = await api.call("PUT", "/v1-keyturn/encrypt/config", { stage: "rotate_keys" })
+  expect(begun.status, begun.body).toBe(200)
+  const { body } = await api.call("GET", "/v1-keyturn/encrypt/status")
+  return keyName(JSON.parse(body).activekey)
+}
+
+async function progress(datastore: Datastore): Promise<string> {
+  const { state, pass, looked, rows } = (await datastore.operation()) ?? {}
+  return `struck while ${state} in pass ${pass} at ${looked} of ${rows}`
+}
+
+/** By itself: the rotation is at its end on every server, and all holds that is promised of it. */
+async function expectWhole({ cluster, traffic }: Scene, key: string): Promise<void> {
+  const parts = [ENABLED, stage("reencrypt_finished"), MATCH]
+  const shown = await Promise.all(cluster.servers.map((server) => expectStatus(server, ...parts)))
+  for (const status of shown) expect(keysIn(status).map(keyName)).toEqual([key])
+  await traffic.check()
+  for (const server of cluster.servers) await expectFilled(server, SECRETS)
+  const stored = await cluster.datastore.secrets()
+  const config = dataDirPaths(cluster.server(1).dataDir).encryptionConfig
+  for (const { key: path, bytes } of stored)
+    openStored(bytes, { config, name: path.slice(path.lastIndexOf("/") + 1) })
+  await expectStoredUnder(cluster.datastore, key)
+}
+
+async function expectStoredUnder(datastore: Datastore, key: string): Promise<void> {
+  expect(Object.keys(await datastore.censusOfSecrets())).toEqual([`aescbc:v1:${key}`])
+}
+
+/** Dead for a moment, or until others have seen that it has gone. */
+const kill =
+  (of: "worker" | "other"): Fault =>
+  async ({ cluster, next, [of]: struck }) => {
+    await cluster.stop(struck, "SIGKILL")
+    await sleep(next() < 0.5 ? next() * 1_000 : 12_000)
+    await cluster.start(struck)
+  }
+
+/** With a write that waits in it. */
+const standStill: Fault = async ({ cluster, traffic, next, worker, other }) => {
+  const struck = next() < 0.5 ? worker : other
+  cluster.pause(struck)
+  const waiting = traffic.write(struck, `waiting-${next()}`, "written at last")
+  await sleep(STANDSTILL_MS)
+  cluster.resume(struck)
+  expect(await waiting).toMatch(/done|refused|open/)
+}
+
+describe(`on one engine of several, seed ${seed}`, () => {
+  beforeEach(({ skip }) => skip(engine === undefined, "the engine is not installed"))
+  const timeout = ROUNDS * ROUND_MS_MAX
+  const dealt = (): Engine => {
+    if (engine === undefined) throw new Error("skipped where there is none")
+    return engine
+  }
+
+  test.each<[string, Fault]>([
+    ["kill -9 of the server that does the work", kill("worker")],
+    ["kill -9 of another server", kill("other")],
+    ["a server stands still, with a write waiting in it", standStill],
+  ])("%s", { timeout }, async (_, fault) => {
+    await rotateThrough(await dealt().newDatastore(), fault)
+  })
+
+  test("the way between a server and the datastore is cut", { timeout }, async () => {
+    await using way = await Way.to(dealt().port)
+    const datastore = await dealt().newDatastore()
+    const behind = random(seed)() < 0.5 ? 1 : 2
+    const cut: Fault = async ({ next }) => {
+      const how = Math.floor(next() * 3)
+      if (how === 0) way.cut()
+      else way.lose(how === 1 ? "requests" : "answers")
+      await sleep(1_000 + next() * 5_000)
+      way.mend()
+    }
+    await rotateThrough(datastore, cut, {
+      envOf: (n) =>
+        n === behind ? { KEYTURN_DATASTORE_ENDPOINT: through(datastore, dealt(), way) } : {},
+      disturbs: (server, cluster) => server === cluster.server(behind),
+    })
+  })
+
+  test("kill -9 of the datastore", { timeout }, async () => {
+    const crash: Fault = async ({ next }) => {
+      await dealt().stop()
+      await sleep(next() * 4_000)
+      await dealt().start()
+    }
+    await rotateThrough(await dealt().newDatastore(), crash, { disturbs: () => true })
+  })
+
+  test("clocks are 10 minutes off, one before and one after the others", {
+    timeout,
+  }, async ({ skip }) => {
+    const library = faketime()
+    skip(library === undefined, "libfaketime is not installed; run the tests with: npm test")
+    const off = (minutes: string) => ({
+      LD_PRELOAD: library ?? "",
+      FAKETIME: minutes,
+      FAKETIME_DONT_FAKE_MONOTONIC: "1",
+    })
+    const clocks: Readonly<Record<number, Readonly<Record<string, string>>>> = {
+      1: off("+10m"),
+      3: off("-10m"),
+    }
+    const longEnoughToBeTakenForGone: Fault = async ({ cluster }) => {
+      await sleep(10_000)
+      const nodes = await kubectlSaid(cluster.server(2), ["get", "nodes", "--no-headers"])
+      expect(nodes.match(/ Ready /g)).toHaveLength(3)
+      for (const server of cluster.servers) expect(server.logs()).not.toContain("nothing is heard")
+    }
+    await rotateThrough(await dealt().newDatastore(), longEnoughToBeTakenForGone, {
+      envOf: (n) => clocks[n] ?? {},
+    })
+  })
+})
+
+describe("on etcd of three members", () => {
+  needs("etcd")
+
+  test("kill -9 of a member, the leader or another", {
+    timeout: ROUNDS * ROUND_MS_MAX,
+  }, async () => {
+    await using stack = new AsyncDisposableStack()
+    const members = (await Etcd.cluster()).map((member) => stack.use(member))
+    const [first, ...others] = members
+    if (first === undefined) throw new Error("no members")
+    const killMember: Fault = async ({ next }) => {
+      const leads = await Promise.all(members.map((member) => member.isLeader()))
+      const struck = members[leads.indexOf(next() < 0.5)] ?? first
+      await struck.stop("SIGKILL")
+      await sleep(next() * 8_000)
+      await struck.start()
+    }
+    await rotateThrough(etcdDatastore(first, ...others), killMember, { disturbs: () => true })
+  })
+})
