@@ -19,6 +19,7 @@ export default defineConfig({
           name: "system",
           include: ["tests/**/*.test.ts"],
           exclude: ["tests/vectors/**"],
+          setupFiles: ["tests/harness/setup.ts"],
           fileParallelism: false,
           testTimeout: 60_000,
           hookTimeout: 60_000,

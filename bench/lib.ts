@@ -24,11 +24,15 @@ export function newDataDir(): { path: string; remove: () => void } {
 }
 
 /** `readyMs` runs from the start of the process to its word that it is ready. */
-export async function startServer(dataDir: string): Promise<BenchServer> {
-  const args = ["--config", "/dev/null", "--data-dir", dataDir, "--https-listen-port", "0"]
+export async function startServer(
+  dataDir: string,
+  { args = [], env = {} }: { args?: readonly string[]; env?: NodeJS.ProcessEnv } = {},
+): Promise<BenchServer> {
+  const own = ["--config", "/dev/null", "--data-dir", dataDir, "--https-listen-port", "0"]
   const startedMs = performance.now()
-  const child = spawn(KEYTURN, ["server", ...args, "--secrets-encryption"], {
+  const child = spawn(KEYTURN, ["server", ...own, "--secrets-encryption", ...args], {
     stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, ...env },
   })
   const url = await readyUrl(child)
   const readyMs = performance.now() - startedMs

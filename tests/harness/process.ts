@@ -1,9 +1,8 @@
-/** Programs that a test runs. Each is ended at the latest when the test file ends, whatever became of the test. */
+/** Programs that a test runs. Each is ended at the latest when the test file ends (setup.ts), whatever became of the test. */
 
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process"
 import { once } from "node:events"
 import { constants } from "node:os"
-import { afterAll } from "vitest"
 
 export interface ProgramOptions {
   /** The whole environment; without it the test's own. */
@@ -24,8 +23,7 @@ export interface Outcome {
 }
 
 const running = new Set<Program>()
-const endAll = () => Promise.all(Array.from(running, (program) => program.end("SIGKILL")))
-afterAll(endAll)
+export const endAll = () => Promise.all(Array.from(running, (program) => program.end("SIGKILL")))
 process.once("exit", () => {
   for (const program of running) program.signal("SIGKILL")
 })

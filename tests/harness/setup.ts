@@ -1,0 +1,5 @@
+/** Loaded by vitest before each test file of whole programs. */
+import { afterAll } from "vitest"
+import { endAll } from "./process.ts"
+
+afterAll(endAll)
