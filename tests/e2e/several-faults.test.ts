@@ -243,6 +243,6 @@ describe("on etcd of three members", () => {
       await sleep(next() * 8_000)
       await struck.start()
     }
-    await rotateThrough(etcdDatastore(first, ...others), killMember, { disturbs: () => true })
+    await rotateThrough(etcdDatastore([first, ...others]), killMember, { disturbs: () => true })
   })
 })

@@ -5,6 +5,7 @@ import { decodeRanged, encodeRange, type KeyValue } from "../../src/store/etcd-m
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
 import { readTlsFiles } from "../../src/store/tls-files.ts"
 import { Cluster } from "./cluster.ts"
+import { keysDatastore } from "./engines.ts"
 import type { TestServer } from "./server.ts"
 import { until } from "./process.ts"
 import { kubectl } from "./server.ts"
@@ -20,7 +21,8 @@ export function embeddedCluster({
   count?: number
   args?: readonly string[]
 } = {}): Cluster {
-  const datastore = { endpoint: "", censusOfSecrets: () => censusOfSecrets(cluster) }
+  const up = () => cluster.servers.find((one) => cluster.isUp(one)) ?? cluster.server(1)
+  const datastore = keysDatastore("", (range) => stored(up(), range))
   const cluster: Cluster = new Cluster(datastore, { count, args: [...OWN_PORTS, ...args] })
   return cluster
 }
@@ -76,18 +78,6 @@ export async function stored(
   } finally {
     channel.close()
   }
-}
-
-async function censusOfSecrets(cluster: Cluster): Promise<Record<string, number>> {
-  const server = cluster.servers.find((one) => cluster.isUp(one)) ?? cluster.server(1)
-  const counts: Record<string, number> = {}
-  const secrets = { key: "/registry/secrets/", end: "/registry/secrets0" }
-  for (const { value } of await stored(server, secrets)) {
-    const [, under = "plain"] =
-      /^k8s:enc:(\w+:v1:[^:]+(?::\d\d:[^:]+)?):/.exec(value.toString("latin1")) ?? []
-    counts[under] = (counts[under] ?? 0) + 1
-  }
-  return counts
 }
 
 export async function writeSecret(server: TestServer, name: string): Promise<void> {

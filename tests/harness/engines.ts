@@ -1,5 +1,6 @@
 /** The engines that several servers may share. A test that needs only one of them is dealt one by a seed, which is printed:
  *  KEYTURN_TEST_ENGINE names one, KEYTURN_TEST_SEED deals the same again. */
+import type { KeyValue } from "../../src/store/etcd-messages.ts"
 import { decodeOperation, type Operation } from "../../src/rotation/operation.ts"
 import type { Way } from "./cut.ts"
 import { Etcd } from "./etcd.ts"
@@ -96,7 +97,7 @@ async function etcd(...settings: readonly string[]): Promise<Engine> {
     port: server.port,
     async newDatastore() {
       await server.deleteAll()
-      return etcdDatastore(server)
+      return etcdDatastore([server])
     },
     start: () => server.start(),
     stop: () => server.stop("SIGKILL"),
@@ -105,15 +106,22 @@ async function etcd(...settings: readonly string[]): Promise<Engine> {
 }
 
 /** What its members hold; the first of them answers here. */
-export function etcdDatastore(...members: readonly [Etcd, ...Etcd[]]): Datastore {
-  const [first] = members
+export const etcdDatastore = (members: readonly [Etcd, ...Etcd[]]): Datastore =>
+  keysDatastore(members.map(({ endpoint }) => endpoint).join(","), (range) =>
+    members[0].entries(range),
+  )
+
+export function keysDatastore(
+  endpoint: string,
+  entries: (range: { key: string; end?: string }) => Promise<KeyValue[]>,
+): Datastore {
   const secrets = async () => {
-    const found = await first.entries({ key: "/registry/secrets/", end: "/registry/secrets0" })
+    const found = await entries({ key: "/registry/secrets/", end: "/registry/secrets0" })
     return found.map(({ key, value }) => ({ key, bytes: value }))
   }
-  const at = async (key: string) => (await first.entries({ key })).at(0)
+  const at = async (key: string) => (await entries({ key })).at(0)
   return {
-    endpoint: members.map(({ endpoint }) => endpoint).join(","),
+    endpoint,
     secrets,
     censusOfSecrets: async () => census(await secrets()),
     async operation() {
