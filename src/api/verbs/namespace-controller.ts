@@ -34,6 +34,8 @@ export async function runNamespaces(parts: ControllerParts): Promise<void> {
       await nextChange(registry, { after: revision, signal, again: left.includes(true) })
     } catch (err) {
       if (signal.aborted) return
+      // The watch fell out of history: what is there is looked at again.
+      if (isKnown(err, "Compacted", "SlowWatcher", "FutureRevision")) continue
       log.warn({ err }, "a namespace could not be ended; it is tried again")
       await sleep(AGAIN_MS, undefined, { signal }).catch(() => {})
     }
