@@ -18,7 +18,11 @@ export function statusWide(status: Status, archived: readonly ArchivedKeyInUse[]
     ...status.servers.map(serverRow),
   ]
   const remarks = (status.flagerrors ?? []).map((error) => `Flags differ: ${error}`)
-  const wide = [...archivedKeys(archived), ...aligned(rows), ...(remarks.length > 0 ? ["", ...remarks] : [])]
+  const wide = [
+    ...archivedKeys(archived),
+    ...aligned(rows),
+    ...(remarks.length > 0 ? ["", ...remarks] : []),
+  ]
   const text = statusText(status)
   return `${text}${text.endsWith("\n\n") ? "" : "\n"}${wide.join("\n")}\n`
 }

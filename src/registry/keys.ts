@@ -10,7 +10,13 @@ import {
   readOutside,
   sealRecord,
 } from "../keyring/record.ts"
-import { makeServerSlot, type OpenSlot, opensBy, openSlot, type SlotSecret } from "../keyring/slots.ts"
+import {
+  makeServerSlot,
+  type OpenSlot,
+  opensBy,
+  openSlot,
+  type SlotSecret,
+} from "../keyring/slots.ts"
 import { decodeOperation, encodeOperation, type Operation } from "../rotation/operation.ts"
 import type { Store, StoredRecord } from "../store/store.ts"
 import { makeView, type View } from "./view.ts"

@@ -15,10 +15,18 @@ export interface Engine extends AsyncDisposable {
   /** Where it listens; a {@link Way} may lead there. */
   readonly port: number
   /** Another datastore at each call, empty. */
-  newDatastore(): Promise<Datastore>
+  newDatastore(): Promise<Copied>
   /** As a crash of it looks. */
   stop(): Promise<void>
   start(): Promise<void>
+}
+
+/** A copy of a datastore, made and put back by the engine's own means. */
+export interface Snapshot {
+  /** All of it in the place of what is there, in one transaction where the engine has them; servers may run. */
+  putBack(): Promise<void>
+  /** The Secrets alone. */
+  putBackSecrets(): Promise<void>
 }
 
 export interface Datastore {
@@ -32,6 +40,11 @@ export interface Datastore {
   operation(): Promise<Operation | undefined>
   /** Whether a live value is at `key`. */
   has(key: string): Promise<boolean>
+}
+
+/** One that the database's own tools can copy and put back. */
+export interface Copied extends Datastore {
+  snapshot(): Promise<Snapshot>
 }
 
 export interface StoredSecret {
@@ -50,7 +63,8 @@ function sql(name: EngineName, server: Postgres | Mariadb): Engine {
     port: server.port,
     async newDatastore() {
       const database = `several_${++databases}`
-      return sqlDatastore(server.url(database), (text) => server.query(database, text))
+      const own = sqlDatastore(server.url(database), (text) => server.query(database, text))
+      return { ...own, snapshot: () => server.snapshot(database) }
     },
     start: () => server.start(),
     stop: () => server.crash(),
@@ -97,7 +111,7 @@ async function etcd(...settings: readonly string[]): Promise<Engine> {
     port: server.port,
     async newDatastore() {
       await server.deleteAll()
-      return etcdDatastore([server])
+      return { ...etcdDatastore([server]), snapshot: () => server.snapshot() }
     },
     start: () => server.start(),
     stop: () => server.stop("SIGKILL"),

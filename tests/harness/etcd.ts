@@ -11,10 +11,13 @@ import {
   type KeyValue,
 } from "../../src/store/etcd-messages.ts"
 import { freePort } from "./ports.ts"
-import { Program, until } from "./process.ts"
+import type { Snapshot } from "./engines.ts"
+import { Program, run, until } from "./process.ts"
 
 /** From the first key to the last. */
 const ALL = { key: "\0", end: "\0" }
+
+const SECRETS = { key: "/registry/secrets/", end: "/registry/secrets0" }
 
 interface Member {
   readonly name: string
@@ -117,12 +120,40 @@ export class Etcd implements AsyncDisposable {
     return header.get(2)?.equals(fieldsOf(status).get(4) ?? Buffer.alloc(0)) ?? false
   }
 
+  /** By etcdctl, which makes a data directory of it: etcd is stopped for as long as that takes. */
+  async snapshot(): Promise<Snapshot> {
+    const file = join(this.#folder, "snapshot")
+    rmSync(file, { force: true })
+    await etcdctl(`--endpoints=${this.endpoint}`, "snapshot", "save", file)
+    const secrets = await this.entries(SECRETS)
+    const { name, peer } = this.#member
+    return {
+      putBack: async () => {
+        await this.stop("SIGKILL")
+        rmSync(join(this.#folder, "data"), { recursive: true })
+        await etcdctl(
+          "snapshot",
+          "restore",
+          file,
+          `--data-dir=${join(this.#folder, "data")}`,
+          `--name=${name}`,
+          `--initial-cluster=${name}=${peer}`,
+          `--initial-advertise-peer-urls=${peer}`,
+        )
+        await this.start()
+      },
+      putBackSecrets: async () => {
+        for (const { key, value } of secrets) await this.put(key, value)
+      },
+    }
+  }
+
   async deleteAll(): Promise<void> {
     const message = Buffer.concat([bytes(1, ALL.key), bytes(2, ALL.end)])
     await this.#ask("/etcdserverpb.KV/DeleteRange", message)
   }
 
-  async put(key: string, value: string): Promise<void> {
+  async put(key: string, value: string | Uint8Array): Promise<void> {
     await this.#ask("/etcdserverpb.KV/Put", Buffer.concat([bytes(1, key), bytes(2, value)]))
   }
 
@@ -150,6 +181,11 @@ export class Etcd implements AsyncDisposable {
       channel.close()
     }
   }
+}
+
+async function etcdctl(...args: readonly string[]): Promise<void> {
+  const { code, stderr } = await run("etcdctl", args)
+  if (code !== 0) throw new Error(`etcdctl ${args.join(" ")}: ${stderr}`)
 }
 
 const newMember = async (name: string): Promise<Member> => ({

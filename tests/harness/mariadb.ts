@@ -7,6 +7,8 @@ import type { MysqlAddress } from "../../src/store/mysql-url.ts"
 import { freePort } from "./ports.ts"
 import { Program, run, systemUser, until } from "./process.ts"
 import { mariadbd } from "./programs.ts"
+import type { Snapshot } from "./engines.ts"
+import { KEEP_SECRETS, PUT_SECRETS_BACK } from "./stored.ts"
 import type { SqlServer, Stranger } from "./sql-stores.ts"
 
 const PASSWORD = "s3cr3t-of-the-d4tabase"
@@ -128,6 +130,35 @@ export class Mariadb implements SqlServer<MysqlAddress> {
     } finally {
       await stranger.end()
     }
+  }
+
+  /** By mariadb-dump and mariadb. The rows alone, for a table cannot be made anew within a transaction; the fence first,
+   *  which keeps every write of an encrypted value out from then on. */
+  async snapshot(database: string): Promise<Snapshot> {
+    const form = "--single-transaction --no-create-info --skip-add-locks --skip-disable-keys"
+    const tables = ["keyturn_fence", "keyturn_record", "kine"]
+    const dump = await this.#succeeded("mariadb-dump", [
+      ...form.split(" "),
+      "--hex-blob",
+      database,
+      ...tables,
+    ])
+    const clear = tables.map((table) => `DELETE FROM ${table};`).join(" ")
+    const begin = `SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN; ${clear}`
+    await this.query(database, KEEP_SECRETS)
+    return {
+      putBack: async () =>
+        void (await this.#succeeded("mariadb", [database], `${begin}\n${dump}\nCOMMIT;`)),
+      putBackSecrets: async () => void (await this.query(database, PUT_SECRETS_BACK)),
+    }
+  }
+
+  async #succeeded(program: string, args: readonly string[], stdin = ""): Promise<string> {
+    const login = ["--no-defaults", "--protocol=tcp", "--host=127.0.0.1", "--user=root"]
+    const own = [...login, `--port=${this.port}`, `--password=${PASSWORD}`]
+    const { code, stdout, stderr } = await run(program, [...own, ...args], { stdin })
+    if (code !== 0) throw new Error(`${program}: ${stderr}`)
+    return stdout
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

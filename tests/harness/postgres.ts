@@ -8,7 +8,8 @@ import { freePort } from "./ports.ts"
 import { Program, run, systemUser, until } from "./process.ts"
 import { postgresProgram } from "./programs.ts"
 import type { SqlServer } from "./sql-stores.ts"
-import { censusOf } from "./stored.ts"
+import type { Snapshot } from "./engines.ts"
+import { censusOf, KEEP_SECRETS, PUT_SECRETS_BACK } from "./stored.ts"
 
 const PASSWORD = "s3cr3t-of-the-d4tabase"
 
@@ -139,10 +140,40 @@ export class Postgres implements SqlServer<PostgresAddress> {
     return censusOf(rows.flat() as (Buffer | null)[])
   }
 
+  /** By pg_dump and pg_restore. */
+  async snapshot(database: string): Promise<Snapshot> {
+    const file = join(this.#folder, `${database}.dump`)
+    const url = this.url(database)
+    await succeeded("pg_dump", ["--format=custom", `--file=${file}`, url])
+    await this.#script(database, KEEP_SECRETS)
+    return {
+      putBack: () =>
+        succeeded("pg_restore", [
+          "--clean",
+          "--if-exists",
+          "--single-transaction",
+          `--dbname=${url}`,
+          file,
+        ]),
+      putBackSecrets: () => this.#script(database, PUT_SECRETS_BACK),
+    }
+  }
+
+  async #script(database: string, text: string): Promise<void> {
+    const client = await this.stranger(database)
+    await client.query(text)
+    await client.end()
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
     rmSync(this.#folder, { recursive: true, force: true })
   }
+}
+
+async function succeeded(program: string, args: readonly string[]): Promise<void> {
+  const { code, stderr } = await run(postgresProgram(program), args)
+  if (code !== 0) throw new Error(`${program}: ${stderr}`)
 }
 
 /** PostgreSQL refuses root: then it runs as its package's user. */

@@ -7,6 +7,12 @@ import { DatabaseSync } from "node:sqlite"
 /** A value under a key with a name of K3s': `k8s:enc:aescbc:v1:aescbckey-2026-11-23T21:00:00Z:`. */
 const SEALED = /^k8s:enc:(\w+:v1:\w+(?:-[\dT:-]{19}(?:Z|[+-]\d\d:\d\d))?):/
 
+/** For a database server: the rows of Secrets, set aside, and put back in the place of those with the same ids. */
+export const KEEP_SECRETS = `DROP TABLE IF EXISTS secrets_then;
+  CREATE TABLE secrets_then AS SELECT * FROM kine WHERE name LIKE '/registry/secrets/%'`
+export const PUT_SECRETS_BACK = `BEGIN; DELETE FROM kine WHERE id IN (SELECT id FROM secrets_then);
+  INSERT INTO kine SELECT * FROM secrets_then; COMMIT`
+
 /** How many stored byte strings of Secrets (values and old values, history too) are under what: `aescbc:v1:aescbckey`, or
  *  `plain`. */
 export function censusOfSecrets(dataDir: string): Record<string, number> {
