@@ -177,12 +177,16 @@ describe(`on one engine of several, seed ${seed}`, () => {
     await using way = await Way.to(dealt().port)
     const datastore = await dealt().newDatastore()
     const behind = random(seed)() < 0.5 ? 1 : 2
+    // Again and again: only a write that was under way when its answer was lost is unknown.
     const cut: Fault = async ({ next }) => {
-      const how = Math.floor(next() * 3)
-      if (how === 0) way.cut()
-      else way.lose(how === 1 ? "requests" : "answers")
-      await sleep(1_000 + next() * 5_000)
-      way.mend()
+      for (let times = 0; times < 8; times++) {
+        const how = Math.floor(next() * 3)
+        if (how === 0) way.cut()
+        else way.lose(how === 1 ? "requests" : "answers")
+        await sleep(next() * 1_000)
+        way.mend()
+        await sleep(next() * 300)
+      }
     }
     await rotateThrough(datastore, cut, {
       envOf: (n) =>
