@@ -20,7 +20,15 @@ import { Following } from "../harness/following.ts"
 import { faketime, needs } from "../harness/programs.ts"
 import { expectNoBug, expectQuiet } from "../harness/quiet.ts"
 import { random } from "../harness/random.ts"
-import { ENABLED, expectStatus, keyName, keysIn, MATCH, stage } from "../harness/secrets-encrypt.ts"
+import {
+  ENABLED,
+  expectStatus,
+  keyName,
+  keysIn,
+  MATCH,
+  secretsEncrypt,
+  stage,
+} from "../harness/secrets-encrypt.ts"
 import { kubectlSaid, type TestServer } from "../harness/server.ts"
 import { openStored } from "../harness/stored.ts"
 import { Traffic } from "../harness/traffic.ts"
@@ -55,8 +63,8 @@ interface Scene {
   readonly next: Random
 }
 
-/** Ends when nothing disturbs the cluster any more. */
-type Fault = (scene: Scene) => Promise<void>
+/** Ends when nothing disturbs the cluster any more. Returns the key that writes then, where it is another. */
+type Fault = (scene: Scene) => Promise<string | void>
 
 interface Arrangement extends ClusterOptions {
   /** Whose requests may be refused or left open because of the fault, besides those of a server that is ended or stopped. */
@@ -85,7 +93,7 @@ async function rotateThrough(datastore: Datastore, fault: Fault, arrangement: Ar
     key = await beginRotation(scene.worker)
     await sleep(next() * ROTATION_MS)
     const struck = await progress(datastore)
-    await fault(scene)
+    key = (await fault(scene)) ?? key
     await expectWhole(scene, key)
     await following.expectAll()
     console.info(
@@ -148,13 +156,38 @@ const kill =
   }
 
 /** With a write that waits in it. */
-const standStill: Fault = async ({ cluster, traffic, next, worker, other }) => {
-  const struck = next() < 0.5 ? worker : other
-  cluster.pause(struck)
-  const waiting = traffic.write(struck, `waiting-${next()}`, "written at last")
-  await sleep(STANDSTILL_MS)
-  cluster.resume(struck)
-  expect(await waiting).toMatch(/done|refused|open/)
+const standStill: Fault = async (scene) => {
+  await whilePaused(scene.next() < 0.5 ? scene.worker : scene.other, scene, () =>
+    sleep(STANDSTILL_MS),
+  )
+}
+
+/** The server goes on whatever becomes of `run`: the workers of traffic wait in it. */
+async function whilePaused<T>(
+  server: TestServer,
+  { cluster, traffic, next }: Scene,
+  run: () => Promise<T>,
+): Promise<T> {
+  cluster.pause(server)
+  const waiting = Array.from({ length: WORKERS }, (_, n) =>
+    traffic.write(server, `waiting-${n}-${next()}`, "written at last"),
+  )
+  try {
+    return await run()
+  } finally {
+    cluster.resume(server)
+    await Promise.all(waiting)
+  }
+}
+
+/** It wakes with the keys from before a whole rotation, and with writes that wait in it (I2). */
+const oversleep: Fault = async (scene) => {
+  const { worker, other } = scene
+  await expectStatus(other, stage("reencrypt_finished"), MATCH)
+  return whilePaused(other, scene, async () => {
+    expect(await secretsEncrypt(worker, "rotate-keys")).toContain("keys rotated")
+    return keyName(keysIn(await secretsEncrypt(worker, "status"))[0])
+  })
 }
 
 describe(`on one engine of several, seed ${seed}`, () => {
@@ -169,6 +202,7 @@ describe(`on one engine of several, seed ${seed}`, () => {
     ["kill -9 of the server that does the work", kill("worker")],
     ["kill -9 of another server", kill("other")],
     ["a server stands still, with a write waiting in it", standStill],
+    ["a server stands still through a whole rotation, with writes waiting in it", oversleep],
   ])("%s", { timeout }, async (_, fault) => {
     await rotateThrough(await dealt().newDatastore(), fault)
   })
