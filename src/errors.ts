@@ -50,6 +50,7 @@ export const ERRORS = {
   ConfigInvalid:       row(400, 2,  "final", ""),
   UsageInvalid:        row(400, 2,  "final", ""),
   DataDirInUse:        row(500, 19, "final", "stop that server, or give this one a --data-dir and a --datastore-endpoint that no other uses"),
+  DatastoreEmpty:      row(500, 31, "final", "give the --datastore-endpoint of before (or bring the database back); to begin anew, move <data-dir>/server away"),
   FilesUnreadable:     row(500, 20, "final", "see the path and its permissions"),
   PortInUse:           row(500, 21, "final", "give another --https-listen-port, or 0 for a free one"),
   TokenInvalid:        row(400, 22, "final", "the token is the content of <data-dir>/server/token"),
@@ -63,7 +64,7 @@ export const ERRORS = {
   // talking to a server
   Unauthorized:        row(401, 23, "final", "give the server's token with --token, or run it where --data-dir can be read"),
   Forbidden:           row(403, 23, "final", ""),
-  ServerUnreachable:   row(503, 24, "retry", "is the server running? start it with: keyturn server"),
+  ServerUnreachable:   row(503, 24, "retry", "is a keyturn server running there? --data-dir or --server say which one is asked"),
   ServerUntrusted:     row(502, 24, "final", "reach it under a name of its certificate, or start it with --tls-san and the name"),
   ServerFailed:        row(500, 25, "final", "see the server's log, and whether a keyturn server is at that address"),
   ServerStarting:      row(503, 24, "retry", "wait until /readyz answers 200"),

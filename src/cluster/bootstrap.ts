@@ -134,7 +134,13 @@ const passwordFromNowOn = ({ token }: Bootstrap): string =>
 
 async function found(boot: Bootstrap): Promise<Opened> {
   const { store, paths, now } = boot
-  const authorities = readAuthorities(paths) ?? (await makeAuthorities(now()))
+  const known = readAuthorities(paths)
+  if (known !== null && !(await holdsObjects(store)))
+    throw new KnownError(
+      "DatastoreEmpty",
+      `${paths.tls} is of a server that had a datastore, and the one of now is empty`,
+    )
+  const authorities = known ?? (await makeAuthorities(now()))
   const password = wantedPassword(boot)
   const keyring = await firstKeyring(boot, emptyKeyring(authorities, { password }))
   await refuseUnreadable(store, keyring)

@@ -50,7 +50,7 @@ function refuseForgotten({ etcd, state }: DataDirPaths): void {
   if (existsSync(state) || !existsSync(etcd.serverCa.cert)) return
   throw new KnownError(
     "UsageInvalid",
-    `this server was a member of an etcd cluster, and ${etcd.member} is gone: join again with --server and --token, or begin a new one with --cluster-init`,
+    `this server was a member of an etcd cluster, and ${etcd.member} is gone: join again with --server and --token`,
   )
 }
 

@@ -135,7 +135,7 @@ async function serve(parts: Parts): Promise<void> {
       names: servingNames({
         hostname: context.hostname,
         ...options,
-        tlsSans: [...options.tlsSans, ...ownAddress(context, embedded)],
+        tlsSans: [options.nodeName, ...options.tlsSans, ...ownAddress(context, embedded)],
       }),
       now: now(),
     })

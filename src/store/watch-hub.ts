@@ -117,7 +117,9 @@ export class WatchHub {
       at.revision = batch.upTo
       if (batch.changes.length > 0) continue
       if (at.revision < this.#newest) await new Promise(setImmediate)
-      else await this.#sleep(prefix, at, signal)
+      // What ends a watch may have come while history was read; asleep it would not learn of it.
+      else if (!signal.aborted && !this.#closed && this.#life === life)
+        await this.#sleep(prefix, at, signal)
     }
   }
 

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -8,6 +8,7 @@ import { openSqlite } from "../../src/store/sqlite.ts"
 import type { Store } from "../../src/store/store.ts"
 import { type Bootstrap, openKeyring } from "../../src/cluster/bootstrap.ts"
 import { dataDirPaths, openDataDir } from "../../src/cluster/data-dir.ts"
+import { makeAuthorities } from "../../src/cluster/issue.ts"
 import { changeToken, createRecoveryKey } from "../../src/cluster/unlock.ts"
 
 let dataDir: string
@@ -86,4 +87,20 @@ test("recovery with a token of before in the data directory never makes that one
   expect(await open({ recoveryKey })).toMatchObject({ how: "recovered" })
   expect(readFileSync(paths.token, "utf8")).not.toBe(revoked)
   await expect(open({ token: revoked.trim() })).rejects.toMatchObject({ code: "SlotDidNotOpen" })
+})
+
+test("a data directory of before begins nothing anew on an empty datastore", async () => {
+  await open()
+  const paths = dataDirPaths(dataDir)
+  const pair = await makeAuthorities(new Date())
+  writeFileSync(paths.serverCa.cert, pair.server.cert)
+  writeFileSync(paths.serverCa.key, pair.server.key)
+  writeFileSync(paths.clientCa.cert, pair.client.cert)
+  writeFileSync(paths.clientCa.key, pair.client.key)
+  const before = filesBelow(paths.server)
+  const empty = openSqlite({ path: join(dataDir, "..", "empty.db") })
+  await expect(open({ store: empty })).rejects.toMatchObject({ code: "DatastoreEmpty" })
+  expect(await empty.record("keyring")).toBeUndefined()
+  expect(filesBelow(paths.server)).toEqual(before)
+  await empty.close()
 })

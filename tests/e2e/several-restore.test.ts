@@ -172,7 +172,7 @@ test("one from before a change of the token, with the servers stopped: the token
   expect(one.logs().match(/they are taken in, for reading/g)).toHaveLength(1)
 })
 
-test("with the same token, all servers stopped: each start adopts it, in one line", {
+test("with the same token, all servers stopped: who starts first adopts it, in one line", {
   timeout: 120_000,
 }, async () => {
   const datastore = await newDatastore()
@@ -186,10 +186,12 @@ test("with the same token, all servers stopped: each start adopts it, in one lin
   await Promise.all(cluster.servers.map((server) => cluster.start(server)))
   for (const server of cluster.servers) await expectSecrets(server, "before")
   await expectTurning(cluster, "before")
-  for (const server of cluster.servers) {
-    expect(server.logs().match(/they are taken in, for reading|: it is adopted/g)).toHaveLength(1)
-    expectQuiet(server)
-  }
+  // Who comes after the first finds nothing to adopt.
+  const said = cluster.servers.map(
+    (server) => server.logs().match(/they are taken in, for reading|: it is adopted/g)?.length ?? 0,
+  )
+  expect(Math.max(...said)).toBe(1)
+  for (const server of cluster.servers) expectQuiet(server)
 })
 
 test("the Secrets alone from before a rotation: archived keys open them, status -o wide names these, the next rotation covers them", {

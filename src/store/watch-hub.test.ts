@@ -1,0 +1,34 @@
+import { expect, test } from "vitest"
+import { type Stretch, WatchHub } from "./watch-hub.ts"
+
+/** A hub whose history is read as slowly as the test wants. */
+function slowHub(start: number) {
+  const reads: (() => void)[] = []
+  const read = (_prefix: string, { upTo }: { upTo: number }) =>
+    new Promise<Stretch>((resolve) => {
+      reads.push(() => resolve({ changes: [], upTo, compacted: 0 }))
+    })
+  const hub = new WatchHub({ compacted: () => 0, reach: () => {}, read }, start)
+  return { hub, answer: () => reads.shift()?.(), isAsked: () => reads.length > 0 }
+}
+
+test.each(["its signal", "the end of the store", "history that begins anew"])(
+  "a watch ends at %s, also where that comes while history is read",
+  async (what) => {
+    const { hub, answer, isAsked } = slowHub(10)
+    const stop = new AbortController()
+    const watch = hub.watch({ prefix: "/", after: 5, signal: stop.signal })
+    const next = watch.next()
+    const ended = next.then(
+      ({ done }) => done === true,
+      () => true,
+    )
+    while (!isAsked()) await new Promise(setImmediate)
+    if (what === "its signal") stop.abort()
+    else if (what === "the end of the store") hub.close()
+    else hub.restart(3)
+    answer()
+    const late = new Promise((resolve) => setTimeout(resolve, 500, "it goes on"))
+    expect(await Promise.race([ended, late])).toBe(true)
+  },
+)
