@@ -64,7 +64,7 @@ export const ERRORS = {
   // talking to a server
   Unauthorized:        row(401, 23, "final", "give the server's token with --token, or run it where --data-dir can be read"),
   Forbidden:           row(403, 23, "final", ""),
-  ServerUnreachable:   row(503, 24, "retry", "is a keyturn server running there? --data-dir or --server say which one is asked"),
+  ServerUnreachable:   row(503, 24, "retry", "is the server running there? --data-dir or --server say which one is asked"),
   ServerUntrusted:     row(502, 24, "final", "reach it under a name of its certificate, or start it with --tls-san and the name"),
   ServerFailed:        row(500, 25, "final", "see the server's log, and whether a keyturn server is at that address"),
   ServerStarting:      row(503, 24, "retry", "wait until /readyz answers 200"),

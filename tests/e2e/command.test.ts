@@ -35,7 +35,7 @@ test("beside a server on a free port the data directory is all that a command ne
   expect(gone).toEqual({
     code: 24,
     stdout: "",
-    stderr: `keyturn: error: cannot reach ${server.url}: connection refused\nkeyturn: hint: is a keyturn server running there? --data-dir or --server say which one is asked\n`,
+    stderr: `keyturn: error: cannot reach ${server.url}: connection refused\nkeyturn: hint: is the server running there? --data-dir or --server say which one is asked\n`,
   })
 })
 
