@@ -96,22 +96,6 @@ test("more objects than a page are all told first, and once", async () => {
   ])
 })
 
-test("a watch from a revision that is not reached, as after a restore, ends with one event: list again", async () => {
-  const newest = await revision()
-  const { status, body } = await admin.ask(`GET ${SECRETS}?watch=1&resourceVersion=${newest + 1}`)
-  expect(status).toBe(200)
-  expect(body).toMatchObject([
-    {
-      type: "ERROR",
-      object: {
-        reason: "Expired",
-        code: 410,
-        message: `revision ${newest + 1} is not reached, the newest is ${newest}`,
-      },
-    },
-  ])
-})
-
 test("a watch from a compacted revision ends with one event that says so", async () => {
   const old = await revision()
   await create("later")

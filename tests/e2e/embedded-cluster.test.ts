@@ -21,6 +21,9 @@ import { Traffic } from "../harness/traffic.ts"
 
 needs("kubectl", "etcd")
 
+/** Told of each member that joined, whose name is its own at each joining. */
+const VOICE = /a server that joined has its voice in etcd member=\S+/g
+
 test("three servers: keys are turned from one and read on all, a server dies with its etcd and comes back, a member dies and is started again", {
   timeout: 240_000,
 }, async () => {
@@ -95,6 +98,13 @@ test("a server leaves, another is deleted, and both come back as new ones", {
     await untilRead(server, "a")
   }
   expect(await nodes(third)).toEqual(["node/s1", "node/s2", "node/s3"])
+  // Before all three have a voice the loss of one is the loss of the cluster.
+  const voices = () =>
+    [first, second, third]
+      .map((one) => one.logs())
+      .join("")
+      .match(VOICE) ?? []
+  await until(() => new Set(voices()).size >= 4, { timeoutMs: 30_000 })
   await cluster.stop(first, "SIGKILL")
   await until(
     () =>
