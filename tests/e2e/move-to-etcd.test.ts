@@ -3,6 +3,7 @@ import { CoreV1Api, KubeConfig, makeInformer, type V1Secret } from "@kubernetes/
 import { existsSync, readdirSync, renameSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { expect, test } from "vitest"
+import { apiClient } from "../harness/api.ts"
 import { OWN_PORTS, stored, untilRead, writeSecret } from "../harness/embedded.ts"
 import { until } from "../harness/process.ts"
 import { needs } from "../harness/programs.ts"
@@ -35,6 +36,14 @@ test("all that a server on SQLite has moves to its embedded etcd, and an informe
   await kubectlSaid(server, ["create", "namespace", "other"])
   for (const name of ["a", "b", "c"]) await writeSecret(server, name)
   await kubectlSaid(server, ["delete", "secret", "c"])
+  // A history as long as that of a server that was used: its revisions are above those that etcd begins with.
+  using writer = apiClient(server.kubeconfig)
+  for (let n = 0; n < 300; n++) {
+    const name = `passing-${n}`
+    const secret = { apiVersion: "v1", kind: "Secret", metadata: { name } }
+    await writer.call("POST", "/api/v1/namespaces/default/secrets", secret)
+    await writer.call("DELETE", `/api/v1/namespaces/default/secrets/${name}`)
+  }
   const before = await objects(server)
 
   const config = new KubeConfig()
