@@ -9,7 +9,7 @@ import {
 } from "node:http2"
 import { isKnown, KnownError } from "../errors.ts"
 import { etcdError } from "./etcd-errors.ts"
-import { AnswerLost, NotDone } from "./lost-answer.ts"
+import { AnswerLost, NotDone, reasonOf } from "./lost-answer.ts"
 
 const CONNECT_TIMEOUT_MS = 3_000
 const ANSWER_TIMEOUT_MS = 8_000
@@ -233,10 +233,6 @@ function connectTo(origin: string, tls: Tls, signal: AbortSignal): Promise<Clien
   })
   return promise.finally(() => clearTimeout(late))
 }
-
-/** Node's error for a host with several addresses has no message of its own. */
-const reasonOf = (error: Error): string =>
-  error.message || ("code" in error ? String(error.code) : error.name)
 
 /** A message as gRPC sends it: not compressed, its length, itself. */
 function framed(message: Buffer): Buffer {

@@ -34,13 +34,7 @@ import {
 } from "./etcd-messages.ts"
 import { rewriteAll } from "./etcd-rewrite.ts"
 import { BATCH_BYTES_MAX } from "./kine.ts"
-import {
-  AnswerLost,
-  type EngineWrite,
-  unknown,
-  whatBecameOf,
-  type WrittenRow,
-} from "./lost-answer.ts"
+import { AnswerLost, type EngineWrite, lookFor, unknown, type WrittenRow } from "./lost-answer.ts"
 import { compactedAway, futureRevision } from "./revisions.ts"
 import type {
   Change,
@@ -328,19 +322,13 @@ class EtcdStore implements Store {
     return decodeTxn(await this.#channel.call("/etcdserverpb.KV/Txn", encodeTxn(txn)))
   }
 
-  /** Looks once for a write whose answer was lost. */
-  async #lookFor(write: EngineWrite, known: number, lost: AnswerLost): Promise<WriteResult> {
-    try {
-      const found = await whatBecameOf(write, {
-        rows: async () => (await this.#history.eventsOf(write.key, known)).map(writtenRow),
-        live: async () => (await this.get(write.key)).entry,
-        fence: () => this.fence(),
-      })
-      if (found !== undefined) return found
-    } catch (error) {
-      this.#warn(`${write.key} could not be looked for`, error)
+  #lookFor(write: EngineWrite, known: number, lost: AnswerLost): Promise<WriteResult> {
+    const look = {
+      rows: async () => (await this.#history.eventsOf(write.key, known)).map(writtenRow),
+      live: async () => (await this.get(write.key)).entry,
+      fence: () => this.fence(),
     }
-    throw unknown(`the ${write.kind} of ${write.key}`, lost)
+    return lookFor(write, look, { lost, warn: this.#warn })
   }
 
   async #lookForStep(
@@ -348,10 +336,10 @@ class EtcdStore implements Store {
     known: number,
     lost: AnswerLost,
   ): Promise<Pick<TxnAnswer, "succeeded" | "revision">> {
+    const [put] = putsOf(step)
+    if (put === undefined || !("put" in put)) throw unknown("a change of the records", lost)
+    const { key, value } = put.put
     try {
-      const [put] = putsOf(step)
-      if (put === undefined || !("put" in put)) throw lost
-      const { key, value } = put.put
       const events = await this.#history.eventsOf(String(key), known)
       const version = step.compare.find(({ name }) => OWN + name === key)?.version
       const ours = events.find(

@@ -46,11 +46,28 @@ export interface Look {
   fence(): Promise<string | undefined>
 }
 
-/** undefined: nobody can tell, for the write may still be on its way. Never writes. */
-export async function whatBecameOf(
+export interface Loss {
+  readonly lost: AnswerLost
+  /** Called with what kept it from being looked for. */
+  readonly warn: (message: string, error: unknown) => void
+}
+
+/** Looks once, and never writes. Throws OutcomeUnknown where nobody can tell, for the write may still be on its way. */
+export async function lookFor(
   write: EngineWrite,
   look: Look,
-): Promise<WriteResult | undefined> {
+  { lost, warn }: Loss,
+): Promise<WriteResult> {
+  try {
+    const found = await whatBecameOf(write, look)
+    if (found !== undefined) return found
+  } catch (error) {
+    warn(`${write.key} could not be looked for`, error)
+  }
+  throw unknown(`the ${write.kind} of ${write.key}`, lost)
+}
+
+async function whatBecameOf(write: EngineWrite, look: Look): Promise<WriteResult | undefined> {
   const rows = await look.rows()
   const ours = rows.find((row) => isOurs(row, write))
   if (ours !== undefined) return { outcome: "done", revision: ours.revision }
@@ -73,3 +90,7 @@ function isOurs(row: WrittenRow, { kind, expected, value }: EngineWrite): boolea
 
 export const unknown = (what: string, lost: AnswerLost): KnownError =>
   new KnownError("OutcomeUnknown", `${what} may have happened: ${lost.message}`, { cause: lost })
+
+/** Node's error for a host with several addresses has no message of its own. */
+export const reasonOf = (error: Error): string =>
+  error.message || ("code" in error && typeof error.code === "string" ? error.code : error.name)

@@ -1,5 +1,5 @@
 import { KnownError } from "../errors.ts"
-import { AnswerLost, NotDone } from "./lost-answer.ts"
+import { AnswerLost, NotDone, reasonOf } from "./lost-answer.ts"
 
 /** Server error codes (MariaDB's and MySQL's tables agree on them) after which the same statement may succeed at once. */
 const TAKEN_BACK = new Set([
@@ -71,7 +71,7 @@ export function mysqlError(
   { where, sent }: { readonly where: string; readonly sent: boolean },
 ): unknown {
   if (error instanceof KnownError || !(error instanceof Error)) return error
-  const seen = `${where}: ${error.message || codeOf(error)}`
+  const seen = `${where}: ${reasonOf(error)}`
   // What it says beside its message quotes the statement.
   const cause = new Error(error.message)
   if (!isServerError(error)) {
@@ -90,10 +90,6 @@ export function mysqlError(
   }
   return error
 }
-
-/** Node's error for a host with several addresses has no message of its own. */
-const codeOf = (error: Error): string =>
-  "code" in error && typeof error.code === "string" ? error.code : error.name
 
 /** Whether the connection can be used again after `error`: the statement was refused, and nothing else happened. */
 export const isConnectionSound = (error: unknown): boolean =>

@@ -191,7 +191,8 @@ BEGIN
     DELETE kine FROM kine JOIN (
       SELECT prev_revision AS id FROM kine
       WHERE id > compacted AND id <= target AND NOT name <=> '${COMPACT_KEY}' AND prev_revision <> 0
-      UNION SELECT id FROM kine WHERE id > compacted AND id <= target AND deleted <> 0
+      UNION SELECT id FROM kine
+      WHERE id >= compacted AND id <= target AND deleted <> 0 AND id < (SELECT MAX(id) FROM kine)
     ) AS doomed ON kine.id = doomed.id;
   END IF;
   COMMIT;

@@ -1,6 +1,6 @@
 import { DatabaseError } from "pg"
 import { KnownError } from "../errors.ts"
-import { AnswerLost, NotDone } from "./lost-answer.ts"
+import { AnswerLost, NotDone, reasonOf } from "./lost-answer.ts"
 
 /** SQLSTATEs (PostgreSQL's appendix A) after which the same statement may succeed at once. */
 const SERIALIZATION_FAILURE = "40001"
@@ -30,7 +30,7 @@ export function postgresError(
   { where, sent }: { readonly where: string; readonly sent: boolean },
 ): unknown {
   if (error instanceof KnownError || !(error instanceof Error)) return error
-  const seen = `${where}: ${error.message || codeOf(error)}`
+  const seen = `${where}: ${reasonOf(error)}`
   // What it says beside its message may quote a row.
   const cause = new Error(error.message)
   if (!(error instanceof DatabaseError)) {
@@ -48,10 +48,6 @@ export function postgresError(
   if (FORESEEN.test(code)) return new KnownError("StoreUnavailable", told, { cause })
   return error
 }
-
-/** Node's error for a host with several addresses has no message of its own. */
-const codeOf = (error: Error): string =>
-  "code" in error && typeof error.code === "string" ? error.code : error.name
 
 /** Whether the connection can be used again after `error`. */
 export const isConnectionSound = (error: unknown): boolean =>

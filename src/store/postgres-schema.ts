@@ -176,7 +176,8 @@ BEGIN
   DELETE FROM kine WHERE id IN (
     SELECT prev_revision FROM kine
     WHERE id > compacted AND id <= target AND name <> '${COMPACT_KEY}' AND prev_revision <> 0
-    UNION SELECT id FROM kine WHERE id > compacted AND id <= target AND deleted <> 0);
+    UNION SELECT id FROM kine
+    WHERE id >= compacted AND id <= target AND deleted <> 0 AND id < (SELECT MAX(id) FROM kine));
 END $$;
 `
 

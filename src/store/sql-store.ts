@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
 import { liveEntry, NEWEST, rowBatch, spanOf } from "./kine.ts"
-import { AnswerLost, type EngineWrite, NotDone, unknown, whatBecameOf } from "./lost-answer.ts"
+import { AnswerLost, type EngineWrite, lookFor, NotDone, unknown } from "./lost-answer.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
 import { compactedAway, refuseFuture } from "./revisions.ts"
 import type { EngineStep, SqlEngine, Standing } from "./sql-engine.ts"
@@ -271,19 +271,13 @@ class SqlStore implements Store {
     return result
   }
 
-  /** Looks once for a write whose answer was lost. */
-  async #lookFor(write: EngineWrite, after: number, lost: AnswerLost): Promise<WriteResult> {
-    try {
-      const found = await whatBecameOf(write, {
-        rows: () => this.#engine.rowsOf(write.key, after),
-        live: async () => liveEntry((await this.#engine.head(write.key, NEWEST)).head),
-        fence: () => this.#engine.fence(),
-      })
-      if (found !== undefined) return found
-    } catch (error) {
-      this.#warn(`${write.key} could not be looked for`, error)
+  #lookFor(write: EngineWrite, after: number, lost: AnswerLost): Promise<WriteResult> {
+    const look = {
+      rows: () => this.#engine.rowsOf(write.key, after),
+      live: async () => liveEntry((await this.#engine.head(write.key, NEWEST)).head),
+      fence: () => this.#engine.fence(),
     }
-    throw unknown(`the ${write.kind} of ${write.key}`, lost)
+    return lookFor(write, look, { lost, warn: this.#warn })
   }
 
   async #lookForStep(step: EngineStep, lost: AnswerLost): Promise<{ revision: number }> {

@@ -142,7 +142,8 @@ export class KineTable {
       `DELETE FROM kine WHERE id IN (
          SELECT prev_revision FROM kine
          WHERE id > ?1 AND id <= ?2 AND name <> '${COMPACT_KEY}' AND prev_revision <> 0
-         UNION SELECT id FROM kine WHERE id > ?1 AND id <= ?2 AND deleted <> 0)`,
+         UNION SELECT id FROM kine
+         WHERE id >= ?1 AND id <= ?2 AND deleted <> 0 AND id < (SELECT MAX(id) FROM kine))`,
     )
     this.#setCompacted = change(
       `UPDATE kine SET prev_revision = MAX(prev_revision, ?) WHERE name = '${COMPACT_KEY}'`,
@@ -238,7 +239,8 @@ export class KineTable {
     return this.#replace[column].run(replacement, revision, expected).changes === 1n
   }
 
-  /** kine's delete set for the revisions above the compacted one up to `revision`: what they replaced, and tombstones. */
+  /** kine's delete set for the revisions above the compacted one up to `revision`: what they replaced, and tombstones. One that
+   *  is the newest row stays until the next time, for the newest revision is that of the newest row. */
   compact(revision: number): void {
     this.#forget.run(this.compacted(), revision)
     this.#setCompacted.run(revision)

@@ -210,6 +210,24 @@ export function compactionContract(check: Check): void {
     expect(rows.map((row) => row.revision)).toEqual([two, last])
   })
 
+  check(
+    "the newest revision stays the newest, also where its own row is forgotten",
+    async (store) => {
+      const one = await create(store, "a", "one")
+      const last = await remove(store, "a", one)
+      await store.compact(last)
+      expect(await store.revision()).toBe(last)
+      expect((await store.list({ prefix: ROOT })).revision).toBe(last)
+      const watching = watched(store, { after: last, count: 1 })
+      const next = await create(store, "b", "bee")
+      expect(next).toBeGreaterThan(last)
+      expect((await watching).map(({ revision }) => revision)).toEqual([next])
+      await store.compact(next)
+      const rows = (await allRows(store)).filter((row) => row.key.startsWith(ROOT))
+      expect(rows.map((row) => row.revision)).toEqual([next])
+    },
+  )
+
   check("what is older than the compacted revision is refused", async (store) => {
     const one = await create(store, "a", "one")
     const two = await update(store, "a", { expected: one, text: "two" })
