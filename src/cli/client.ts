@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Agent } from "node:https"
 import type { OperationSeen } from "../rotation/operation.ts"
+import type { KeyListed } from "../server/key-list.ts"
 import type { ArchivedKeyInUse, Status as EncryptionStatus } from "../server/status.ts"
 import { type Exchange, exchange, failureOf, jsonOf } from "../cluster/http.ts"
 import type { VerbRequest } from "./verb-commands.ts"
@@ -36,6 +37,12 @@ export class Client {
   async archivedKeysInUse(): Promise<ArchivedKeyInUse[]> {
     const answer = await this.#ask("GET", "/v1-keyturn/encrypt/archived-keys-in-use")
     return answer as ArchivedKeyInUse[]
+  }
+
+  /** It reads every stored value. */
+  async keys(): Promise<KeyListed[]> {
+    const path = "/v1-keyturn/encrypt/keys"
+    return (await this.#ask("GET", path, undefined, LONG_TIMEOUT_MS)) as KeyListed[]
   }
 
   /** Returns the id of the operation that the verb started, null where it started none. */

@@ -6,6 +6,7 @@ import { SERVER_FLAGS, type ServerFlag } from "../server/flags.ts"
 import { completion, SHELLS } from "./completion.ts"
 import type { ConnectOptions } from "./connect.ts"
 import type { Context } from "./context.ts"
+import type { KeysOptions } from "./keys.ts"
 import type { ListOptions, SaveOptions } from "./snapshot.ts"
 import type { StatusOptions } from "./status.ts"
 import type { TokenOptions } from "./token.ts"
@@ -85,9 +86,24 @@ function secretsEncryptCommand(run: Run): Command {
   const group = connected("secrets-encrypt", {
     summary: "Control secrets encryption and keys rotation",
     example: "keyturn secrets-encrypt rotate-keys",
-  }).addCommand(status)
+  })
+    .addCommand(status)
+    .addCommand(keysCommand(run))
   for (const verb of VERBS) group.addCommand(verbCommand(verb, run))
   return group
+}
+
+function keysCommand(run: Run): Command {
+  return command("keys", {
+    summary: "List all keys, with what is stored under each",
+    example: "keyturn secrets-encrypt keys",
+  })
+    .addOption(outputOption())
+    .action(
+      act(run, async (options: KeysOptions, context) =>
+        (await import("./keys.ts")).listKeys(options, context),
+      ),
+    )
 }
 
 const outputOption = (...more: readonly string[]): Option =>

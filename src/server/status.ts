@@ -45,7 +45,7 @@ export interface ArchivedKeyInUse {
 }
 
 /** What the Key Type column shows. */
-const KEY_TYPES: Record<KeyProvider, string> = {
+export const KEY_TYPES: Record<KeyProvider, string> = {
   aescbc: "AES-CBC",
   aesgcm: "AES-GCM",
   secretbox: "XSalsa20-POLY1305",

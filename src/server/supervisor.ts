@@ -13,7 +13,9 @@ import {
 import type { Keyring } from "../keyring/keyring.ts"
 import type { Registry } from "../registry/registry.ts"
 import type { Store } from "../store/store.ts"
+import { census } from "../rewriter/census.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
+import { listKeys } from "./key-list.ts"
 import { oneByOne } from "./one-by-one.ts"
 import { archivedKeysInUse, type ServerStatus, statusOf } from "./status.ts"
 
@@ -55,6 +57,10 @@ export function makeSupervisor(parts: SupervisorParts): Made {
       return statusOf(shown(), { registry, servers: await parts.servers() })
     },
     archivedKeysInUse: async () => archivedKeysInUse(store, await keys.refresh()),
+    async listKeys() {
+      const view = await keys.refresh()
+      return listKeys(view.record.keyring, { counts: await census(store, view), now: now() })
+    },
     take: (request) => takeVerb(request, parts),
     async operation() {
       const operation = await keys.operation()

@@ -51,6 +51,23 @@ test("the server's password and the administrator's token both open it, under bo
       })
 })
 
+test("the keys are listed with what is stored under each", async () => {
+  const { status, body } = await ask("GET /v1-keyturn/encrypt/keys")
+  expect({ status, body }).toEqual({
+    status: 200,
+    body: [
+      {
+        name: "aescbckey",
+        provider: "aescbc",
+        state: "writing",
+        created: expect.stringMatching(/^20.*Z$/),
+        ageseconds: expect.any(Number),
+        storedvalues: 0,
+      },
+    ],
+  })
+})
+
 test("the password opens nothing else", async () => {
   expect((await ask("GET /api/v1/secrets")).status).toBe(403)
 })

@@ -26,6 +26,8 @@ export interface Supervisor {
   status(): Promise<object>
   /** Archived keys that stored values are still under. It reads all of them. */
   archivedKeysInUse(): Promise<object>
+  /** Every key, with what is stored under it. It reads all of that. */
+  listKeys(): Promise<object>
   /** Returns the operation that runs after the verb; undefined where it started none. */
   take(request: Request): Promise<Operation | undefined>
   /** The running or last operation. */
@@ -80,6 +82,7 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
       return { operation: operation?.id ?? null }
     },
     "GET encrypt/archived-keys-in-use": (supervisor) => supervisor.archivedKeysInUse(),
+    "GET encrypt/keys": (supervisor) => supervisor.listKeys(),
     "GET encrypt/operation": async (supervisor) => (await supervisor.operation()) ?? null,
     "PUT token": async (supervisor, call) => {
       const { newToken } = await readJson(call)

@@ -1,0 +1,46 @@
+import { expect, test } from "vitest"
+import { command } from "../../tests/harness/command.ts"
+import { startSupervisor } from "../../tests/harness/supervisor.ts"
+import type { KeyListed } from "../server/key-list.ts"
+
+const keys: KeyListed[] = [
+  {
+    name: "a name with blanks",
+    provider: "secretbox",
+    state: "archived",
+    created: "2026-01-02T03:04:05.678Z",
+    ageseconds: 400 * 86_400,
+    storedvalues: 0,
+  },
+  {
+    name: "aesgcmkey-2026-11-24T00:00:08Z",
+    provider: "aesgcm",
+    state: "writing",
+    created: "2026-11-24T00:00:08.001Z",
+    ageseconds: 90,
+    storedvalues: 1234,
+  },
+]
+
+async function listed(...flags: readonly string[]) {
+  await using server = await startSupervisor({ reply: () => ({ json: keys }) })
+  const to = ["--server", server.url, "--token", server.token]
+  return await command(["secrets-encrypt", "keys", ...flags, ...to])
+}
+
+test("keys prints a table in the style of status, the name last", async () => {
+  expect(await listed()).toEqual({
+    code: 0,
+    stderr: "",
+    stdout: `State     Key Type           Created               Age   Stored Values  Name
+-----     --------           -------               ---   -------------  ----
+archived  XSalsa20-POLY1305  2026-01-02T03:04:05Z  400d  0              a name with blanks
+writing   AES-GCM            2026-11-24T00:00:08Z  90s   1234           aesgcmkey-2026-11-24T00:00:08Z
+`,
+  })
+})
+
+test("-o json prints what the server answered", async () => {
+  const { code, stdout } = await listed("-o", "json")
+  expect({ code, ...JSON.parse(stdout) }).toEqual({ code: 0, keys })
+})
