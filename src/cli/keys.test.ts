@@ -19,6 +19,8 @@ const keys: KeyListed[] = [
     created: "2026-11-24T00:00:08.001Z",
     ageseconds: 90,
     storedvalues: 1234,
+    writes: 3000,
+    writesmax: 200000,
   },
 ]
 
@@ -32,10 +34,10 @@ test("keys prints a table in the style of status, the name last", async () => {
   expect(await listed()).toEqual({
     code: 0,
     stderr: "",
-    stdout: `State     Key Type           Created               Age   Stored Values  Name
------     --------           -------               ---   -------------  ----
-archived  XSalsa20-POLY1305  2026-01-02T03:04:05Z  400d  0              a name with blanks
-writing   AES-GCM            2026-11-24T00:00:08Z  90s   1234           aesgcmkey-2026-11-24T00:00:08Z
+    stdout: `State     Key Type           Created               Age   Stored Values  Writes          Name
+-----     --------           -------               ---   -------------  ------          ----
+archived  XSalsa20-POLY1305  2026-01-02T03:04:05Z  400d  0              -               a name with blanks
+writing   AES-GCM            2026-11-24T00:00:08Z  90s   1234           3000 of 200000  aesgcmkey-2026-11-24T00:00:08Z
 `,
   })
 })

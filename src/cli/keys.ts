@@ -20,16 +20,22 @@ export async function listKeys(options: KeysOptions, context: Context): Promise<
 export function keysText(keys: readonly KeyListed[]): string {
   if (keys.length === 0) return "No keys\n"
   const rows = [
-    ["State", "Key Type", "Created", "Age", "Stored Values", "Name"],
-    ["-----", "--------", "-------", "---", "-------------", "----"],
-    ...keys.map(({ state, provider, created, ageseconds, storedvalues, name }) => [
-      state,
-      KEY_TYPES[provider],
-      created.replace(/\.\d+Z$/, "Z"),
-      humanDuration(ageseconds * 1000),
-      String(storedvalues),
-      name,
-    ]),
+    ["State", "Key Type", "Created", "Age", "Stored Values", "Writes", "Name"],
+    ["-----", "--------", "-------", "---", "-------------", "------", "----"],
+    ...keys.map(rowOf),
   ]
   return `${aligned(rows).join("\n")}\n`
+}
+
+function rowOf({ state, provider, created, ageseconds, name, ...key }: KeyListed): string[] {
+  const { storedvalues, writes, writesmax } = key
+  return [
+    state,
+    KEY_TYPES[provider],
+    created.replace(/\.\d+Z$/, "Z"),
+    humanDuration(ageseconds * 1000),
+    String(storedvalues),
+    writes === undefined ? "-" : `${writes} of ${writesmax}`,
+    name,
+  ]
 }

@@ -5,9 +5,9 @@ import type { ArchivedKeyInUse, ServerStatus, Status } from "../server/status.ts
 /** K3s' fields in its order, then ours. */
 export function statusJson(status: Status): string {
   const { stage, activekey, enable, hashmatch, hasherror, inactivekeys, ...beyond } = status
-  const { servers, flagerrors } = beyond
+  const { servers, flagerrors, warnings } = beyond
   const k3s = { stage, activekey, enable, hashmatch, hasherror, inactivekeys }
-  return `${JSON.stringify({ ...k3s, servers, flagerrors }, null, "\t")}\n`
+  return `${JSON.stringify({ ...k3s, servers, flagerrors, warnings }, null, "\t")}\n`
 }
 
 /** What K3s prints, then the archived keys that are needed, and the servers. */

@@ -1,6 +1,7 @@
 /** `keyturn secrets-encrypt status`. What K3s does not tell (a running rewrite, values left behind) goes to standard error. */
 import { describeOperation, describeTrouble, type OperationSeen } from "../rotation/operation.ts"
 import { isRunning } from "../rotation/verbs.ts"
+import type { Status } from "../server/status.ts"
 import type { Client } from "./client.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note } from "./context.ts"
@@ -9,10 +10,10 @@ import { statusJson, statusText, statusWide } from "./status-text.ts"
 
 /** Forms of the output, by what -o takes. */
 const OUTPUTS = {
-  text: async (client) => statusText(await client.status()),
-  json: async (client) => statusJson(await client.status()),
-  wide: async (client) => statusWide(await client.status(), await client.archivedKeysInUse()),
-} as const satisfies Record<string, (client: Client) => Promise<string>>
+  text: async (seen) => statusText(seen),
+  json: async (seen) => statusJson(seen),
+  wide: async (seen, client) => statusWide(seen, await client.archivedKeysInUse()),
+} as const satisfies Record<string, (seen: Status, client: Client) => Promise<string>>
 
 export interface StatusOptions extends ConnectOptions {
   readonly output: keyof typeof OUTPUTS
@@ -20,7 +21,9 @@ export interface StatusOptions extends ConnectOptions {
 
 export async function status(options: StatusOptions, context: Context): Promise<void> {
   const client = await connect(options, context)
-  context.stdout.write(await OUTPUTS[options.output](client))
+  const seen = await client.status()
+  context.stdout.write(await OUTPUTS[options.output](seen, client))
+  for (const warning of seen.warnings ?? []) note(context, `warning: ${warning}`)
   const remark = remarkOn(await client.operation())
   if (remark !== null) note(context, remark)
 }

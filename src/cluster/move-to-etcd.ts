@@ -10,7 +10,7 @@ import { HEALTH_KEY } from "../store/kine.ts"
 import { openSqlite } from "../store/sqlite.ts"
 import { foldLog } from "../store/sqlite-file.ts"
 import { leasesOf } from "../store/sqlite-leases.ts"
-import type { Entry, RecordName, Store } from "../store/store.ts"
+import { type Entry, RECORD_NAMES, type Store } from "../store/store.ts"
 import { claimDatabase, type DataDirPaths } from "./data-dir.ts"
 import { type EmbeddedContext, startEtcd } from "./embedded-etcd.ts"
 import { settleMoved } from "./etcd-member.ts"
@@ -107,15 +107,13 @@ async function copyPage(entries: readonly Entry[], { to, leases }: Copying): Pro
   await Promise.all(written)
 }
 
-const RECORDS: readonly RecordName[] = ["keyring", "operation"]
-
 async function copyRecords(from: Store, to: Store): Promise<void> {
   const records = await Promise.all(
-    RECORDS.map(async (name) => ({ name, stored: await from.record(name) })),
+    RECORD_NAMES.map(async (name) => ({ name, stored: await from.record(name) })),
   )
   const next = await from.fence()
   const { outcome } = await to.step({
-    compare: RECORDS.map((name) => ({ name, version: null })),
+    compare: RECORD_NAMES.map((name) => ({ name, version: null })),
     put: records.flatMap(({ name, stored }) => (stored ? [{ name, value: stored.value }] : [])),
     ...(next !== undefined && { fence: { expected: null, next } }),
   })

@@ -20,6 +20,7 @@ import {
 import { decodeOperation, encodeOperation, type Operation } from "../rotation/operation.ts"
 import type { Store, StoredRecord } from "../store/store.ts"
 import { makeView, type View } from "./view.ts"
+import { Writes } from "./writes.ts"
 
 /** What was read for one change; all of it must still stand when the change commits. */
 export interface Observed {
@@ -51,6 +52,8 @@ const ATTEMPTS_MAX = 100
 const SERVERS_MAX = 32
 
 export class Keys {
+  /** How much is sealed under them. */
+  readonly writes: Writes
   readonly #store: Store
   #clusterKey: KeyObject
   /** While the cluster key is changed either may be the one that opens; so too after a change whose outcome is not known. */
@@ -62,6 +65,7 @@ export class Keys {
   #answered = 0
 
   private constructor(store: Store, clusterKey: KeyObject, view: View) {
+    this.writes = new Writes(store)
     this.#store = store
     this.#clusterKey = clusterKey
     this.#view = view

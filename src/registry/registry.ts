@@ -125,9 +125,8 @@ export class Registry {
 
   /** Returns the revision of the delete. Throws Conflict. */
   async remove({ key, revision: expected }: { key: string; revision: number }): Promise<number> {
-    const none = Buffer.alloc(0)
-    const result = await this.#write(key, none, ({ fence }) =>
-      this.#store.delete({ key, expected, fence }),
+    const result = await this.#fenced(() =>
+      this.#store.delete({ key, expected, fence: this.#keys.view.fenceOf(key) }),
     )
     if (result.outcome === "done") return result.revision
     throw new KnownError("Conflict", `${key} is not at revision ${expected} any more`)
@@ -201,20 +200,36 @@ export class Registry {
     return { type, key, revision, object: atRevision(now, revision), previous }
   }
 
-  /** Seals and writes under the fence; fenced off, it reads the keyring again, seals again and retries. */
-  async #write(
+  /** Seals and writes under the fence. */
+  #write(
     key: string,
     plaintext: Buffer,
     commit: (sealed: { value: Buffer; fence: string | undefined }) => Promise<WriteResult>,
-  ): Promise<Exclude<WriteResult, { outcome: "fenced" }>> {
+  ): Promise<Written> {
+    return this.#fenced(async () => commit((await this.#counting(key)).seal(key, plaintext)))
+  }
+
+  /** The view to seal one value with, which is counted. */
+  async #counting(key: string): Promise<View> {
+    for (;;) {
+      const { view, writes } = this.#keys
+      if (view.counted === undefined || !view.covers(key) || writes.take(view.counted)) return view
+      await writes.reserve(view.counted)
+    }
+  }
+
+  /** Fenced off, it reads the keyring again and retries. */
+  async #fenced(commit: () => Promise<WriteResult>): Promise<Written> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-      const result = await commit(this.#keys.view.seal(key, plaintext))
+      const result = await commit()
       if (result.outcome !== "fenced") return result
       await this.#keys.refresh()
     }
     throw new KnownError("RecordCorrupt", "the fence in the datastore is not the keyring's")
   }
 }
+
+type Written = Exclude<WriteResult, { outcome: "fenced" }>
 
 /** Throws ValueCorrupt and ObjectInvalid with the name of the object. */
 function decoded(key: string, plaintext: Buffer): KubeObject {

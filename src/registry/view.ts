@@ -7,12 +7,17 @@ import { identity } from "../providers/identity.ts"
 import { makeProvider } from "../providers/make.ts"
 import type { Provider } from "../providers/provider.ts"
 import { openStored } from "../providers/transform.ts"
+import { isCounted } from "../rotation/usage.ts"
 import { covers, resourceOfKey } from "./resource.ts"
 
 export interface View {
   /** Where the record stood in the datastore; opaque. */
   readonly version: string
   readonly record: OpenRecord
+  /** The key whose seals are to be counted; undefined where those of the one that writes are not, and where none writes. */
+  readonly counted: string | undefined
+  /** The fence that a write at `key` commits under; undefined where the kind is not encrypted. */
+  fenceOf(key: string): string | undefined
   /** Sealed for `key`, or as it is where the kind is not encrypted; `fence` must hold as it is written. */
   seal(key: string, plaintext: Buffer): { value: Buffer; fence: string | undefined }
   /** `stale`: the next write of the same bytes would be stored otherwise. Throws KeyDidNotOpen, ValueCorrupt with the name of
@@ -34,14 +39,17 @@ export function makeView(record: OpenRecord, version: string): View {
     writing === identity ? [identity, ...others] : [writing, ...others, identity]
   const plain: readonly Provider[] = [identity, ...providers.values()]
   const isCovered = memoized(keyring.resources)
+  const fenceOf = (key: string) => (isCovered(key) ? fence : undefined)
   return {
     version,
     record,
+    counted: writer && isCounted(writer.provider) ? writer.name : undefined,
     covers: isCovered,
-    seal: (key, plaintext) =>
-      isCovered(key)
-        ? { value: writing.seal(plaintext, key), fence }
-        : { value: plaintext, fence: undefined },
+    fenceOf,
+    seal: (key, plaintext) => ({
+      value: isCovered(key) ? writing.seal(plaintext, key) : plaintext,
+      fence: fenceOf(key),
+    }),
     open(key, stored) {
       try {
         return openStored(isCovered(key) ? encrypted : plain, stored, key)

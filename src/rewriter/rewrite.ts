@@ -27,27 +27,38 @@ export function makeTarget(view: View): Target {
   return { name, view, rivals }
 }
 
-/** What stands in `rows` and is not under the target yet, sealed anew; and what does not open, which stays as it is. */
-export function rewriteRows(
-  rows: readonly Row[],
+/** A stored byte string and where it stands. */
+type Stale = Omit<Replacement, "replacement"> & { readonly expected: Buffer }
+
+/** What stands in `rows` and is not under the target yet. */
+export const staleIn = (rows: readonly Row[], target: Target): Stale[] =>
+  rows.flatMap(({ revision, key, ...columns }) =>
+    (["value", "previous"] as const).flatMap((column) => {
+      const expected = columns[column]
+      if (expected === undefined || !isStale(key, expected, target)) return []
+      return [{ key, revision, column, expected }]
+    }),
+  )
+
+/** All of it sealed anew, each once; and what does not open, which stays as it is. */
+export function sealAnew(
+  stale: readonly Stale[],
   target: Target,
 ): { replacements: Replacement[]; unreadable: Unreadable[] } {
   const replacements: Replacement[] = []
   const unreadable: Unreadable[] = []
-  for (const { revision, key, ...columns } of rows)
-    for (const column of ["value", "previous"] as const) {
-      const stored = columns[column]
-      if (stored === undefined || !isStale(key, stored, target)) continue
-      try {
-        const { plaintext } = target.view.open(key, stored)
-        if (!isObject(plaintext)) throw noObject(key)
-        const replacement = target.view.provider(target.name).seal(plaintext, key)
-        replacements.push({ key, revision, column, expected: stored, replacement })
-      } catch (error) {
-        if (!isKnown(error)) throw error
-        unreadable.push({ key, why: error.message })
-      }
+  for (const one of stale) {
+    const { key, expected } = one
+    try {
+      const { plaintext } = target.view.open(key, expected)
+      if (!isObject(plaintext)) throw noObject(key)
+      const replacement = target.view.provider(target.name).seal(plaintext, key)
+      replacements.push({ ...one, replacement })
+    } catch (error) {
+      if (!isKnown(error)) throw error
+      unreadable.push({ key, why: error.message })
     }
+  }
   return { replacements, unreadable }
 }
 

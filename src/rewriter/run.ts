@@ -8,8 +8,9 @@ import { type Operation, UNREADABLE_NAMED_MAX } from "../rotation/operation.ts"
 import { afterProof } from "../rotation/retire.ts"
 import { isRunning } from "../rotation/verbs.ts"
 import type { RowBatch, Store } from "../store/store.ts"
+import { Budget } from "./budget.ts"
 import { allRows, census } from "./census.ts"
-import { makeTarget, rewriteRows } from "./rewrite.ts"
+import { makeTarget, sealAnew, staleIn } from "./rewrite.ts"
 
 export interface Run {
   readonly store: Store
@@ -106,11 +107,14 @@ async function takeBarrier(run: Run, operation: Operation): Promise<void> {
 async function pass(run: Run, operation: Operation, upTo: number): Promise<boolean> {
   const target = makeTarget(run.keys.view)
   if (target.view.record.fence !== operation.fence) return false
+  const budget = new Budget(run.keys.writes, target.view.counted)
   let progress: Progress = operation
   let savedAtMs = run.monotonicMs()
   const { cursor } = operation
   for await (const batch of allRows(run.store, { cursor, upTo }, run.signal)) {
-    const { replacements, unreadable } = rewriteRows(batch.rows, target)
+    const stale = staleIn(batch.rows, target)
+    await budget.take(stale.length)
+    const { replacements, unreadable } = sealAnew(stale, target)
     let rewritten = 0
     if (replacements.length > 0) {
       const result = await run.store.rewrite(operation.fence, replacements)

@@ -39,6 +39,8 @@ export interface Request {
   readonly force: boolean
   /** For reencrypt: rewrite, but retire no key; the stage stays. */
   readonly skip: boolean
+  /** Only while this key writes: of several servers that find it due one turns it. */
+  readonly replaces?: string
 }
 
 export interface Situation {
@@ -78,7 +80,9 @@ export function decide(request: Request, seen: Situation): Decision {
   return verb === "reencrypt" ? reencrypt(seen, request.skip) : STEPS[verb](seen)
 }
 
-function isDone({ verb, force, skip }: Request, { keyring, operation }: Situation): boolean {
+function isDone(request: Request, { keyring, operation }: Situation): boolean {
+  const { verb, force, skip, replaces } = request
+  if (replaces !== undefined && writingKey(keyring)?.name !== replaces) return true
   if (verb === "enable") return keyring.intent === "encrypted"
   if (verb === "disable") return keyring.intent !== "encrypted"
   const own: readonly Stage[] = VERB_TABLE[verb].own

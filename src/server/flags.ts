@@ -37,6 +37,8 @@ const ROWS = [
   ["secrets-encryption",          "",   "switch", SWITCH,         "false",                     "Encrypt Secrets at rest"],
   ["secrets-encryption-provider", "",   "choice", KEY_PROVIDERS,  "aescbc",                    "Provider of new keys"],
   ["encryption-reload",           "",   "choice", RELOADS,        "watch",                     "When the encryption files and the Node's annotation follow a change: at once, or at a restart as in K3s"],
+  ["key-max-age",                 "",   "text",   "DURATION",     "",                          "Age at which the writing key is due: days or hours, as 90d or 12h. The log and status warn 30, 7 and 1 days before"],
+  ["auto-rotate",                 "",   "switch", SWITCH,         "false",                     "Turn the key that writes when it is due: by --key-max-age, and an AES-GCM key by 200,000 writes"],
   ["encryption-provider-config",  "",   "text",   "FILE",         "",                          "EncryptionConfiguration whose keys are taken in at the start"],
   ["token-auth-file",             "",   "text",   "FILE",         "",                          "Bearer tokens of API users as in Kubernetes, one a line: token,user,uid,\"group1,group2\""],
   ["recovery-key-file",           "",   "text",   "FILE",         "",                          "File with a recovery key, to start without the right token"],

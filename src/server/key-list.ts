@@ -1,7 +1,9 @@
 /** `secrets-encrypt keys`: every key of the keyring, and what is known of it. */
 import { type Keyring, writingKey } from "../keyring/keyring.ts"
 import type { KeyProvider } from "../providers/provider.ts"
+import { SEALS_MAX } from "../rotation/due.ts"
 import type { Counts } from "../rotation/retire.ts"
+import { isCounted, sealsOf, totalOf, type Usage } from "../rotation/usage.ts"
 
 export interface KeyListed {
   readonly name: string
@@ -12,13 +14,19 @@ export interface KeyListed {
   readonly ageseconds: number
   /** Values and old values of every row. */
   readonly storedvalues: number
+  /** What was sealed under it, and how much is meant to be at most. Absent: its writes are not counted. */
+  readonly writes?: number
+  readonly writesmax?: number
+}
+
+interface Known {
+  readonly counts: Counts
+  readonly usage: Usage
+  readonly now: Date
 }
 
 /** Oldest first, as the keyring has them. */
-export function listKeys(
-  keyring: Keyring,
-  { counts, now }: { readonly counts: Counts; readonly now: Date },
-): KeyListed[] {
+export function listKeys(keyring: Keyring, { counts, usage, now }: Known): KeyListed[] {
   const writer = writingKey(keyring)
   return keyring.keys.map(({ name, provider, state, created }) => ({
     name,
@@ -27,5 +35,6 @@ export function listKeys(
     created,
     ageseconds: Math.floor((now.getTime() - Date.parse(created)) / 1000),
     storedvalues: counts.get(name) ?? 0,
+    ...(isCounted(provider) && { writes: totalOf(sealsOf(usage, name)), writesmax: SEALS_MAX }),
   }))
 }

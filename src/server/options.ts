@@ -5,6 +5,7 @@ import { canonicalName } from "../cluster/certificates.ts"
 import { dataDirPaths } from "../cluster/data-dir.ts"
 import { bug } from "../errors.ts"
 import { KEY_PROVIDERS, type KeyProvider } from "../providers/provider.ts"
+import { formatAge, parseAge } from "../rotation/due.ts"
 import { type Datastore, datastoreOf } from "./datastore.ts"
 import { type FlagName, LOG_FORMATS, LOG_LEVELS, RELOADS, SERVER_FLAGS, SWITCH } from "./flags.ts"
 import { nearest } from "./nearest.ts"
@@ -31,6 +32,8 @@ export interface ServerOptions {
   readonly secretsEncryptionProvider: KeyProvider
   /** Of no effect while one server takes every verb itself: what it shows then follows at once in both modes. */
   readonly encryptionReload: (typeof RELOADS)[number]
+  readonly keyMaxAgeMs: number | null
+  readonly autoRotate: boolean
   readonly encryptionProviderConfig: string | null
   readonly tokenAuthFile: string | null
   readonly recoveryKeyFile: string | null
@@ -51,7 +54,9 @@ export interface ServerOptions {
 
 /** By name: the flags that are to be the same on all servers. */
 export const agreedFlags = (options: ServerOptions): Readonly<Record<string, string>> => ({
+  "auto-rotate": String(options.autoRotate),
   "encryption-reload": options.encryptionReload,
+  "key-max-age": options.keyMaxAgeMs === null ? "none" : formatAge(options.keyMaxAgeMs),
   "secrets-encryption-provider": options.secretsEncryptionProvider,
 })
 
@@ -76,7 +81,7 @@ export function parseServerOptions(sources: OptionSources): ServerOptions {
   const ifGiven = (name: FlagName) => (given[name] === undefined ? null : path(name))
   const dataDir = path("data-dir")
   refuseTwoDatastores(given)
-  const { server, "node-ip": nodeIp } = given
+  const { server, "node-ip": nodeIp, "key-max-age": maxAge } = given
   return Object.freeze({
     dataDir,
     bindAddress: addressOf(setting("bind-address")),
@@ -87,6 +92,8 @@ export function parseServerOptions(sources: OptionSources): ServerOptions {
     secretsEncryption: oneOf(SWITCH, setting("secrets-encryption")) === "true",
     secretsEncryptionProvider: oneOf(KEY_PROVIDERS, setting("secrets-encryption-provider")),
     encryptionReload: oneOf(RELOADS, setting("encryption-reload")),
+    keyMaxAgeMs: maxAge === undefined ? null : ageOf(maxAge),
+    autoRotate: oneOf(SWITCH, setting("auto-rotate")) === "true",
     encryptionProviderConfig: ifGiven("encryption-provider-config"),
     tokenAuthFile: ifGiven("token-auth-file"),
     recoveryKeyFile: ifGiven("recovery-key-file"),
@@ -189,6 +196,12 @@ function originOf({ text, where }: Setting): string {
 function portOf({ text, where }: Setting): number {
   if (/^\d{1,5}$/.test(text) && Number(text) <= 65535) return Number(text)
   throw usage(`${where} must be a port from 0 to 65535, not "${text}"`)
+}
+
+function ageOf({ text, where }: Setting): number {
+  const age = parseAge(text)
+  if (age !== undefined) return age
+  throw usage(`${where} must be whole days or hours such as 90d or 12h, not "${text}"`)
 }
 
 function modeOf({ text, where }: Setting): number {

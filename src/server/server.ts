@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
 import { createApi } from "../api/api.ts"
 import { parseTokenFile, type User } from "../api/request/auth.ts"
+import { Metrics } from "../api/routes/metrics.ts"
 import { runNamespaces } from "../api/verbs/namespace-controller.ts"
 import { ensureNamespaces } from "../api/verbs/namespaces.ts"
 import { openKeyring } from "../cluster/bootstrap.ts"
@@ -29,6 +30,7 @@ import { Background, CERTIFICATES_EVERY_MS } from "./background.ts"
 import { openDatastore } from "./datastore.ts"
 import { reset, startEmbedded, tendEmbedded } from "./embedded.ts"
 import { followKeyring } from "./follow.ts"
+import { keyWrites, limitsWatch } from "./limits.ts"
 import { listen } from "./listener.ts"
 import { makeMembership } from "./membership.ts"
 import { agreedFlags, type ServerOptions } from "./options.ts"
@@ -55,6 +57,7 @@ export interface ServerContext {
 /** The Node's heartbeat is a kubelet's. */
 const HEARTBEAT_EVERY_MS = 5 * 60_000
 const ATTEND_EVERY_MS = 1_000
+const LIMITS_EVERY_MS = 10_000
 const HISTORY_KEPT_MS = 5 * 60_000
 const RETRY_MS = 5_000
 
@@ -169,15 +172,25 @@ async function serve(parts: Parts): Promise<void> {
     publish: () => publisher.publish(),
     trouble: () => trouble,
     servers: () => servers.status(),
+    limits: options,
   })
   const { over, ...membership } = makeMembership({ embedded, registry, nodeName: server })
   const agree = { reload, monotonicMs, signal: background.signal }
+  const take: typeof supervisor.take = (request) =>
+    onceAgreed(() => supervisor.take(request), agree)
+  const metrics = new Metrics()
+  metrics.gaugeOf(
+    "keyturn_key_writes",
+    "Values that were sealed under a key whose writes are counted, and those that servers have reserved.",
+    () => keyWrites(keys),
+  )
   const api = createApi({
+    metrics,
     registry,
     supervisor: {
       ...supervisor,
       ...membership,
-      take: (request) => onceAgreed(() => supervisor.take(request), agree),
+      take,
     },
     serverPassword: supervisor.password,
     health: () => ({ published: publisher.published }),
@@ -210,6 +223,11 @@ async function serve(parts: Parts): Promise<void> {
   await publisher.publish()
   background.often("renewing the lease", BEAT_MS, () => servers.beat())
   background.often("watching the other servers", ATTEND_EVERY_MS, () => servers.attend())
+  background.often(
+    "looking at the key's limits",
+    LIMITS_EVERY_MS,
+    limitsWatch({ keys, limits: options, now, take, log }),
+  )
   background.run("rewriting", (stop) =>
     rewriting({
       run: { store, keys, server: options.nodeName, now, monotonicMs, signal: stop },

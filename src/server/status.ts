@@ -19,6 +19,8 @@ export interface Status {
   readonly servers: readonly ServerStatus[]
   /** A sentence for each flag that must agree on all servers and does not. Absent: all agree. */
   readonly flagerrors?: readonly string[]
+  /** Sentences about the limits of the writing key. Absent: it is far from them. */
+  readonly warnings?: readonly string[]
 }
 
 /** A server as the asked one sees it. */
@@ -53,12 +55,22 @@ export const KEY_TYPES: Record<KeyProvider, string> = {
 
 const shown = ({ provider, name }: Key) => `${KEY_TYPES[provider]} ${name}`
 
+interface Beyond {
+  readonly registry: Registry
+  readonly servers: readonly ServerStatus[]
+  readonly warnings: readonly string[]
+}
+
 export async function statusOf(
   keyring: Keyring,
-  { registry, servers }: { registry: Registry; servers: readonly ServerStatus[] },
+  { registry, servers, warnings }: Beyond,
 ): Promise<Status> {
   const flagerrors = flagErrors(servers)
-  const beyond = { servers, ...(flagerrors.length > 0 ? { flagerrors } : {}) }
+  const beyond = {
+    servers,
+    ...(flagerrors.length > 0 ? { flagerrors } : {}),
+    ...(warnings.length > 0 ? { warnings } : {}),
+  }
   if (keyring.intent === "none") return { stage: "", activekey: "", ...beyond }
   const writer = writingKey(keyring)
   const mismatch = hashMismatch(await shownHashes(registry))

@@ -53,6 +53,7 @@ test("of changes of the token that come together, a token that opens lies on the
     shown: () => keys.view.record.keyring,
     trouble: () => undefined,
     servers: async () => [],
+    limits: { keyMaxAgeMs: null, autoRotate: false },
   })
   const refused = supervisor.rotateToken("")
   const tokens = await Promise.all([supervisor.rotateToken(), supervisor.rotateToken()])

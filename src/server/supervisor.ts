@@ -12,10 +12,12 @@ import {
 } from "../cluster/unlock.ts"
 import type { Keyring } from "../keyring/keyring.ts"
 import type { Registry } from "../registry/registry.ts"
+import type { Limits } from "../rotation/due.ts"
 import type { Store } from "../store/store.ts"
 import { census } from "../rewriter/census.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
 import { listKeys } from "./key-list.ts"
+import { lookAtLimits } from "./limits.ts"
 import { oneByOne } from "./one-by-one.ts"
 import { archivedKeysInUse, type ServerStatus, statusOf } from "./status.ts"
 
@@ -28,6 +30,7 @@ export interface SupervisorParts extends VerbParts {
   /** Why the rewriting stands still; undefined where it does not. */
   readonly trouble: () => string | undefined
   readonly servers: () => Promise<readonly ServerStatus[]>
+  readonly limits: Limits
 }
 
 type Made = Omit<Supervisor, "takeIn" | "leave"> & { password: () => string }
@@ -54,12 +57,14 @@ export function makeSupervisor(parts: SupervisorParts): Made {
     password: () => keys.view.record.keyring.password,
     async status() {
       await keys.refresh()
-      return statusOf(shown(), { registry, servers: await parts.servers() })
+      const { warnings } = await lookAtLimits({ keys, limits: parts.limits, now })
+      return statusOf(shown(), { registry, servers: await parts.servers(), warnings })
     },
     archivedKeysInUse: async () => archivedKeysInUse(store, await keys.refresh()),
     async listKeys() {
       const view = await keys.refresh()
-      return listKeys(view.record.keyring, { counts: await census(store, view), now: now() })
+      const [counts, usage] = await Promise.all([census(store, view), keys.writes.read()])
+      return listKeys(view.record.keyring, { counts, usage, now: now() })
     },
     take: (request) => takeVerb(request, parts),
     async operation() {

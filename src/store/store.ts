@@ -1,4 +1,4 @@
-/** What every datastore does for keyturn: versioned values with compare-and-swap, a watch, the records (keyring, operation)
+/** What every datastore does for keyturn: versioned values with compare-and-swap, a watch, the records (keyring, operation, usage)
  *  with the fence beside them, and rewriting. Stored bytes are never opened here.
  *
  *  A revision is a positive integer below 2^53, new for every committed change, growing over all keys. */
@@ -61,7 +61,9 @@ export interface StoredRecord {
   readonly value: Buffer
   readonly version: string
 }
-export type RecordName = "keyring" | "operation"
+/** Stored: never rename one. */
+export const RECORD_NAMES = ["keyring", "operation", "usage"] as const
+export type RecordName = (typeof RECORD_NAMES)[number]
 
 /** One atomic step on the records, under the exclusive lock that keeps every fenced write out. */
 export interface RecordStep {

@@ -27,7 +27,12 @@ test("beside a server on a free port the data directory is all that a command ne
       hash: expect.stringMatching(/^[0-9a-f]{64}$/),
       epoch: expect.any(Number),
       lastseenseconds: 0,
-      flags: { "encryption-reload": "watch", "secrets-encryption-provider": "aescbc" },
+      flags: {
+        "auto-rotate": "false",
+        "encryption-reload": "watch",
+        "key-max-age": "none",
+        "secrets-encryption-provider": "aescbc",
+      },
     },
   ])
   await server.stop()

@@ -68,6 +68,7 @@ export async function serveInProcess(): Promise<Served> {
     shown: () => keys.view.record.keyring,
     trouble: () => undefined,
     servers: async () => [],
+    limits: { keyMaxAgeMs: null, autoRotate: false },
   }
   const supervisor = makeSupervisor({ ...verbsOf(keys, now), ...own })
   const handle = createApi({

@@ -7,7 +7,10 @@ test("series of each kind, in Prometheus' text form", () => {
   total({ verb: "GET", code: "200" }).add(1)
   total({ verb: "GET", code: "200" }).add(2)
   total({ verb: "PUT", code: "409" }).add(1)
-  metrics.gaugeOf("keys", "Keys.", () => [[{}, 3]])
+  metrics.gaugeOf("keys", "Keys.", () => [
+    [{}, 3],
+    [{ key: 'a "quoted" \\ name\n' }, 1],
+  ])
   const duration = metrics.histogram("duration_seconds", "Durations.")({ verb: "GET" })
   for (const seconds of [0.001, 0.03, 0.03, 1_000]) duration.observe(seconds)
   const text = metrics.render()
@@ -20,6 +23,7 @@ test("series of each kind, in Prometheus' text form", () => {
       "# HELP keys Keys.",
       "# TYPE keys gauge",
       "keys 3",
+      'keys{key="a \\"quoted\\" \\\\ name\\n"} 1',
       "# HELP duration_seconds Durations.",
       "# TYPE duration_seconds histogram",
       'duration_seconds_bucket{verb="GET",le="0.005"} 1',

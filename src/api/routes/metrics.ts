@@ -1,5 +1,5 @@
 /** Counts and times in Prometheus' text form, under Kubernetes' own names where there is one. Labels hold names of kinds,
- *  verbs and codes, never of objects. */
+ *  verbs, codes and keys, never of objects. */
 
 type Labels = Readonly<Record<string, string>>
 
@@ -112,8 +112,11 @@ function seriesOf<T>(all: Map<string, T>, labels: Labels, make: () => T): T {
 const sample = (name: string, labels: string, value: number): string =>
   `${name}${labels && `{${labels}}`} ${value}`
 
-/** Every label value is one of ours or was checked against a table, so nothing needs escaping. */
 const print = (labels: Labels): string =>
   Object.entries(labels)
-    .map(([name, value]) => `${name}="${value}"`)
+    .map(([name, value]) => `${name}="${escaped(value)}"`)
     .join(",")
+
+/** Names of keys may hold anything. */
+const escaped = (value: string): string =>
+  value.replaceAll(/["\\\n]/g, (character) => (character === "\n" ? "\\n" : `\\${character}`))
