@@ -6,12 +6,10 @@
 import { fork } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { once } from "node:events"
-import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
-import { parse } from "yaml"
-import { loadSecrets, machine, median, newDataDir, startServer } from "./lib.ts"
+import { administrator, loadSecrets, machine, median, newDataDir, startServer } from "./lib.ts"
 import { requestBytes, run } from "./load.ts"
 
 const ROUNDS = 5
@@ -32,7 +30,10 @@ const child = fork(fileURLToPath(new URL("bare.ts", import.meta.url)), { stdio: 
 try {
   const [{ port }] = (await once(child, "message")) as [{ port: number }]
   const bare: Side = { port }
-  const ours: Side = { port: Number(new URL(server.url).port), certificate: administrator() }
+  const ours: Side = {
+    port: Number(new URL(server.url).port),
+    certificate: administrator(dir.path),
+  }
   console.log(machine())
   console.log(`median of ${ROUNDS} rounds, both sides in turn`)
   await creates(ours)
@@ -43,14 +44,6 @@ try {
   child.disconnect()
   await server.stop()
   dir.remove()
-}
-
-function administrator(): { cert: string; key: string } {
-  const text = readFileSync(join(dir.path, "keyturn.yaml"), "utf8")
-  const { users } = parse(text) as { users: [{ user: Record<string, string> }] }
-  const { user } = users[0]
-  const pem = (name: string) => Buffer.from(user[name] ?? "", "base64").toString()
-  return { cert: pem("client-certificate-data"), key: pem("client-key-data") }
 }
 
 /** Gives the bare handler what the server answers at `path`. */

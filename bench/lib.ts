@@ -5,7 +5,9 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { cpus, tmpdir, totalmem, type } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { parse } from "yaml"
 import { type ApiClient, apiClient } from "../tests/harness/api.ts"
+import { ENGINE_NAMES, startEngine } from "../tests/harness/engines.ts"
 
 export const KEYTURN = fileURLToPath(new URL("../bin/keyturn", import.meta.url))
 
@@ -83,6 +85,15 @@ export async function loadSecrets(
   await Promise.all(Array.from({ length: clients }, client))
 }
 
+/** The client certificate that a server made for its administrator. */
+export function administrator(dataDir: string): { cert: string; key: string } {
+  const text = readFileSync(join(dataDir, "keyturn.yaml"), "utf8")
+  const { users } = parse(text) as { users: [{ user: Record<string, string> }] }
+  const { user } = users[0]
+  const pem = (name: string) => Buffer.from(user[name] ?? "", "base64").toString()
+  return { cert: pem("client-certificate-data"), key: pem("client-key-data") }
+}
+
 /** Resident memory of a process, in MiB. */
 export function residentMiB(pid: number): number {
   const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]
@@ -95,3 +106,17 @@ export const median = (numbers: readonly number[]): number =>
 /** The machine, in one line, for the record of a result. */
 export const machine = (): string =>
   `${type()}, ${cpus().length} x ${cpus()[0]?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GiB, Node ${process.version}`
+
+/** Engines under test do not sync to the disk; these do, as they do by themselves. */
+const DURABLE = {
+  etcd: [],
+  mariadb: ["innodb-flush-method=O_DIRECT"],
+  postgres: ["fsync=on"],
+} as const
+
+/** An engine that is named is started, and ends with the stack; any other text is the endpoint of an empty datastore. */
+export async function endpointOf(text: string, stack: AsyncDisposableStack): Promise<string> {
+  const name = ENGINE_NAMES.find((known) => known === text)
+  if (name === undefined) return text
+  return (await stack.use(await startEngine(name, DURABLE[name])).newDatastore()).endpoint
+}

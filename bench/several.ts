@@ -9,9 +9,9 @@ import { execFile } from "node:child_process"
 import { loadavg } from "node:os"
 import { setTimeout as sleep } from "node:timers/promises"
 import { promisify } from "node:util"
-import { ENGINE_NAMES, startEngine } from "../tests/harness/engines.ts"
 import {
   type BenchServer,
+  endpointOf,
   KEYTURN,
   loadSecrets,
   machine,
@@ -25,15 +25,10 @@ const ROUNDS = 3
 const SERVERS = ["s1", "s2", "s3"]
 const PAUSE_MS = 50
 const SECRETS = "/api/v1/namespaces/default/secrets"
-const DURABLE = {
-  etcd: [],
-  mariadb: ["innodb-flush-method=O_DIRECT"],
-  postgres: ["fsync=on"],
-} as const
 
 const run = promisify(execFile)
 await using stack = new AsyncDisposableStack()
-const endpoint = await endpointOf(engine)
+const endpoint = await endpointOf(engine, stack)
 const servers: BenchServer[] = []
 for (const name of SERVERS) servers.push(await startOn(endpoint, name))
 const [first] = servers
@@ -65,12 +60,6 @@ console.log(`  median                     ${inSeconds([median(seconds)])}`)
 console.log(
   `  requests meanwhile         ${requests.length}, median ${ms(median(requests))}, slowest ${ms(Math.max(...requests))}`,
 )
-
-async function endpointOf(text: string): Promise<string> {
-  const name = ENGINE_NAMES.find((known) => known === text)
-  if (name === undefined) return text
-  return (await stack.use(await startEngine(name, DURABLE[name])).newDatastore()).endpoint
-}
 
 async function startOn(url: string, name: string): Promise<BenchServer> {
   const dir = newDataDir()
