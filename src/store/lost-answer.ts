@@ -71,14 +71,12 @@ async function whatBecameOf(write: EngineWrite, look: Look): Promise<WriteResult
   const rows = await look.rows()
   const ours = rows.find((row) => isOurs(row, write))
   if (ours !== undefined) return { outcome: "done", revision: ours.revision }
-  const current = await look.live()
+  // What was replaced by another cannot be replaced by ours any more. A create still can come: whoever stands in its way may go first.
   const isTaken =
-    write.kind === "create"
-      ? current !== undefined
-      : rows.some(({ replaces }) => replaces === write.expected)
+    write.kind !== "create" && rows.some(({ replaces }) => replaces === write.expected)
   // Once the fence moved, other bytes may be ours that were rewritten since.
   const isSure = write.fence === undefined || (await look.fence()) === write.fence
-  return isTaken && isSure ? { outcome: "conflict", current } : undefined
+  return isTaken && isSure ? { outcome: "conflict", current: await look.live() } : undefined
 }
 
 /** A tombstone has no bytes of its own: that of the same revision is ours as well as another's. */
