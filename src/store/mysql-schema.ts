@@ -179,13 +179,16 @@ function replace(column: string, isMeant: string): string {
     WHERE r.${isMeant} AND kine.${column} = FROM_BASE64(r.expected);`
 }
 
-/** kine's delete set for the revisions above the compacted one: what they replaced, and tombstones. Its first statement
- *  locks the compacted revision, so that of two that compact at once the second does nothing. */
+/** kine's delete set for the revisions above the compacted one: what they replaced, and tombstones. Under the exclusive lock: of
+ *  two that create a key again one could else find its tombstone and the other not, and the unique index would let both pass.
+ *  The update locks the compacted revision, so that of two that compact at once the second does nothing. */
 const COMPACT = `
 CREATE PROCEDURE IF NOT EXISTS keyturn_compact_v1(compacted BIGINT UNSIGNED, target BIGINT UNSIGNED)
 SQL SECURITY INVOKER
 BEGIN
+  DECLARE current_fence ${FENCE};
   ${BEGIN}
+  SELECT fence INTO current_fence FROM keyturn_fence WHERE id = 1 FOR UPDATE;
   UPDATE kine SET prev_revision = target WHERE name = '${COMPACT_KEY}' AND prev_revision = compacted;
   IF ROW_COUNT() = 1 THEN
     DELETE kine FROM kine JOIN (

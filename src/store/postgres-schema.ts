@@ -165,10 +165,13 @@ END $$;
 `
 
 /** kine's delete set for the revisions above the compacted one: what they replaced, and tombstones. To be called in a
- *  SERIALIZABLE transaction, as kine compacts. */
+ *  SERIALIZABLE transaction, as kine compacts. Under the exclusive lock: of two that create a key again one could else find
+ *  its tombstone and the other not, and the unique index would let both pass. */
 const COMPACT = `
-CREATE OR REPLACE FUNCTION keyturn_compact_v1(compacted bigint, target bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION keyturn_compact_v1(compacted bigint, target bigint) RETURNS void
+LANGUAGE plpgsql SET lock_timeout = '100ms' AS $$
 BEGIN
+  PERFORM pg_advisory_xact_lock(${FENCE_LOCK});
   UPDATE kine SET prev_revision = target WHERE name = '${COMPACT_KEY}' AND prev_revision = compacted;
   IF NOT FOUND THEN
     RETURN;

@@ -8,6 +8,7 @@ import {
   failure,
   key,
   live,
+  remove,
   ROOT,
   setFence,
   update,
@@ -79,6 +80,23 @@ export function sqlShared<Address extends Login>(
       await late.query("COMMIT")
       expect(await live(await opening)).toEqual({ late: "x", after: "y" })
     })
+  })
+
+  // Found by the simulator: one found the tombstone of the key, the other nothing, and both created it.
+  test("compaction waits for who creates a key again, so that nobody else does too", async () => {
+    const store = await db.open()
+    await setFence(store, "f1")
+    const tombstone = await remove(store, "a", await create(store, "a", "one"))
+    await create(store, "b", "x")
+    const writer = await db.stranger()
+    await writer.query(`BEGIN; ${dialect.lockShared}`)
+    await writer.query(`${INSERT} ('${key("a")}', 1, 0, 0, ${tombstone}, 0, 'theirs')`)
+    const compacting = store.compact(tombstone).then(() => "compacted")
+    expect(await Promise.race([compacting, sleep(300)]), "it must wait").toBeUndefined()
+    await writer.query("COMMIT")
+    await compacting
+    const again = await store.create({ key: key("a"), value: bytes("ours"), fence: undefined })
+    expect(again).toMatchObject({ outcome: "conflict", current: { value: bytes("theirs") } })
   })
 
   describe("a table that is put back while servers run", () => {

@@ -115,8 +115,10 @@ export class MemoryEngine implements SqlEngine {
     return this.#read(what, () => rewritten(this.#table, fence, replacements))
   }
 
+  /** Under the exclusive lock: of two writers that create one key again, one could else find its tombstone and the other not. */
   compact({ after, upTo }: Span): Promise<void> {
     return this.#read(`compact to ${upTo}`, () => {
+      if (this.#table.isAnyInFlight) throw new NotDone("the lock was not given in time")
       if (this.#table.compacted === after) this.#table.compact(upTo)
     })
   }
