@@ -138,3 +138,24 @@ test("of two refreshes the answer that was overtaken changes nothing", async () 
   expect(keys.view.record.epoch).toBe(2)
   await own.close()
 })
+
+// Found by the simulator: an etcd that was put back comes to the same version again, with another keyring.
+test("a keyring that stands at the version of the one before is read all the same", async () => {
+  const { own, clusterKey } = await newStore("version")
+  const atOneVersion = new Proxy(own, {
+    get(target, name) {
+      if (name === "record")
+        return async (record: "keyring") => {
+          const found = await target.record(record)
+          return found && { ...found, version: "1/7" }
+        }
+      const value: unknown = Reflect.get(target, name)
+      return typeof value === "function" ? value.bind(target) : value
+    },
+  })
+  const keys = await Keys.open(atOneVersion, clusterKey)
+  const { epoch } = keys.view.record
+  await (await Keys.open(own, clusterKey)).change(() => ({ slots: [] }))
+  expect((await keys.refresh()).record.epoch).toBe(epoch + 1)
+  await own.close()
+})

@@ -60,20 +60,22 @@ export class Keys {
   #nextClusterKey: KeyObject | undefined
   #own: { readonly slot: OpenSlot; readonly secret: SlotSecret } | undefined
   #isEnrolled = false
+  #stored: StoredRecord
   #view: View
   #asked = 0
   #answered = 0
 
-  private constructor(store: Store, clusterKey: KeyObject, view: View) {
+  private constructor(store: Store, clusterKey: KeyObject, stored: StoredRecord) {
     this.writes = new Writes(store)
     this.#store = store
     this.#clusterKey = clusterKey
-    this.#view = view
+    this.#stored = stored
+    this.#view = viewOf(stored, clusterKey)
   }
 
   /** Throws RecordCorrupt where the datastore holds no keyring that `clusterKey` opens. */
   static async open(store: Store, clusterKey: KeyObject): Promise<Keys> {
-    return new Keys(store, clusterKey, viewOf(await readKeyring(store), clusterKey))
+    return new Keys(store, clusterKey, await readKeyring(store))
   }
 
   get view(): View {
@@ -86,7 +88,8 @@ export class Keys {
     const stored = await readKeyring(this.#store)
     // An answer that was overtaken by that of a later question may be the older keyring.
     if (asked < this.#answered) return this.#view
-    if (stored.version !== this.#view.version) this.#view = this.#opened(stored)
+    if (!isSame(stored, this.#stored)) this.#view = this.#opened(stored)
+    this.#stored = stored
     this.#answered = asked
     return this.#view
   }
@@ -241,6 +244,10 @@ export async function createKeyring(
   })
   return outcome === "done" ? "done" : "exists"
 }
+
+/** A version says nothing across a restore: an etcd that was put back counts to it again. */
+const isSame = (one: StoredRecord, other: StoredRecord): boolean =>
+  one.version === other.version && one.value.equals(other.value)
 
 const isServer = ({ kind }: OpenSlot): boolean => kind === "server"
 
