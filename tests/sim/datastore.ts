@@ -8,6 +8,9 @@ import { fenceOf, openEtcdStore, recordOf } from "./etcd-store.ts"
 import { MemoryEngine } from "./sql-engine.ts"
 import { SqlTable } from "./sql-table.ts"
 
+/** So few that a pass takes several batches. */
+const ROWS = { rowsMax: 7 }
+
 export type Character = "sql" | "etcd"
 
 /** What lies there at one moment, byte by byte. */
@@ -34,7 +37,7 @@ export const makeDatastore = (character: Character): Datastore =>
 
 const sql = (table: SqlTable): Datastore => ({
   character: "sql",
-  open: (ask) => openSqlStore(new MemoryEngine(table, ask), {}),
+  open: (ask) => openSqlStore(new MemoryEngine(table, ask, ROWS), {}),
   changes: () => table.changes,
   look: () => ({
     rows: table.rows.slice(),
@@ -47,7 +50,7 @@ const sql = (table: SqlTable): Datastore => ({
 
 const etcd = (history: EtcdHistory): Datastore => ({
   character: "etcd",
-  open: (ask) => openEtcdStore(history, ask),
+  open: (ask) => openEtcdStore(history, ask, ROWS),
   changes: () => history.changes,
   look: () => ({
     rows: history.versions

@@ -31,12 +31,17 @@ import type { EtcdHistory, Put, Version } from "./etcd-history.ts"
 
 const RETRY_MS = 200
 
-export async function openEtcdStore(history: EtcdHistory, ask: Ask): Promise<Store> {
+/** `rowsMax`: in one batch, as if they were large. */
+export async function openEtcdStore(
+  history: EtcdHistory,
+  ask: Ask,
+  { rowsMax = Number.POSITIVE_INFINITY } = {},
+): Promise<Store> {
   const mark = await ask(
     "put the mark",
     atOnce(() => putMark(history)),
   )
-  return new MemoryEtcd({ history, ask, mark })
+  return new MemoryEtcd({ history, ask, mark, rowsMax })
 }
 
 const putMark = (history: EtcdHistory): number =>
@@ -45,6 +50,7 @@ const putMark = (history: EtcdHistory): number =>
 class MemoryEtcd implements Store {
   readonly #history: EtcdHistory
   readonly #ask: Ask
+  readonly #rowsMax: number
   readonly #hub: WatchHub
   readonly #recordWakers = new Wakers()
   readonly #expiry = new Expiry(systemSchedule, (key, revision) => void this.#expire(key, revision))
@@ -52,8 +58,9 @@ class MemoryEtcd implements Store {
   #position: number
   #closed = false
 
-  constructor(of: { history: EtcdHistory; ask: Ask; mark: number }) {
+  constructor(of: { history: EtcdHistory; ask: Ask; mark: number; rowsMax: number }) {
     const { history, ask, mark } = of
+    this.#rowsMax = of.rowsMax
     this.#history = history
     this.#ask = ask
     this.#position = mark
@@ -156,7 +163,7 @@ class MemoryEtcd implements Store {
       const revision = this.#readable(at === 0 ? undefined : at)
       const isMeant = (row: Version) => upTo === undefined || row.revision <= upTo
       const found = this.#history.under(VALUES, { after: last, revision }).filter(isMeant)
-      const rows = found.slice(0, limit).map(rowOf)
+      const rows = found.slice(0, Math.min(limit, this.#rowsMax)).map(rowOf)
       const key = rows.at(-1)?.key
       if (key === undefined) return { rows: [], cursor }
       return { rows, cursor: `${upTo === undefined ? revision : at}:${key}` }

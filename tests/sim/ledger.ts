@@ -79,6 +79,14 @@ export class Ledger {
     return this.#commits.get(idOf(row))
   }
 
+  /** In the order of their revisions. */
+  between({ after, upTo }: { readonly after: number; readonly upTo: number }): Commit[] {
+    const commits = [...this.#commits.values()]
+    return commits
+      .filter(({ revision }) => revision > after && revision <= upTo)
+      .toSorted((a, b) => a.revision - b.revision)
+  }
+
   hasHappened(write: number): boolean {
     return this.#happened.has(write)
   }

@@ -1,5 +1,5 @@
 /** `npm run sim -- --seed N`: one simulation, or `--count M` of them from that seed on; `--trace` tells each event, `--bug NAME` plants
- *  one of planted.ts. Ends with 1 where something was found, and says how to see it again. */
+ *  one of planted.ts, and ends with its first finding. Ends with 1 where something was found, and says how to see it again. */
 import { parseArgs } from "node:util"
 import { installTimers } from "./virtual-timers.ts"
 
@@ -49,8 +49,8 @@ for (; seed <= last; seed++) {
     total.findings += 1
     console.log(`seed=${seed} found ${finding}\n${JSON.stringify(dealt)}\n${again()}`)
   }
-  if ((seed - first + 1) % TOLD_EVERY === 0 && seed < last) tell()
+  const isEnough = seed === last || (bug !== undefined && finding !== undefined)
+  if (isEnough || (seed - first + 1) % TOLD_EVERY === 0) tell()
+  if (isEnough) break
 }
-seed = last
-tell()
 process.exitCode = total.findings === 0 ? 0 : 1

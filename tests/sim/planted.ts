@@ -56,6 +56,14 @@ export const BUGS = {
       }),
   },
   "one-phase": { ...NO_BUG, run: runInOnePhase },
+  "no-second-try": {
+    ...NO_BUG,
+    run: (run, failed) =>
+      runAsServersDo(run, async (error) => {
+        await failed(error)
+        await new Promise<never>(() => {})
+      }),
+  },
 } as const satisfies Readonly<Record<string, Bug>>
 
 /** Throws where there is none of that name. */

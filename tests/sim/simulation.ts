@@ -13,6 +13,7 @@ import { Observer, type Seen } from "./observer.ts"
 import type { Bug } from "./planted.ts"
 import { keyOf, plaintextOf } from "./secret.ts"
 import { serve } from "./server.ts"
+import { watchSecrets } from "./watcher.ts"
 import { Life, type Troubles, World } from "./world.ts"
 
 export interface Outcome {
@@ -181,12 +182,13 @@ class Simulation {
         monotonicMs: () => this.#world.nowMs,
         failed: (error: unknown) => this.#hear(server, error),
       }
-      serve(parts).then(
-        (running) => {
-          if (!life.isOver) server.running = { ...running, life, now, name: server.name }
-        },
-        (error: unknown) => this.#hear(server, error),
-      )
+      const wrong = (what: string) => this.#found(what)
+      serve(parts)
+        .then((running) => {
+          server.running = { ...running, life, now, name: server.name }
+          return watchSecrets(running.registry, { ledger: this.#ledger, wrong })
+        })
+        .catch((error: unknown) => this.#hear(server, error))
     })
   }
 

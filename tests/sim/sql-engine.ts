@@ -28,10 +28,13 @@ export class MemoryEngine implements SqlEngine {
   readonly where = "the table in memory"
   readonly #table: SqlTable
   readonly #ask: Ask
+  readonly #rowsMax: number
 
-  constructor(table: SqlTable, ask: Ask) {
+  /** `rowsMax`: in one batch, as if they were large. */
+  constructor(table: SqlTable, ask: Ask, { rowsMax = Number.POSITIVE_INFINITY } = {}) {
     this.#table = table
     this.#ask = ask
+    this.#rowsMax = rowsMax
   }
 
   standing(): Promise<Standing> {
@@ -70,7 +73,7 @@ export class MemoryEngine implements SqlEngine {
   rows(range: Span & { limit: number }): Promise<Row[]> {
     return this.#read(`rows above ${range.after}`, () =>
       this.#within(range)
-        .slice(0, range.limit)
+        .slice(0, Math.min(range.limit, this.#rowsMax))
         .map(({ revision, key, value, previous }) => ({ revision, key, value, previous })),
     )
   }
