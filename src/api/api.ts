@@ -177,7 +177,9 @@ class Api {
 
   async #supervise(request: ApiRequest, response: ApiResponse, info: RequestInfo): Promise<void> {
     const { supervisor, signal } = this.#options
-    const call = { info, user: this.#knownTo(request), signal, body: () => readBody(request) }
+    const user = this.#knownTo(request)
+    const address = request.socket.remoteAddress ?? ""
+    const call = { info, user, address, signal, body: () => readBody(request) }
     await supervise(supervisor, call, response)
   }
 

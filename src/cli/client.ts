@@ -1,6 +1,7 @@
 /** The supervisor API of one server, as the commands use it. The user is always `server`, whatever the token says, as in K3s. */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Agent } from "node:https"
+import type { HistoryEntry } from "../rotation/history.ts"
 import type { OperationSeen } from "../rotation/operation.ts"
 import type { KeyListed } from "../server/key-list.ts"
 import type { ArchivedKeyInUse, Status as EncryptionStatus } from "../server/status.ts"
@@ -54,6 +55,11 @@ export class Client {
   /** The running operation, or the last one; null where there never was one. */
   async operation(): Promise<OperationSeen | null> {
     return (await this.#ask("GET", "/v1-keyturn/encrypt/operation")) as OperationSeen | null
+  }
+
+  /** Oldest first. */
+  async history(): Promise<HistoryEntry[]> {
+    return (await this.#ask("GET", "/v1-keyturn/encrypt/history")) as HistoryEntry[]
   }
 
   /** Returns the token that holds from now on. */

@@ -6,6 +6,7 @@ import { SERVER_FLAGS, type ServerFlag } from "../server/flags.ts"
 import { completion, SHELLS } from "./completion.ts"
 import type { ConnectOptions } from "./connect.ts"
 import type { Context } from "./context.ts"
+import type { HistoryOptions } from "./history.ts"
 import type { KeysOptions } from "./keys.ts"
 import type { ListOptions, SaveOptions } from "./snapshot.ts"
 import type { StatusOptions } from "./status.ts"
@@ -89,6 +90,7 @@ function secretsEncryptCommand(run: Run): Command {
   })
     .addCommand(status)
     .addCommand(keysCommand(run))
+    .addCommand(historyCommand(run))
   for (const verb of VERBS) group.addCommand(verbCommand(verb, run))
   return group
 }
@@ -105,6 +107,18 @@ function keysCommand(run: Run): Command {
       ),
     )
 }
+
+const historyCommand = (run: Run): Command =>
+  command("history", {
+    summary: "Print what was done to the keys: who, when, from where, and how it ended",
+    example: "keyturn secrets-encrypt history -o json",
+  })
+    .addOption(outputOption())
+    .action(
+      act(run, async (options: HistoryOptions, context) =>
+        (await import("./history.ts")).history(options, context),
+      ),
+    )
 
 const outputOption = (...more: readonly string[]): Option =>
   choice("-o, --output <FORMAT>", "Form of the output", ["text", "json", ...more]).default("text")

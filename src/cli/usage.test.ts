@@ -19,6 +19,7 @@ test("the tree holds every command", () => {
     "secrets-encrypt",
     "secrets-encrypt disable",
     "secrets-encrypt enable",
+    "secrets-encrypt history",
     "secrets-encrypt keys",
     "secrets-encrypt prepare",
     "secrets-encrypt reencrypt",

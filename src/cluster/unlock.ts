@@ -6,9 +6,15 @@ import type { Keyring } from "../keyring/keyring.ts"
 import { newClusterKey } from "../keyring/record.ts"
 import { makeSlot } from "../keyring/slots.ts"
 import type { Keys } from "../registry/keys.ts"
+import type { HistoryEntry } from "../rotation/history.ts"
 import { type DataDirPaths, writeToken } from "./data-dir.ts"
 import { moveDurably, readIfPresent, writeDurably } from "./files.ts"
 import { caHash, formatToken } from "./token.ts"
+
+interface Entered {
+  /** For the history; absent: nobody asked for it. */
+  readonly entry?: HistoryEntry
+}
 
 /** Makes `password` the token in place of the one before: under a new cluster key, sealed again for every other slot; archived
  *  keys too are sealed again, for the whole keyring is one box. From its start to the end of {@link keepToken}, which must
@@ -16,7 +22,7 @@ import { caHash, formatToken } from "./token.ts"
 export async function changeToken(
   paths: DataDirPaths,
   keys: Keys,
-  { password, now }: { readonly password: string; readonly now: Date },
+  { password, now, entry }: { readonly password: string; readonly now: Date } & Entered,
 ): Promise<string> {
   const slot = await makeSlot({ kind: "token", secret: password, now })
   const token = tokenFor({ ...keys.view.record.keyring, password })
@@ -25,6 +31,7 @@ export async function changeToken(
     clusterKey: newClusterKey(),
     keyring: { ...record.keyring, password },
     slots: [slot, ...record.slots.filter(({ kind }) => kind !== "token")],
+    ...(entry && { entry }),
   }))
   return token
 }
@@ -56,10 +63,10 @@ export const tokenFor = ({ authorities, password }: Keyring): string =>
 /** Adds a slot and returns the recovery key, which is stored nowhere. */
 export async function createRecoveryKey(
   keys: Keys,
-  { now }: { readonly now: Date },
+  { now, entry }: { readonly now: Date } & Entered,
 ): Promise<string> {
   const recoveryKey = `keyturn-recovery-${randomBytes(32).toString("base64url")}`
   const slot = await makeSlot({ kind: "recovery", secret: recoveryKey, now })
-  await keys.change(({ record }) => ({ slots: [...record.slots, slot] }))
+  await keys.change(({ record }) => ({ slots: [...record.slots, slot], ...(entry && { entry }) }))
   return recoveryKey
 }

@@ -1,5 +1,5 @@
 /** The keyring in use: read from the datastore, kept in memory as a view, changed only by compare-and-swap together with the
- *  fence and the operation. The cluster key is held here and nowhere else. */
+ *  fence, the operation and the history. The cluster key is held here and nowhere else. */
 import type { KeyObject } from "node:crypto"
 import { isKnown, KnownError } from "../errors.ts"
 import type { Keyring } from "../keyring/keyring.ts"
@@ -17,8 +17,16 @@ import {
   openSlot,
   type SlotSecret,
 } from "../keyring/slots.ts"
+import {
+  decodeHistory,
+  encodeHistory,
+  historyAfter,
+  type HistoryEntry,
+  isTold,
+  type Told,
+} from "../rotation/history.ts"
 import { decodeOperation, encodeOperation, type Operation } from "../rotation/operation.ts"
-import type { Store, StoredRecord } from "../store/store.ts"
+import type { RecordStep, Store, StoredRecord } from "../store/store.ts"
 import { makeView, type View } from "./view.ts"
 import { Writes } from "./writes.ts"
 
@@ -36,11 +44,14 @@ export interface Change {
   readonly movesFence?: boolean
   /** Written with the fence that holds after the change. */
   readonly operation?: Omit<Operation, "fence">
+  /** What the history is to tell of it; the end of an operation it tells without. */
+  readonly entry?: HistoryEntry
 }
 
 export interface Changed {
   readonly view: View
   readonly operation: Operation | undefined
+  readonly entry: HistoryEntry | undefined
   /** The newest revision while every fenced write was kept out. */
   readonly revision: number
 }
@@ -171,6 +182,12 @@ export class Keys {
     return stored && decodeOperation(stored.value)
   }
 
+  /** Oldest first. */
+  async history(): Promise<HistoryEntry[]> {
+    const stored = await this.#store.record("history")
+    return stored === undefined ? [] : decodeHistory(stored.value)
+  }
+
   /** Asks `decide` what to do with what is there, and commits that together, again and again until nobody came between.
    *  `decide` returns undefined to change nothing; what it throws ends the change with nothing written. */
   async change(decide: (observed: Observed) => Change | undefined): Promise<Changed | undefined> {
@@ -195,19 +212,26 @@ export class Keys {
     const clusterKey = change.clusterKey ?? this.#clusterKey
     const next = nextRecord(record, change)
     const operation = change.operation && { ...change.operation, fence: next.fence }
+    const history = await this.#historyStep({
+      entry: change.entry,
+      before: from.operation && decodeOperation(from.operation.value),
+      after: operation,
+    })
     this.#nextClusterKey = change.clusterKey ?? this.#nextClusterKey
-    const { operation: _, ...keyringChange } = change
+    const { operation: _, entry: __, ...keyringChange } = change
     const keyringChanges = Object.values(keyringChange).some(Boolean)
     const result = await this.#store.step({
       compare: [
         { name: "keyring", version: from.version },
         { name: "operation", version: from.operation?.version ?? null },
+        ...history.compare,
       ],
       put: [
         ...(keyringChanges
           ? [{ name: "keyring" as const, value: sealRecord(next, clusterKey) }]
           : []),
         ...(operation ? [{ name: "operation" as const, value: encodeOperation(operation) }] : []),
+        ...history.put,
       ],
       fence: {
         expected: record.fence,
@@ -220,7 +244,18 @@ export class Keys {
       const seen = `the keyring is changed, and cannot be read back: ${cause.message}`
       throw new KnownError("OutcomeUnknown", seen, { cause })
     })
-    return { view, operation, revision: result.revision }
+    return { view, operation, entry: change.entry, revision: result.revision }
+  }
+
+  /** The history's part of a step; empty for the many that it does not tell of. */
+  async #historyStep(told: Told): Promise<Required<Pick<RecordStep, "compare" | "put">>> {
+    if (!isTold(told)) return { compare: [], put: [] }
+    const stored = await this.#store.record("history")
+    const history = stored === undefined ? [] : decodeHistory(stored.value)
+    return {
+      compare: [{ name: "history", version: stored?.version ?? null }],
+      put: [{ name: "history", value: encodeHistory(historyAfter(history, told)) }],
+    }
   }
 
   /** A conflict is somebody else's change, unless the fence itself is not the keyring's. */

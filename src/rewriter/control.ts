@@ -5,9 +5,10 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../errors.ts"
 import { newKey } from "../keyring/keyring.ts"
 import type { KeyProvider } from "../providers/provider.ts"
-import type { Change, Keys } from "../registry/keys.ts"
+import type { Change, Keys, Observed } from "../registry/keys.ts"
+import { type Caller, entryOf, type Taken } from "../rotation/history.ts"
 import { type Operation, startOperation } from "../rotation/operation.ts"
-import { type Decision, decide, type Request } from "../rotation/verbs.ts"
+import { type Decision, decide, type Request, type Situation } from "../rotation/verbs.ts"
 
 export interface VerbParts {
   readonly keys: Keys
@@ -20,22 +21,29 @@ export interface VerbParts {
   readonly mismatch: () => Promise<string | undefined>
   /** Returns when files and annotation say what the keyring says. */
   readonly publish: () => Promise<void>
+  /** Is told of each verb that changed something. */
+  readonly taken: (taken: Taken) => void
 }
 
 /** Returns the operation that the verb started, undefined where it started none. Throws what `decide` throws, and what
  *  publishing throws: the verb is taken all the same. */
-export async function takeVerb(request: Request, parts: VerbParts): Promise<Operation | undefined> {
-  const { keys, nodeName, provider, publish, now } = parts
+export async function takeVerb(
+  request: Request,
+  caller: Caller,
+  parts: VerbParts,
+): Promise<Operation | undefined> {
+  const { keys, publish, now } = parts
   const mismatch = request.force ? undefined : await parts.mismatch()
   for (;;) {
     let isToWait = false
-    const changed = await keys.change(({ record, operation }) => {
-      const { keyring } = record
-      const freshKey = newKey(keyring, { provider, now: now() })
-      const decision = decide(request, { keyring, operation, freshKey, mismatch })
+    const changed = await keys.change((observed) => {
+      const decision = decide(request, situationOf(observed, { ...parts, mismatch }))
       isToWait = decision.outcome === "wait"
-      return decision.outcome === "step" ? changeOf(decision, { nodeName, now: now() }) : undefined
+      return decision.outcome === "step"
+        ? changeOf(decision, request, { ...parts, caller })
+        : undefined
     })
+    if (changed?.entry !== undefined) parts.taken(changed.entry)
     // Also where it was taken before: publishing may have failed then.
     if (!isToWait) {
       await publish().catch((error: unknown) => throwTaken(request, error))
@@ -51,13 +59,28 @@ function throwTaken({ verb }: Request, error: unknown): never {
   throw new KnownError(error.code, `${done}: ${error.message}`, { cause: error })
 }
 
-const changeOf = (
-  { keyring, movesFence, starts }: Step,
-  { nodeName: holder, now }: { readonly nodeName: string; readonly now: Date },
-): Change => ({
+const situationOf = (
+  { record: { keyring }, operation }: Observed,
+  { provider, now, mismatch }: Pick<VerbParts, "provider" | "now"> & Pick<Situation, "mismatch">,
+): Situation => ({
   keyring,
-  movesFence,
-  ...(starts && { operation: startOperation({ id: randomUUID(), holder, ...starts, now }) }),
+  operation,
+  freshKey: newKey(keyring, { provider, now: now() }),
+  mismatch,
 })
+
+function changeOf(
+  { keyring, movesFence, target, starts }: Step,
+  { verb }: Request,
+  { nodeName: server, caller, ...parts }: VerbParts & { caller: Caller },
+): Change {
+  const [id, now] = [randomUUID(), parts.now()]
+  return {
+    keyring,
+    movesFence,
+    entry: entryOf({ id, verb, caller, server, target, now }),
+    ...(starts && { operation: startOperation({ id, holder: server, target, ...starts, now }) }),
+  }
+}
 
 type Step = Extract<Decision, { outcome: "step" }>

@@ -165,11 +165,11 @@ async function finish(run: Run, { id, fence }: Operation): Promise<void> {
     const operation = heldBy(run, observed)
     if (operation?.id !== id || operation.fence !== fence) return undefined
     const { record } = observed
-    const { keyring, retired, kept } = afterProof(record.keyring, operation, counts)
+    const { keyring, ...found } = afterProof(record.keyring, operation, counts)
     const ended = run.now().toISOString()
     return {
       ...(operation.retires ? { keyring } : {}),
-      operation: { ...operation, state: "finished", ended, retired, kept },
+      operation: { ...operation, state: "finished", ended, ...found },
     }
   })
 }

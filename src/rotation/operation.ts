@@ -1,6 +1,17 @@
 /** The operation record: the running rewrite, or how the last one ended. It holds no secret and lies in the datastore as JSON;
  *  names are stored, never rename one. */
 import { isRecord } from "../format/schema.ts"
+import {
+  hasShape,
+  isCount,
+  isCounts,
+  isText,
+  isTexts,
+  oneOf,
+  orNull,
+  parsed,
+  type Shape,
+} from "./shape.ts"
 
 export const VERBS = ["enable", "disable", "prepare", "rotate", "reencrypt", "rotate-keys"] as const
 export type Verb = (typeof VERBS)[number]
@@ -14,11 +25,25 @@ export interface Unreadable {
   readonly why: string
 }
 
+export const STATES = ["running", "finished", "superseded"] as const
+
+/** The census at the end of an operation, and what it holds for: no value under another fence than `fence` was written after
+ *  `revision`. */
+export interface Proof {
+  readonly fence: string
+  readonly revision: number
+  /** Stored byte strings under each key: under the active ones, and under any other that has some. */
+  readonly counts: Readonly<Record<string, number>>
+}
+
+const PROOF_SHAPE: Shape<Proof> = { fence: isText, revision: isCount, counts: isCounts }
+export const isProof = (value: unknown): boolean => hasShape(PROOF_SHAPE, value)
+
 export interface Operation {
   readonly id: string
   readonly kind: OperationKind
   /** `superseded`: its fence is not the keyring's any more. */
-  readonly state: "running" | "finished" | "superseded"
+  readonly state: (typeof STATES)[number]
   /** The fence it runs under; it is over when the fence is another. */
   readonly fence: string
   /** The server that runs it; null: given back by a server that ended, for whoever comes first. */
@@ -47,6 +72,8 @@ export interface Operation {
   /** Keys that the proof retired, and those it kept with the number of stored byte strings under them. */
   readonly retired: readonly string[]
   readonly kept: Readonly<Record<string, number>>
+  /** Null: it has made none yet. */
+  readonly proof: Proof | null
 }
 
 /** What a server answers about it: with why its rewriting stands still at present; absent where it does not. */
@@ -82,21 +109,16 @@ export const startOperation = (of: {
   unreadableNames: [],
   retired: [],
   kept: {},
+  proof: null,
 })
 
 export const encodeOperation = (operation: Operation): Buffer =>
   Buffer.from(JSON.stringify(operation))
 
-const isText = (value: unknown): boolean => typeof value === "string"
-const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 0
-const orNull = (fits: (value: unknown) => boolean) => (value: unknown) =>
-  value === null || fits(value)
-const oneOf = (values: readonly unknown[]) => (value: unknown) => values.includes(value)
-
-const SHAPE: Readonly<Record<keyof Operation, (value: unknown) => boolean>> = {
+const SHAPE: Shape<Operation> = {
   id: isText,
   kind: oneOf(VERBS),
-  state: oneOf(["running", "finished", "superseded"]),
+  state: oneOf(STATES),
   fence: isText,
   holder: orNull(isText),
   target: orNull(isText),
@@ -111,21 +133,15 @@ const SHAPE: Readonly<Record<keyof Operation, (value: unknown) => boolean>> = {
   rewritten: isCount,
   unreadable: isCount,
   unreadableNames: (value) => Array.isArray(value) && value.every(isRecord),
-  retired: (value) => Array.isArray(value) && value.every(isText),
-  kept: (value) => isRecord(value) && Object.values(value).every(isCount),
+  retired: isTexts,
+  kept: isCounts,
+  proof: orNull(isProof),
 }
 
 /** Undefined where the record is damaged: it holds nothing that the next verb does not find out anew, so it stops nobody. */
 export function decodeOperation(stored: Buffer): Operation | undefined {
-  try {
-    const value: unknown = JSON.parse(stored.toString())
-    if (!isRecord(value)) return undefined
-    const fits = Object.entries(SHAPE).every(([name, holds]) => holds(value[name]))
-    return fits ? (value as unknown as Operation) : undefined
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined
-    throw error
-  }
+  const value = parsed(stored)
+  return hasShape(SHAPE, value) ? value : undefined
 }
 
 /** In words, for refusals: `rotate-keys to the key "aescbckey-…" is under way (120 of 900 rows left)`. */

@@ -1,6 +1,7 @@
 /** The end of an operation: what the proof allows. */
+import { bug } from "../errors.ts"
 import { archive, inactiveKeys, type Keyring } from "../keyring/keyring.ts"
-import type { Operation } from "./operation.ts"
+import type { Operation, Proof } from "./operation.ts"
 
 /** Stored byte strings under each key, counted under every key whose prefix fits. */
 export type Counts = ReadonlyMap<string, number>
@@ -15,8 +16,9 @@ export function afterProof(
   keyring: Keyring,
   operation: Operation,
   counts: Counts,
-): { keyring: Keyring; retired: string[]; kept: Record<string, number> } {
-  if (!operation.retires) return { keyring, retired: [], kept: {} }
+): { keyring: Keyring; retired: string[]; kept: Record<string, number>; proof: Proof } {
+  const proof = proofOf(keyring, operation, counts)
+  if (!operation.retires) return { keyring, retired: [], kept: {}, proof }
   const others = inactiveKeys(keyring).map(({ name }) => name)
   const retired = others.filter((name) => !keyStillNeeded(keyring, counts, name))
   const kept = others.filter((name) => !retired.includes(name))
@@ -24,5 +26,16 @@ export function afterProof(
     keyring: { ...archive(keyring, retired), stage: "reencrypt_finished" },
     retired,
     kept: Object.fromEntries(kept.map((name) => [name, counts.get(name) ?? 0])),
+    proof,
+  }
+}
+
+function proofOf({ keys }: Keyring, { fence, upTo }: Operation, counts: Counts): Proof {
+  const counted = keys.map(({ name, state }) => ({ name, state, values: counts.get(name) ?? 0 }))
+  const told = counted.filter(({ state, values }) => state === "active" || values > 0)
+  return {
+    fence,
+    revision: upTo ?? bug("a proof before its barrier"),
+    counts: Object.fromEntries(told.map(({ name, values }) => [name, values])),
   }
 }

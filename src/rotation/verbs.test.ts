@@ -33,6 +33,7 @@ const operation = (retires: boolean): Operation => ({
     retires,
     now: new Date(0),
   }),
+  upTo: 1,
   fence: "f",
 })
 const ask = (verb: Verb, situation: Situation, flags = {}) =>
@@ -90,14 +91,14 @@ test("a rewrite that retires nothing is taken over", () => {
   expect(ask("disable", situation)).toMatchObject({
     outcome: "step",
     movesFence: true,
-    starts: { target: null },
+    target: null,
   })
   expect(ask("rotate-keys", situation)).toMatchObject({
     starts: { kind: "rotate-keys", retires: true },
   })
   const prepared: Keyring = { ...enabled, keys: [key("k1"), key("k2")], stage: "prepare" }
   const rotated = ask("rotate", seen(prepared, { operation: operation(false) }))
-  expect(rotated).toMatchObject({ starts: { kind: "enable", target: "k2", retires: false } })
+  expect(rotated).toMatchObject({ target: "k2", starts: { kind: "enable", retires: false } })
 })
 
 test("a mismatch of hashes stops the ordered verbs and --force passes over it", () => {
@@ -109,7 +110,7 @@ test("a mismatch of hashes stops the ordered verbs and --force passes over it", 
 
 test("enable makes a key where none has written yet: those that are there are for reading", () => {
   const keyring: Keyring = { ...none, keys: [key("k1"), key("k2")] }
-  expect(ask("enable", seen(keyring))).toMatchObject({ starts: { target: "fresh" } })
+  expect(ask("enable", seen(keyring))).toMatchObject({ target: "fresh" })
 })
 
 test("disabled: keys cannot be turned, all of them stay, enable goes back to the one that wrote", () => {
@@ -120,7 +121,8 @@ test("disabled: keys cannot be turned, all of them stay, enable goes back to the
       verb,
     ).toBe("EncryptionDisabled")
   expect(ask("reencrypt", seen(disabled), { force: true, skip: true })).toMatchObject({
-    starts: { target: null, retires: false },
+    target: null,
+    starts: { retires: false },
   })
   expect(ask("reencrypt", seen(disabled), { force: true })).toMatchObject({
     starts: { retires: false },
@@ -174,9 +176,11 @@ test("whatever the order: the writer is there and active, no key is lost, and th
                     ...startOperation({
                       id: `${i}`,
                       holder: "s1",
+                      target: decision.target,
                       ...decision.starts,
                       now: new Date(0),
                     }),
+                    upTo: 1,
                     fence: "f",
                   }
                 : situation.operation,

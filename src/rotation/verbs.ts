@@ -61,7 +61,9 @@ export type Decision =
       readonly outcome: "step"
       readonly keyring: Keyring
       readonly movesFence: boolean
-      readonly starts: { kind: OperationKind; target: string | null; retires: boolean } | undefined
+      /** The key that the step is about, null: identity; what it starts rewrites to it. */
+      readonly target: string | null
+      readonly starts: { kind: OperationKind; retires: boolean } | undefined
     }
 
 export const isRunning = (operation: Operation | undefined): operation is Operation =>
@@ -125,7 +127,8 @@ const STEPS = {
       outcome: "step",
       keyring: { ...keyring, intent: "plain" },
       movesFence: true,
-      starts: { kind: "disable", target: null, retires: false },
+      target: null,
+      starts: { kind: "disable", retires: false },
     }
   },
 
@@ -135,6 +138,7 @@ const STEPS = {
       outcome: "step",
       keyring: { ...withKey(keyring, freshKey), stage: "prepare" },
       movesFence: false,
+      target: freshKey.name,
       starts: undefined,
     }
   },
@@ -147,8 +151,9 @@ const STEPS = {
       outcome: "step",
       keyring: { ...keyring, writer: target, stage: "rotate" },
       movesFence: true,
+      target,
       // A rewrite that ran under the old fence goes on under the new one, to the new key.
-      starts: isRunning(operation) ? { kind: operation.kind, target, retires: false } : undefined,
+      starts: isRunning(operation) ? { kind: operation.kind, retires: false } : undefined,
     }
   },
 
@@ -162,7 +167,8 @@ const STEPS = {
         stage: "reencrypt_active",
       },
       movesFence: true,
-      starts: { kind: "rotate-keys", target: freshKey.name, retires: true },
+      target: freshKey.name,
+      starts: { kind: "rotate-keys", retires: true },
     }
   },
 } as const
@@ -171,7 +177,8 @@ const enabled = (keyring: Keyring, writer: string): Decision => ({
   outcome: "step",
   keyring: { ...keyring, writer, intent: "encrypted" },
   movesFence: true,
-  starts: { kind: "enable", target: writer, retires: false },
+  target: writer,
+  starts: { kind: "enable", retires: false },
 })
 
 /** With identity writing there is no key that could take over, so nothing retires: every key stays for enable. */
@@ -183,6 +190,7 @@ function reencrypt({ keyring }: Situation, skip: boolean): Decision {
     keyring: retires ? { ...keyring, stage: "reencrypt_active" } : keyring,
     // A fence of its own ends a rewrite that runs already; rows are then looked at again under this one.
     movesFence: true,
-    starts: { kind: "reencrypt", target, retires },
+    target,
+    starts: { kind: "reencrypt", retires },
   }
 }

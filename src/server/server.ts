@@ -60,6 +60,8 @@ const ATTEND_EVERY_MS = 1_000
 const LIMITS_EVERY_MS = 10_000
 const HISTORY_KEPT_MS = 5 * 60_000
 const RETRY_MS = 5_000
+/** The user that history names where a limit asked for a verb. */
+const AUTO_ROTATE = "--auto-rotate"
 
 /** Resolves when the server has ended. Throws KnownError where it cannot start. */
 export async function runServer(context: ServerContext): Promise<void> {
@@ -170,14 +172,16 @@ async function serve(parts: Parts): Promise<void> {
     now,
     mismatch: async () => hashMismatch(await shownHashes(registry)),
     publish: () => publisher.publish(),
+    taken: ({ verb, target, user, address }) =>
+      log.info({ ...(target && { target }), user, address }, `${verb} is taken`),
     trouble: () => trouble,
     servers: () => servers.status(),
     limits: options,
   })
   const { over, ...membership } = makeMembership({ embedded, registry, nodeName: server })
   const agree = { reload, monotonicMs, signal: background.signal }
-  const take: typeof supervisor.take = (request) =>
-    onceAgreed(() => supervisor.take(request), agree)
+  const take: typeof supervisor.take = (request, caller) =>
+    onceAgreed(() => supervisor.take(request, caller), agree)
   const metrics = new Metrics()
   metrics.gaugeOf(
     "keyturn_key_writes",
@@ -226,7 +230,13 @@ async function serve(parts: Parts): Promise<void> {
   background.often(
     "looking at the key's limits",
     LIMITS_EVERY_MS,
-    limitsWatch({ keys, limits: options, now, take, log }),
+    limitsWatch({
+      keys,
+      limits: options,
+      now,
+      take: (request) => take(request, { user: AUTO_ROTATE, address: "" }),
+      log,
+    }),
   )
   background.run("rewriting", (stop) =>
     rewriting({

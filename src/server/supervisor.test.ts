@@ -13,7 +13,7 @@ import { Registry } from "../registry/registry.ts"
 import { openSqlite } from "../store/sqlite.ts"
 import type { Store } from "../store/store.ts"
 import { afterSteps } from "../../tests/harness/after-steps.ts"
-import { verbsOf } from "../../tests/harness/verbs.ts"
+import { CALLER, verbsOf } from "../../tests/harness/verbs.ts"
 import { makeSupervisor } from "./supervisor.ts"
 
 const dir = mkdtempSync(join(tmpdir(), "keyturn-supervisor-"))
@@ -55,8 +55,10 @@ test("of changes of the token that come together, a token that opens lies on the
     servers: async () => [],
     limits: { keyMaxAgeMs: null, autoRotate: false },
   })
-  const refused = supervisor.rotateToken("")
-  const tokens = await Promise.all([supervisor.rotateToken(), supervisor.rotateToken()])
+  const refused = supervisor.rotateToken("", CALLER)
+  const tokens = await Promise.all(
+    [undefined, undefined].map((newToken) => supervisor.rotateToken(newToken, CALLER)),
+  )
   await expect(refused).rejects.toMatchObject({ code: "TokenInvalid" })
   expect(opens).toEqual([true, true, true])
   expect(readToken(paths)).toBe(tokens.at(-1))

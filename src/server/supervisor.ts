@@ -1,4 +1,5 @@
 /** What the supervisor routes do: K3s' verbs and status, the token, recovery keys. */
+import { randomUUID } from "node:crypto"
 import type { Supervisor } from "../api/routes/supervisor.ts"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import { saveSnapshot } from "../cluster/snapshots.ts"
@@ -13,6 +14,7 @@ import {
 import type { Keyring } from "../keyring/keyring.ts"
 import type { Registry } from "../registry/registry.ts"
 import type { Limits } from "../rotation/due.ts"
+import { type Caller, entryOf, type EnteredVerb } from "../rotation/history.ts"
 import type { Store } from "../store/store.ts"
 import { census } from "../rewriter/census.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
@@ -37,17 +39,21 @@ type Made = Omit<Supervisor, "takeIn" | "leave"> & { password: () => string }
 
 /** What concerns a cluster on the embedded etcd is membership.ts'. */
 export function makeSupervisor(parts: SupervisorParts): Made {
-  const { keys, registry, paths, store, nodeName, shown, now } = parts
+  const { keys, registry, paths, store, nodeName, shown, now, taken } = parts
   const changes = oneByOne()
   const snapshots = oneByOne()
   /** The token that holds now: another server may have changed it since this one did. */
   const keep = () => keepToken(paths, tokenFor(keys.view.record.keyring))
-  const change = async (newToken: string | undefined) => {
+  const entered = (verb: EnteredVerb, caller: Caller) =>
+    entryOf({ id: randomUUID(), verb, caller, server: nodeName, target: null, now: now() })
+  const change = async (newToken: string | undefined, caller: Caller) => {
     const password = newToken === undefined ? randomPassword() : passwordOf(newToken)
     // An earlier change may have failed to write the file, or its outcome may be unknown; this one may not take away the second copy.
     await keys.refresh()
     keep()
-    const token = await changeToken(paths, keys, { password, now: now() })
+    const entry = entered("token rotate", caller)
+    const token = await changeToken(paths, keys, { password, now: now(), entry })
+    taken(entry)
     keep()
     await forgetOldToken(paths, keys)
     return token
@@ -66,15 +72,26 @@ export function makeSupervisor(parts: SupervisorParts): Made {
       const [counts, usage] = await Promise.all([census(store, view), keys.writes.read()])
       return listKeys(view.record.keyring, { counts, usage, now: now() })
     },
-    take: (request) => takeVerb(request, parts),
+    take: (request, caller) => takeVerb(request, caller, parts),
+    history: () => keys.history(),
     async operation() {
       const operation = await keys.operation()
       const trouble = operation?.holder === nodeName ? parts.trouble() : undefined
       return operation && trouble !== undefined ? { ...operation, trouble } : operation
     },
-    rotateToken: (newToken) => changes(() => change(newToken)),
-    createRecoveryKey: () => createRecoveryKey(keys, { now: now() }),
-    saveSnapshot: (name) =>
-      snapshots(() => saveSnapshot(paths, { store, name, nodeName, now: now() })),
+    rotateToken: (newToken, caller) => changes(() => change(newToken, caller)),
+    async createRecoveryKey(caller) {
+      const entry = entered("recovery-key create", caller)
+      const recoveryKey = await createRecoveryKey(keys, { now: now(), entry })
+      taken(entry)
+      return recoveryKey
+    },
+    async saveSnapshot(name, caller) {
+      const saved = await snapshots(() =>
+        saveSnapshot(paths, { store, name, nodeName, now: now() }),
+      )
+      taken({ verb: "snapshot save", target: saved.path, ...caller })
+      return saved
+    },
   }
 }

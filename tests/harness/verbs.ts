@@ -9,4 +9,7 @@ export const verbsOf = (keys: Keys, now: () => Date): VerbParts => ({
   now,
   mismatch: async () => undefined,
   publish: async () => {},
+  taken: () => {},
 })
+
+export const CALLER = { user: "server", address: "127.0.0.1" } as const

@@ -15,7 +15,7 @@ import { BEAT_MS } from "../../src/rotation/lease.ts"
 import { openSqlite } from "../../src/store/sqlite.ts"
 import type { Store } from "../../src/store/store.ts"
 import { until } from "../harness/process.ts"
-import { verbsOf } from "../harness/verbs.ts"
+import { CALLER, verbsOf } from "../harness/verbs.ts"
 
 const SECRETS = { storagePrefix: "/registry/secrets/" }
 const COUNT = 2000
@@ -42,7 +42,7 @@ async function rotationTaken() {
   let seconds = 0
   const now = () => new Date(Date.UTC(2026, 10, 23, 12, 0, (seconds += 2)))
   const take = (verb: "enable" | "rotate-keys") =>
-    takeVerb({ verb, force: false, skip: false }, verbsOf(keys, now))
+    takeVerb({ verb, force: false, skip: false }, CALLER, verbsOf(keys, now))
   const server = async (name: string, monotonicMs = () => 0, on: Store = store) => {
     const stop = new AbortController()
     const run = { store: on, keys: await open(), server: name, now, monotonicMs }

@@ -13,7 +13,7 @@ import { SEALS_MAX } from "../../src/rotation/due.ts"
 import type { Request } from "../../src/rotation/verbs.ts"
 import { limitsWatch } from "../../src/server/limits.ts"
 import { openSqlite } from "../../src/store/sqlite.ts"
-import { verbsOf } from "../harness/verbs.ts"
+import { CALLER, verbsOf } from "../harness/verbs.ts"
 
 const SECRETS = { storagePrefix: "/registry/secrets/" }
 const cleanups: (() => Promise<void> | void)[] = []
@@ -42,7 +42,7 @@ async function cluster() {
     names.map(async (nodeName) => {
       const keys = await Keys.open(store, clusterKey)
       const take = (request: Request) =>
-        takeVerb(request, { ...verbsOf(keys, now), nodeName, provider: "aesgcm" })
+        takeVerb(request, CALLER, { ...verbsOf(keys, now), nodeName, provider: "aesgcm" })
       const { signal } = new AbortController()
       const run = () =>
         runOperation({ store, keys, server: nodeName, now, monotonicMs: () => 0, signal })

@@ -1,64 +1,12 @@
 /** A rotation through the real keyring, registry, rewriter and SQLite, checked on the stored bytes after every step. */
 import { createSecretKey, randomBytes } from "node:crypto"
-import { mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
-import { afterEach, expect, test } from "vitest"
+import { expect, onTestFinished, test } from "vitest"
 import { KnownError } from "../../src/errors.ts"
-import { emptyKeyring, type Key } from "../../src/keyring/keyring.ts"
-import { newClusterKey, newFence } from "../../src/keyring/record.ts"
-import { createKeyring, Keys } from "../../src/registry/keys.ts"
-import { Registry } from "../../src/registry/registry.ts"
+import type { Key } from "../../src/keyring/keyring.ts"
 import { census } from "../../src/rewriter/census.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
-import { runOperations } from "../../src/rewriter/operations.ts"
-import { runOperation } from "../../src/rewriter/run.ts"
-import type { Verb } from "../../src/rotation/operation.ts"
-import { openSqlite } from "../../src/store/sqlite.ts"
-import { verbsOf } from "../harness/verbs.ts"
-
-const SECRETS = { storagePrefix: "/registry/secrets/" }
-const cleanups: (() => Promise<void> | void)[] = []
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup()
-})
-
-async function cluster() {
-  const dir = mkdtempSync(join(tmpdir(), "keyturn-rotation-"))
-  const store = openSqlite({ path: join(dir, "state.db") })
-  cleanups.push(
-    () => rmSync(dir, { recursive: true }),
-    () => store.close(),
-  )
-  const clusterKey = newClusterKey()
-  const pair = { cert: "", key: "" }
-  const keyring = emptyKeyring({ server: pair, client: pair }, { password: "pw" })
-  const record = { epoch: 1, fence: newFence(), slots: [], keyring }
-  await createKeyring(store, { record, clusterKey })
-  const keys = await Keys.open(store, clusterKey)
-  // Each reading is two seconds on, so that no two keys share a name.
-  let seconds = 0
-  const now = () => new Date(Date.UTC(2026, 10, 23, 12, 0, (seconds += 2)))
-  const take = (verb: Verb, flags = {}) =>
-    takeVerb({ verb, force: false, skip: false, ...flags }, verbsOf(keys, now))
-  const parts = { store, keys, server: "server-1", now, monotonicMs: () => 0 }
-  const run = () => runOperation({ ...parts, signal: new AbortController().signal })
-  const runAll = (signal: AbortSignal, failed: (error: unknown) => Promise<void>) =>
-    runOperations(
-      { ...parts, signal },
-      { began: () => {}, tookOver: () => {}, ended: async () => {}, failed },
-    )
-  const anotherServer = async () => new Registry(store, await Keys.open(store, clusterKey))
-  return { store, keys, registry: new Registry(store, keys), anotherServer, take, run, runAll }
-}
-
-const secret = (name: string, value: string) => ({
-  kind: "Secret",
-  apiVersion: "v1",
-  metadata: { namespace: "default", name },
-  data: { password: Buffer.from(value).toString("base64") },
-  type: "Opaque",
-})
+import { CALLER, verbsOf } from "../harness/verbs.ts"
+import { cluster, secret, SECRETS } from "./cluster.ts"
 
 test("secrets written in plain are encrypted by enable, and turned by rotate-keys, with no new revision", async () => {
   const { store, keys, registry, take, run } = await cluster()
@@ -115,7 +63,7 @@ test("a verb whose files cannot be written is told as taken", async () => {
   }
   const request = { verb: "enable", force: false, skip: false } as const
   const parts = { ...verbsOf(keys, () => new Date()), publish: full }
-  await expect(takeVerb(request, parts)).rejects.toMatchObject({
+  await expect(takeVerb(request, CALLER, parts)).rejects.toMatchObject({
     code: "DiskFull",
     message: "enable is taken, but the files or the Node do not say so yet: no space left",
   })
@@ -172,7 +120,7 @@ test("a fence that is not the keyring's ends the rewrite with an error that wait
   const put = [{ name: "operation" as const, value: Buffer.from(JSON.stringify(past)) }]
   await store.step({ compare: [], put, fence: { expected: keys.view.record.fence, next: "other" } })
   const stop = new AbortController()
-  cleanups.push(() => stop.abort())
+  onTestFinished(() => stop.abort())
   const failure = await new Promise((failed) => {
     void runAll(stop.signal, async (error) => {
       failed(error)

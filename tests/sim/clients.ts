@@ -5,6 +5,7 @@ import { KEY_PROVIDERS } from "../../src/providers/provider.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
 import type { Verb } from "../../src/rotation/operation.ts"
 import type { Request } from "../../src/rotation/verbs.ts"
+import { CALLER } from "../harness/verbs.ts"
 import type { Asked, Ledger } from "./ledger.ts"
 import { keyOf, refOf, SECRETS, secretOf, writeIn } from "./secret.ts"
 import type { Running } from "./server.ts"
@@ -83,8 +84,10 @@ export class Clients {
     const flags = `${force ? " --force" : ""}${skip ? " --skip" : ""}`
     return this.#do(server, verb + flags, async ({ keys, name: nodeName, now }) => {
       const provider = this.#parts.world.pick(KEY_PROVIDERS) ?? "aescbc"
-      const [mismatch, publish] = [async () => undefined, async () => {}]
-      await takeVerb(request, { keys, nodeName, provider, now, mismatch, publish })
+      const [mismatch, publish, taken] = [async () => undefined, async () => {}, () => {}]
+      await takeVerb(request, CALLER, {
+        ...{ keys, nodeName, provider, now, mismatch, publish, taken },
+      })
     })
   }
 

@@ -4,6 +4,7 @@
  *  Failures differ from K3s on purpose: whoever may ask is told the cause and what to do, not the number of a log line. */
 
 import { setTimeout as sleep } from "node:timers/promises"
+import type { Caller, HistoryEntry } from "../../rotation/history.ts"
 import type { Operation, OperationSeen } from "../../rotation/operation.ts"
 import type { Request } from "../../rotation/verbs.ts"
 import { isAnonymous, isServer, type User } from "../request/auth.ts"
@@ -29,14 +30,16 @@ export interface Supervisor {
   /** Every key, with what is stored under it. It reads all of that. */
   listKeys(): Promise<object>
   /** Returns the operation that runs after the verb; undefined where it started none. */
-  take(request: Request): Promise<Operation | undefined>
+  take(request: Request, caller: Caller): Promise<Operation | undefined>
   /** The running or last operation. */
   operation(): Promise<OperationSeen | undefined>
+  /** What was done to the keys, oldest first. */
+  history(): Promise<readonly HistoryEntry[]>
   /** Returns the token that holds from now on. */
-  rotateToken(newToken?: string): Promise<string>
-  createRecoveryKey(): Promise<string>
+  rotateToken(newToken: string | undefined, caller: Caller): Promise<string>
+  createRecoveryKey(caller: Caller): Promise<string>
   /** Copies the whole datastore into a file beside it, which `path` names. */
-  saveSnapshot(name: string): Promise<{ readonly path: string }>
+  saveSnapshot(name: string, caller: Caller): Promise<{ readonly path: string }>
   /** Makes a server a member of the embedded etcd, and returns what it needs to be one. */
   takeIn(request: { readonly name: string; readonly peerUrl: string }): Promise<object>
   /** Ends this server's membership, and this server. */
@@ -46,6 +49,8 @@ export interface Supervisor {
 export interface SupervisorCall {
   readonly info: RequestInfo
   readonly user: User
+  /** Of the client. */
+  readonly address: string
   readonly signal: AbortSignal
   body(): Promise<Buffer>
 }
@@ -68,7 +73,7 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
     ...SHARED,
     "PUT encrypt/config": async (supervisor, call) => {
       const request = readVerb(await readJson(call))
-      const operation = request && (await supervisor.take(request))
+      const operation = request && (await supervisor.take(request, callerOf(call)))
       if (operation && request?.verb === "rotate-keys")
         await ended(supervisor, operation, call.signal)
       return undefined
@@ -78,17 +83,18 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
     ...SHARED,
     "PUT encrypt/config": async (supervisor, call) => {
       const request = readVerb(await readJson(call))
-      const operation = request && (await supervisor.take(request))
+      const operation = request && (await supervisor.take(request, callerOf(call)))
       return { operation: operation?.id ?? null }
     },
     "GET encrypt/archived-keys-in-use": (supervisor) => supervisor.archivedKeysInUse(),
     "GET encrypt/keys": (supervisor) => supervisor.listKeys(),
     "GET encrypt/operation": async (supervisor) => (await supervisor.operation()) ?? null,
+    "GET encrypt/history": (supervisor) => supervisor.history(),
     "PUT token": async (supervisor, call) => {
       const { newToken } = await readJson(call)
       if (newToken !== undefined && typeof newToken !== "string")
         throw badRequest("newToken must be a string")
-      return { token: await supervisor.rotateToken(newToken) }
+      return { token: await supervisor.rotateToken(newToken, callerOf(call)) }
     },
     "POST etcd/members": async (supervisor, call) => {
       const { name, peerUrl } = await readJson(call)
@@ -100,16 +106,18 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
       await supervisor.leave()
       return {}
     },
-    "POST recovery-key": async (supervisor) => ({
-      recoveryKey: await supervisor.createRecoveryKey(),
+    "POST recovery-key": async (supervisor, call) => ({
+      recoveryKey: await supervisor.createRecoveryKey(callerOf(call)),
     }),
     "POST snapshot": async (supervisor, call) => {
       const { name } = await readJson(call)
       if (typeof name !== "string") throw badRequest("name must be a string")
-      return supervisor.saveSnapshot(name)
+      return supervisor.saveSnapshot(name, callerOf(call))
     },
   },
 }
+
+const callerOf = ({ user, address }: SupervisorCall): Caller => ({ user: user.name, address })
 
 /** Throws StatusError and KnownError. */
 export async function supervise(

@@ -1,0 +1,45 @@
+/** `keyturn secrets-encrypt history`. */
+import type { HistoryEntry } from "../rotation/history.ts"
+import { type ConnectOptions, connect } from "./connect.ts"
+import type { Context } from "./context.ts"
+import { duration } from "./progress.ts"
+import { aligned } from "./status-text.ts"
+
+export interface HistoryOptions extends ConnectOptions {
+  readonly output: "text" | "json"
+}
+
+export async function history(options: HistoryOptions, context: Context): Promise<void> {
+  const client = await connect(options, context)
+  const entries = await client.history()
+  const text =
+    options.output === "json" ? JSON.stringify(entries, null, "\t") : historyText(entries)
+  context.stdout.write(`${text}\n`)
+}
+
+/** What has no place in the table stands in the JSON. */
+export function historyText(entries: readonly HistoryEntry[]): string {
+  const rows = [
+    ["Begun", "Verb", "Outcome", "Took", "Rewritten", "Key", "Retired", "By"],
+    ["-----", "----", "-------", "----", "---------", "---", "-------", "--"],
+    ...entries.map(row),
+  ]
+  return aligned(rows).join("\n")
+}
+
+const NONE = "-"
+
+function row({ begun, verb, outcome, target, retired, ...entry }: HistoryEntry): string[] {
+  const { user, address, server, rewritten } = entry
+  const by = `${user} from ${address || NONE} on ${server}`
+  const second = `${begun.slice(0, 19)}Z`
+  const keys = [target ?? NONE, retired.join(", ") || NONE]
+  return [second, verb, outcome, took(entry, begun), String(rewritten), ...keys, by]
+}
+
+/** What is done in one commit took no time. */
+function took({ ended }: Pick<HistoryEntry, "ended">, begun: string): string {
+  if (ended === null || ended === begun) return NONE
+  const seconds = (Date.parse(ended) - Date.parse(begun)) / 1000
+  return seconds < 10 ? `${seconds.toFixed(2)} s` : duration(Math.round(seconds))
+}

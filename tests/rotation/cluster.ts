@@ -1,0 +1,53 @@
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { onTestFinished } from "vitest"
+import { emptyKeyring } from "../../src/keyring/keyring.ts"
+import { newClusterKey, newFence } from "../../src/keyring/record.ts"
+import { createKeyring, Keys } from "../../src/registry/keys.ts"
+import { Registry } from "../../src/registry/registry.ts"
+import { takeVerb } from "../../src/rewriter/control.ts"
+import { runOperations } from "../../src/rewriter/operations.ts"
+import { runOperation } from "../../src/rewriter/run.ts"
+import type { Verb } from "../../src/rotation/operation.ts"
+import { openSqlite } from "../../src/store/sqlite.ts"
+import { CALLER, verbsOf } from "../harness/verbs.ts"
+
+export const SECRETS = { storagePrefix: "/registry/secrets/" }
+/** One server without API over a SQLite of its own, until the end of the test. */
+export async function cluster() {
+  const dir = mkdtempSync(join(tmpdir(), "keyturn-rotation-"))
+  const store = openSqlite({ path: join(dir, "state.db") })
+  onTestFinished(async () => {
+    await store.close()
+    rmSync(dir, { recursive: true })
+  })
+  const clusterKey = newClusterKey()
+  const pair = { cert: "", key: "" }
+  const keyring = emptyKeyring({ server: pair, client: pair }, { password: "pw" })
+  const record = { epoch: 1, fence: newFence(), slots: [], keyring }
+  await createKeyring(store, { record, clusterKey })
+  const keys = await Keys.open(store, clusterKey)
+  // Each reading is two seconds on, so that no two keys share a name.
+  let seconds = 0
+  const now = () => new Date(Date.UTC(2026, 10, 23, 12, 0, (seconds += 2)))
+  const take = (verb: Verb, flags = {}) =>
+    takeVerb({ verb, force: false, skip: false, ...flags }, CALLER, verbsOf(keys, now))
+  const parts = { store, keys, server: "server-1", now, monotonicMs: () => 0 }
+  const run = () => runOperation({ ...parts, signal: new AbortController().signal })
+  const runAll = (signal: AbortSignal, failed: (error: unknown) => Promise<void>) =>
+    runOperations(
+      { ...parts, signal },
+      { began: () => {}, tookOver: () => {}, ended: async () => {}, failed },
+    )
+  const anotherServer = async () => new Registry(store, await Keys.open(store, clusterKey))
+  return { store, keys, registry: new Registry(store, keys), anotherServer, take, run, runAll }
+}
+
+export const secret = (name: string, value: string) => ({
+  kind: "Secret",
+  apiVersion: "v1",
+  metadata: { namespace: "default", name },
+  data: { password: Buffer.from(value).toString("base64") },
+  type: "Opaque",
+})
