@@ -31,6 +31,13 @@ const { version } = JSON.parse(
   readFileSync(new URL("../package.json", import.meta.url), "utf8"),
 ) as { version: string }
 
+// The published program is JavaScript, and has no such points.
+const { KEYTURN_FAILPOINT: failpoints } = process.env
+if (failpoints !== undefined && import.meta.filename.endsWith(".ts")) {
+  const { armFailpoints } = await import("./step.ts")
+  armFailpoints(failpoints, (signal) => process.kill(process.pid, signal))
+}
+
 const { run } = await import("./cli/run.ts")
 process.exitCode = await run(argv, {
   version,

@@ -12,7 +12,7 @@ const LAYERS: Layers = [
   ["api", "cluster", "rewriter"],
   ["registry"],
   ["store", "rotation", "keyring", "config", "providers"],
-  ["format"],
+  ["format", "step"],
   ["errors"],
 ]
 

@@ -217,7 +217,7 @@ async function takeInLocalKeys(boot: Bootstrap, keys: Keys): Promise<string[]> {
   const before = new Set(keys.view.record.keyring.keys.map(({ name }) => name))
   for (const configuration of [boot.configuration, localConfiguration(boot.paths)])
     if (configuration !== null)
-      await keys.change(({ record: { keyring } }) => {
+      await keys.change("take-in-keys", ({ record: { keyring } }) => {
         const whole = withKeysOf(keyring, configuration, created)
         return whole === keyring ? undefined : { keyring: whole }
       })

@@ -6,6 +6,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto"
 import { isIP, SocketAddress } from "node:net"
 import { KnownError } from "../errors.ts"
 import type { DataDirPaths } from "./data-dir.ts"
+import { stepSync } from "../step.ts"
 import { readIfPresent, writeIfChanged } from "./files.ts"
 import { DAY_MS, issueAdmin, issueServing, SERVING_NAME } from "./issue.ts"
 import { type Authorities, firstOf, type Pair } from "./pem.ts"
@@ -168,6 +169,6 @@ export async function ensured(at: PairPaths, { what, wanted, make }: Recipe) {
 
 /** A crash between the two leaves a key that is another one's, which the next start sees and mends. */
 export function writePair(at: PairPaths, { cert, key }: Pair) {
-  writeIfChanged(at.key, key)
-  writeIfChanged(at.cert, cert, { mode: 0o644 })
+  stepSync("certificate-key", () => writeIfChanged(at.key, key))
+  stepSync("certificate", () => writeIfChanged(at.cert, cert, { mode: 0o644 }))
 }

@@ -4,6 +4,7 @@ import { basename, dirname, join } from "node:path"
 import { pid } from "node:process"
 import { DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
+import { stepSync } from "../step.ts"
 import {
   linkDurably,
   makeDir,
@@ -159,8 +160,8 @@ export const readToken = (paths: DataDirPaths): string | null =>
 
 /** `node-token` is the name that K3s' own manual tells people to read. */
 export function writeToken(paths: DataDirPaths, token: string) {
-  writeIfChanged(paths.token, `${token}\n`)
-  linkDurably({ path: paths.nodeToken, target: "token" })
+  stepSync("token-file", () => writeIfChanged(paths.token, `${token}\n`))
+  stepSync("node-token", () => linkDurably({ path: paths.nodeToken, target: "token" }))
 }
 
 export function removeToken(paths: DataDirPaths) {

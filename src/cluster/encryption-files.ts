@@ -18,6 +18,7 @@ import {
   type Stage,
   withKeysTakenIn,
 } from "../keyring/keyring.ts"
+import { stepSync } from "../step.ts"
 import type { DataDirPaths } from "./data-dir.ts"
 import { readIfPresent, writeIfChanged } from "./files.ts"
 
@@ -46,8 +47,8 @@ function configurationOf(keyring: Keyring): EncryptionConfiguration {
 }
 
 export function writeEncryptionFiles(paths: DataDirPaths, files: EncryptionFiles): void {
-  writeIfChanged(paths.encryptionConfig, files.config)
-  writeIfChanged(paths.encryptionState, files.state)
+  stepSync("encryption-config", () => writeIfChanged(paths.encryptionConfig, files.config))
+  stepSync("encryption-state", () => writeIfChanged(paths.encryptionState, files.state))
 }
 
 /** False where the file shows another configuration; there may be none yet. */

@@ -1,5 +1,6 @@
 /** The kubeconfig that a server hands to its administrator: one cluster, one user, certificates inside. */
 import { dirname } from "node:path"
+import { stepSync } from "../step.ts"
 import { makeDir, writeIfChanged } from "./files.ts"
 import type { Pair } from "./pem.ts"
 
@@ -42,7 +43,7 @@ export function writeKubeconfig(
   content: Kubeconfig,
 ) {
   makeDir(dirname(path))
-  writeIfChanged(path, kubeconfigText(content), { mode })
+  stepSync("kubeconfig", () => writeIfChanged(path, kubeconfigText(content), { mode }))
 }
 
 const base64 = (text: string) => Buffer.from(text).toString("base64")

@@ -5,6 +5,7 @@ import type { KubeObject } from "../format/object.ts"
 import { toTime } from "../format/time.ts"
 import type { Registry, Stored } from "../registry/registry.ts"
 import { type Kind, NODES_PREFIX } from "../registry/resource.ts"
+import { step } from "../step.ts"
 import { removeObject, writeOwn } from "./own-object.ts"
 
 /** K3s shows the same text in `k3s.io/encryption-config-hash`. */
@@ -131,7 +132,7 @@ function withReady(status: NodeStatus = {}, ready: Condition): NodeStatus {
 /** Writes the own Node, against any other writer. */
 export async function writeNode(registry: Registry, facts: NodeFacts, shown: Shown): Promise<void> {
   const make = (before: Node | undefined) => nodeAs(before, facts, shown)
-  await writeOwn(registry, { kind: NODES, ref: { name: facts.name }, make })
+  await step("node", () => writeOwn(registry, { kind: NODES, ref: { name: facts.name }, make }))
 }
 
 /** A server as its Node shows it. */

@@ -7,6 +7,7 @@ import { toTime } from "../format/time.ts"
 import type { Registry, Stored } from "../registry/registry.ts"
 import type { Kind } from "../registry/resource.ts"
 import { LEASE_MS } from "../rotation/lease.ts"
+import { step } from "../step.ts"
 import { writeOwn } from "./own-object.ts"
 
 const NAMESPACE = "kube-system"
@@ -60,11 +61,10 @@ export async function renewLease(
   renewal: Renewal,
 ): Promise<string | undefined> {
   const make = (before: Lease | undefined) => leaseAs(before, renewal)
-  const before: Lease | undefined = await writeOwn(registry, {
-    kind: LEASES,
-    ref: { name: renewal.name },
-    make,
-  })
+  const ref = { name: renewal.name }
+  const before: Lease | undefined = await step("server-lease", () =>
+    writeOwn(registry, { kind: LEASES, ref, make }),
+  )
   return before?.spec?.holderIdentity
 }
 

@@ -7,6 +7,7 @@ import { newClusterKey } from "../keyring/record.ts"
 import { makeSlot } from "../keyring/slots.ts"
 import type { Keys } from "../registry/keys.ts"
 import type { HistoryEntry } from "../rotation/history.ts"
+import { step, stepSync } from "../step.ts"
 import { type DataDirPaths, writeToken } from "./data-dir.ts"
 import { moveDurably, readIfPresent, writeDurably } from "./files.ts"
 import { caHash, formatToken } from "./token.ts"
@@ -26,8 +27,8 @@ export async function changeToken(
 ): Promise<string> {
   const slot = await makeSlot({ kind: "token", secret: password, now })
   const token = tokenFor({ ...keys.view.record.keyring, password })
-  writeDurably(paths.nextToken, `${token}\n`)
-  await keys.change(({ record }) => ({
+  stepSync("next-token", () => writeDurably(paths.nextToken, `${token}\n`))
+  await keys.change("change-token", ({ record }) => ({
     clusterKey: newClusterKey(),
     keyring: { ...record.keyring, password },
     slots: [slot, ...record.slots.filter(({ kind }) => kind !== "token")],
@@ -39,16 +40,17 @@ export async function changeToken(
 /** Writes the token that opens the keyring where people and the next start look for it; also on a full disk where it lies beside
  *  already. */
 export function keepToken(paths: DataDirPaths, token: string): void {
-  if (readIfPresent(paths.nextToken)?.trim() === token) moveDurably(paths.nextToken, paths.token)
+  if (readIfPresent(paths.nextToken)?.trim() === token)
+    stepSync("keep-token", () => moveDurably(paths.nextToken, paths.token))
   writeToken(paths, token)
-  rmSync(paths.nextToken, { force: true })
+  stepSync("drop-next-token", () => rmSync(paths.nextToken, { force: true }))
 }
 
 /** Leaves no keyring that the old token opens in the files of the datastore; to be called after {@link keepToken}. Throws
  *  StoreUnavailable: the new token holds all the same. */
 export async function forgetOldToken(paths: DataDirPaths, keys: Keys): Promise<void> {
   try {
-    await keys.scrub()
+    await step("forget-token", () => keys.scrub())
   } catch (error) {
     if (!isKnown(error)) throw error
     const done = `the token is changed and lies in ${paths.token}, but the old one still opens copies of the datastore`
@@ -67,6 +69,9 @@ export async function createRecoveryKey(
 ): Promise<string> {
   const recoveryKey = `keyturn-recovery-${randomBytes(32).toString("base64url")}`
   const slot = await makeSlot({ kind: "recovery", secret: recoveryKey, now })
-  await keys.change(({ record }) => ({ slots: [...record.slots, slot], ...(entry && { entry }) }))
+  await keys.change("recovery-key", ({ record }) => ({
+    slots: [...record.slots, slot],
+    ...(entry && { entry }),
+  }))
   return recoveryKey
 }

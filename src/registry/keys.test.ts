@@ -37,11 +37,11 @@ test("the keyring is readable at every moment of a change of the cluster key, al
     if (unknown) throw new Error("the answer was lost")
   })
   const keys = await Keys.open(hooked, clusterKey)
-  await keys.change(() => ({ clusterKey: newClusterKey() }))
-  await keys.change(() => ({ slots: [] }))
+  await keys.change("change-token", () => ({ clusterKey: newClusterKey() }))
+  await keys.change("change-token", () => ({ slots: [] }))
   unknown = true
   const last = newClusterKey()
-  await expect(keys.change(() => ({ clusterKey: last }))).rejects.toThrow("lost")
+  await expect(keys.change("change-token", () => ({ clusterKey: last }))).rejects.toThrow("lost")
   expect(epochs).toEqual([2, 3, 4])
   expect((await keys.refresh()).record.epoch).toBe(4)
   expect((await Keys.open(store, last)).view.record.epoch).toBe(4)
@@ -69,7 +69,7 @@ test("a server with a slot of its own follows changes of the cluster key by anot
   ]
   await b.enroll("b", { now })
   for (const password of ["second", "third"]) {
-    await a.change(({ record: { keyring } }) => ({
+    await a.change("change-token", ({ record: { keyring } }) => ({
       clusterKey: newClusterKey(),
       keyring: { ...keyring, password },
     }))
@@ -78,7 +78,7 @@ test("a server with a slot of its own follows changes of the cluster key by anot
   }
   // And goes on from there: its own change is read by the other.
   await a.enroll("a", { now })
-  await b.change(({ record: { keyring } }) => ({
+  await b.change("change-token", ({ record: { keyring } }) => ({
     clusterKey: newClusterKey(),
     keyring: { ...keyring, password: "fourth" },
   }))
@@ -155,7 +155,7 @@ test("a keyring that stands at the version of the one before is read all the sam
   })
   const keys = await Keys.open(atOneVersion, clusterKey)
   const { epoch } = keys.view.record
-  await (await Keys.open(own, clusterKey)).change(() => ({ slots: [] }))
+  await (await Keys.open(own, clusterKey)).change("change-token", () => ({ slots: [] }))
   expect((await keys.refresh()).record.epoch).toBe(epoch + 1)
   await own.close()
 })

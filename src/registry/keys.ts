@@ -26,6 +26,7 @@ import {
   type Told,
 } from "../rotation/history.ts"
 import { decodeOperation, encodeOperation, type Operation } from "../rotation/operation.ts"
+import { type StepName, step } from "../step.ts"
 import type { RecordStep, Store, StoredRecord } from "../store/store.ts"
 import { makeView, type View } from "./view.ts"
 import { Writes } from "./writes.ts"
@@ -117,7 +118,7 @@ export class Keys {
         ? slots.some(isNamed) || slots.filter(isServer).length >= SERVERS_MAX
         : slots.some(({ publicKey }) => publicKey === slot.publicKey)
     if (stands(this.#view.record)) return
-    await this.change(({ record }) => {
+    await this.change("enroll", ({ record }) => {
       if (stands(record)) return undefined
       const others = record.slots.filter((one) => !isServer(one))
       const servers = record.slots.filter((one) => isServer(one) && !isNamed(one))
@@ -190,19 +191,23 @@ export class Keys {
 
   /** Asks `decide` what to do with what is there, and commits that together, again and again until nobody came between.
    *  `decide` returns undefined to change nothing; what it throws ends the change with nothing written. */
-  async change(decide: (observed: Observed) => Change | undefined): Promise<Changed | undefined> {
+  async change(
+    name: StepName,
+    decide: (observed: Observed) => Change | undefined,
+  ): Promise<Changed | undefined> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       const { record, version } = await this.refresh()
       const operation = await this.#store.record("operation")
       const change = decide({ record, operation: operation && decodeOperation(operation.value) })
       if (change === undefined) return undefined
-      const changed = await this.#commit({ record, version, operation, change })
+      const changed = await this.#commit({ name, record, version, operation, change })
       if (changed !== undefined) return changed
     }
     throw new KnownError("StoreUnavailable", "the keyring changes faster than it can be read")
   }
 
   async #commit(from: {
+    name: StepName
     record: OpenRecord
     version: string
     operation: StoredRecord | undefined
@@ -220,7 +225,7 @@ export class Keys {
     this.#nextClusterKey = change.clusterKey ?? this.#nextClusterKey
     const { operation: _, entry: __, ...keyringChange } = change
     const keyringChanges = Object.values(keyringChange).some(Boolean)
-    const result = await this.#store.step({
+    const commit: RecordStep = {
       compare: [
         { name: "keyring", version: from.version },
         { name: "operation", version: from.operation?.version ?? null },
@@ -237,7 +242,8 @@ export class Keys {
         expected: record.fence,
         ...(next.fence === record.fence ? {} : { next: next.fence }),
       },
-    })
+    }
+    const result = await step(from.name, () => this.#store.step(commit))
     if (result.outcome === "conflict") return this.#whyConflict(record)
     const view = await this.refresh().catch((cause: unknown) => {
       if (!isKnown(cause)) throw cause
@@ -272,11 +278,13 @@ export async function createKeyring(
   store: Store,
   first: { record: OpenRecord; clusterKey: KeyObject },
 ): Promise<"done" | "exists"> {
-  const { outcome } = await store.step({
-    compare: [{ name: "keyring", version: null }],
-    put: [{ name: "keyring", value: sealRecord(first.record, first.clusterKey) }],
-    fence: { expected: null, next: first.record.fence },
-  })
+  const { outcome } = await step("first-keyring", () =>
+    store.step({
+      compare: [{ name: "keyring", version: null }],
+      put: [{ name: "keyring", value: sealRecord(first.record, first.clusterKey) }],
+      fence: { expected: null, next: first.record.fence },
+    }),
+  )
   return outcome === "done" ? "done" : "exists"
 }
 

@@ -36,7 +36,7 @@ export async function takeVerb(
   const mismatch = request.force ? undefined : await parts.mismatch()
   for (;;) {
     let isToWait = false
-    const changed = await keys.change((observed) => {
+    const changed = await keys.change(request.verb, (observed) => {
       const decision = decide(request, situationOf(observed, { ...parts, mismatch }))
       isToWait = decision.outcome === "wait"
       return decision.outcome === "step"

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { type Duty, dutyOf, look, type Sighting } from "../rotation/lease.ts"
 import { decodeOperation, encodeOperation, type Operation } from "../rotation/operation.ts"
+import { step } from "../step.ts"
 import type { StoredRecord } from "../store/store.ts"
 import { type Run, runOperation } from "./run.ts"
 
@@ -63,9 +64,11 @@ async function attend(
 /** False where the record is not as it was seen any more: its holder is there, or another server was first. */
 async function take(run: Run, { version }: StoredRecord, operation: Operation): Promise<boolean> {
   const value = encodeOperation({ ...operation, holder: run.server })
-  const { outcome } = await run.store.step({
-    compare: [{ name: "operation", version }],
-    put: [{ name: "operation", value }],
-  })
+  const { outcome } = await step("take-over", () =>
+    run.store.step({
+      compare: [{ name: "operation", version }],
+      put: [{ name: "operation", value }],
+    }),
+  )
   return outcome === "done"
 }

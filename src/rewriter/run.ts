@@ -7,6 +7,7 @@ import { BEAT_MS } from "../rotation/lease.ts"
 import { type Operation, UNREADABLE_NAMED_MAX } from "../rotation/operation.ts"
 import { afterProof } from "../rotation/retire.ts"
 import { isRunning } from "../rotation/verbs.ts"
+import { type StepName, step } from "../step.ts"
 import type { RowBatch, Store } from "../store/store.ts"
 import { Budget } from "./budget.ts"
 import { allRows, census } from "./census.ts"
@@ -53,7 +54,8 @@ async function drive(run: Run): Promise<Operation | undefined> {
       return supersede(run, operation)
     if (operation.upTo === null) await takeBarrier(run, operation)
     else if (!(await pass(run, operation, operation.upTo))) continue
-    else if (operation.pass === 1) await save(run, operation, { pass: 2, upTo: null })
+    else if (operation.pass === 1)
+      await save(run, "second-pass", operation, { pass: 2, upTo: null })
     else await finish(run, operation)
   }
 }
@@ -62,14 +64,15 @@ async function drive(run: Run): Promise<Operation | undefined> {
 async function beat(run: Run, signal: AbortSignal): Promise<void> {
   while (await sleep(BEAT_MS, true, { signal }).catch(() => false))
     // What keeps a beat from the datastore keeps the work from it too, and is told there.
-    await changeHeld(run, (operation) => operation).catch(() => {})
+    await changeHeld(run, "beat", (operation) => operation).catch(() => {})
 }
 
-const giveBack = (run: Run) => changeHeld(run, (operation) => ({ ...operation, holder: null }))
+const giveBack = (run: Run) =>
+  changeHeld(run, "give-back", (operation) => ({ ...operation, holder: null }))
 
 /** Changes the operation record while this server holds it, it runs, and its fence is the one that holds. */
-const changeHeld = (run: Run, change: (held: Operation) => Operation | undefined) =>
-  run.keys.change((observed) => {
+const changeHeld = (run: Run, name: StepName, change: (held: Operation) => Operation | undefined) =>
+  run.keys.change(name, (observed) => {
     const held = heldBy(run, observed)
     const operation = held && change(held)
     return operation && { operation }
@@ -80,13 +83,13 @@ const heldBy = ({ server }: Run, { record, operation }: Observed): Operation | u
     ? operation
     : undefined
 
-const save = (run: Run, { id }: Operation, changes: Partial<Operation>) =>
-  changeHeld(run, (held) => (held.id === id ? { ...held, ...changes } : undefined))
+const save = (run: Run, name: StepName, { id }: Operation, changes: Partial<Operation>) =>
+  changeHeld(run, name, (held) => (held.id === id ? { ...held, ...changes } : undefined))
 
 /** The operation's fence is not the keyring's: no verb leaves it so, somebody edited the record. */
 async function supersede(run: Run, { id }: Operation): Promise<undefined> {
   const ended = run.now().toISOString()
-  await run.keys.change(({ operation }) =>
+  await run.keys.change("supersede", ({ operation }) =>
     isRunning(operation) && operation.id === id
       ? { operation: { ...operation, state: "superseded", ended } }
       : undefined,
@@ -95,12 +98,12 @@ async function supersede(run: Run, { id }: Operation): Promise<undefined> {
 
 /** No write under an older fence commits after this revision, and in pass 2 none that copies what pass 1 has not rewritten. */
 async function takeBarrier(run: Run, operation: Operation): Promise<void> {
-  const barrier = await save(run, operation, {})
+  const barrier = await save(run, "barrier", operation, {})
   if (barrier === undefined) return
   const upTo = barrier.revision
   const { cursor } = operation
   const rows = operation.rows + (await run.store.countRows({ cursor, upTo }))
-  await save(run, operation, { upTo, rows })
+  await save(run, "pass", operation, { upTo, rows })
 }
 
 /** True at the end of the pass; false where the fence moved or another runner went ahead. */
@@ -117,21 +120,21 @@ async function pass(run: Run, operation: Operation, upTo: number): Promise<boole
     const { replacements, unreadable } = sealAnew(stale, target)
     let rewritten = 0
     if (replacements.length > 0) {
-      const result = await run.store.rewrite(operation.fence, replacements)
+      const result = await step("batch", () => run.store.rewrite(operation.fence, replacements))
       if (result.outcome === "fenced") return fencedOff(run, operation)
       rewritten = result.replaced
     }
     progress = advanced(progress, batch, { rewritten, unreadable })
     if (run.monotonicMs() - savedAtMs < CURSOR_EVERY_MS) continue
-    if ((await save(run, operation, progress)) === undefined) return false
+    if ((await save(run, "cursor", operation, progress)) === undefined) return false
     savedAtMs = run.monotonicMs()
   }
-  return (await save(run, operation, progress)) !== undefined
+  return (await save(run, "cursor", operation, progress)) !== undefined
 }
 
 /** Another verb moved the fence; where nobody did, the fence is damaged, and the commit throws RecordCorrupt. */
 async function fencedOff(run: Run, operation: Operation): Promise<false> {
-  await save(run, operation, {})
+  await save(run, "barrier", operation, {})
   return false
 }
 
@@ -159,9 +162,9 @@ function advanced(
 
 /** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. */
 async function finish(run: Run, { id, fence }: Operation): Promise<void> {
-  await run.store.scrub()
+  await step("scrub", () => run.store.scrub())
   const counts = await census(run.store, run.keys.view, run.signal)
-  await run.keys.change((observed) => {
+  await run.keys.change("retire", (observed) => {
     const operation = heldBy(run, observed)
     if (operation?.id !== id || operation.fence !== fence) return undefined
     const { record } = observed

@@ -79,7 +79,7 @@ async function takeIn(keys: Keys, known: readonly Key[]): Promise<string[]> {
     known.filter(({ name }) => keyring.keys.every((key) => key.name !== name))
   const names = missing(keys.view.record).map(({ name }) => name)
   if (names.length > 0)
-    await keys.change(({ record }) =>
+    await keys.change("take-in-keys", ({ record }) =>
       missing(record).length === 0
         ? undefined
         : { keyring: withKeysTakenIn(record.keyring, missing(record)) },

@@ -71,7 +71,7 @@ test("with restart, what another server changed is shown at the next start, and 
       (await shownHashes(registry)).map(({ name, hash }) => [name, hash.split("-")[0]]),
     )
   const setStage = async (stage: Stage) => {
-    await keys.change(({ record: { keyring } }) => ({ keyring: { ...keyring, stage } }))
+    await keys.change("enable", ({ record: { keyring } }) => ({ keyring: { ...keyring, stage } }))
     for (const publisher of publishers) await publisher.follow()
   }
 

@@ -127,7 +127,7 @@ test("an operation whose record moves stays with its holder", async () => {
   const { said, tell } = told()
   const over = runOperations(run, tell)
   for (let beats = 0; beats < 40; beats++) {
-    await keys.change(({ operation }) => operation && { operation })
+    await keys.change("beat", ({ operation }) => operation && { operation })
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
   expect(ms).toBeGreaterThan(30_000)

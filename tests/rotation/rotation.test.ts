@@ -141,7 +141,7 @@ async function withOverlappingKeys() {
     return { name, provider: "aescbc", state: "active", created: "", secret }
   }
   const keys = [key(SHORT), key(LONG)]
-  await all.keys.change(({ record: { keyring } }) => ({
+  await all.keys.change("enable", ({ record: { keyring } }) => ({
     keyring: { ...keyring, keys, writer: LONG, intent: "encrypted" },
     movesFence: true,
   }))

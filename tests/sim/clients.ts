@@ -85,9 +85,8 @@ export class Clients {
     return this.#do(server, verb + flags, async ({ keys, name: nodeName, now }) => {
       const provider = this.#parts.world.pick(KEY_PROVIDERS) ?? "aescbc"
       const [mismatch, publish, taken] = [async () => undefined, async () => {}, () => {}]
-      await takeVerb(request, CALLER, {
-        ...{ keys, nodeName, provider, now, mismatch, publish, taken },
-      })
+      const parts = { keys, nodeName, provider, now, mismatch, publish, taken }
+      await takeVerb(request, CALLER, parts)
     })
   }
 

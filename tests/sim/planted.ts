@@ -90,7 +90,7 @@ async function rewriteOnce({ store, keys, server, now }: Run): Promise<void> {
   const registry = new Registry(store, keys)
   for (const stored of (await registry.list(SECRETS, {})).items)
     await registry.replace(stored, stored.object).catch(() => {})
-  await keys.change(({ record: { keyring } }) => ({
+  await keys.change("enable", ({ record: { keyring } }) => ({
     keyring: {
       ...archive(
         keyring,

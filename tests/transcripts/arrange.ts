@@ -84,7 +84,7 @@ export const ARRANGEMENTS: Readonly<Record<string, (stage: Stage) => Promise<voi
 
   "299-http-undecryptable-get-other-ok": async ({ served }) => {
     const lost = ({ keys, ...rest }: Keyring): Keyring => ({ ...rest, keys: keys.slice(1) })
-    await served.keys.change(({ record }) => ({ keyring: lost(record.keyring) }))
+    await served.keys.change("enable", ({ record }) => ({ keyring: lost(record.keyring) }))
   },
 }
 

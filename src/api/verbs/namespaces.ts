@@ -2,6 +2,7 @@
 
 import { isKnown } from "../../errors.ts"
 import type { Registry } from "../../registry/registry.ts"
+import { step } from "../../step.ts"
 import { prepareForCreate } from "./prepare.ts"
 import { NAMESPACES } from "../kinds/resources.ts"
 import { forbidden, notFound, type ResourceName, StatusError } from "../status.ts"
@@ -15,8 +16,9 @@ const IMMORTAL: readonly string[] = ["default", "kube-public", "kube-system"]
 export async function ensureNamespaces(registry: Registry, now: Date): Promise<void> {
   for (const name of SYSTEM_NAMESPACES) {
     const namespace = { kind: "Namespace", apiVersion: "v1", metadata: { name } }
+    const made = prepareForCreate(NAMESPACES, namespace, { now })
     try {
-      await registry.create(NAMESPACES, { name }, prepareForCreate(NAMESPACES, namespace, { now }))
+      await step("namespace", () => registry.create(NAMESPACES, { name }, made))
     } catch (error) {
       if (!isKnown(error, "AlreadyExists")) throw error
     }
