@@ -1,5 +1,5 @@
 import { expect, test } from "vitest"
-import { covers, resourceOfKey } from "./resource.ts"
+import { covers, namespaceOfKey, resourceOfKey } from "./resource.ts"
 
 test.each([
   ["/registry/secrets/default/a", "secrets"],
@@ -13,6 +13,17 @@ test.each([
   ["compact_rev_key", undefined],
 ])("the resource at %s is %s", (key, resource) => {
   expect(resourceOfKey(key)).toBe(resource)
+})
+
+test.each([
+  ["/registry/secrets/default/a", "default"],
+  ["/registry/minions/node-1", ""],
+  ["/registry/services/specs/default/web", "default"],
+  ["/registry/example.com/widgets/default/w", "default"],
+  ["/registry/example.com/widgets/w", ""],
+  ["/registry/health", ""],
+])("the namespace of %s is %j", (key, namespace) => {
+  expect(namespaceOfKey(key)).toBe(namespace)
 })
 
 test.each([

@@ -40,6 +40,14 @@ export function resourceOfKey(key: string): string | undefined {
   return RENAMED[`${first}/${second}`] ?? RENAMED[first] ?? first
 }
 
+/** Where its object lies: `/registry/secrets/<namespace>/<name>`; "" for kinds without namespaces. */
+export function namespaceOfKey(key: string): string {
+  const [, , first = "", second, ...rest] = key.split("/")
+  const isTwofold = first.includes(".") || RENAMED[`${first}/${second}`] !== undefined
+  const [namespace, name] = isTwofold ? rest : [second, ...rest]
+  return name === undefined ? "" : (namespace ?? "")
+}
+
 /** The kinds of the core group, which `*.` covers. Of any other built-in kind a key does not show the group. */
 const CORE: ReadonlySet<string> = new Set([
   "bindings",

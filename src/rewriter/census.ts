@@ -1,16 +1,58 @@
-/** How many stored byte strings (values and old values, of every row) are under which key. A census of nothing under a key is
- *  the proof that nothing needs it. */
+/** How many stored byte strings (values and old values, of every row) are under which key, and where they lie. One count serves
+ *  the proof that a key can be retired, `verify`, `keys` and `status -o wide`. A census of nothing under a key is the proof that
+ *  nothing needs it. */
 import { setImmediate as turn } from "node:timers/promises"
-import { hasPrefix } from "../format/value.ts"
+import { isKnown } from "../errors.ts"
+import { claimOf, hasPrefix, isEncrypted } from "../format/value.ts"
+import { writingKey } from "../keyring/keyring.ts"
+import { namespaceOfKey } from "../registry/resource.ts"
 import type { View } from "../registry/view.ts"
+import type { Unreadable } from "../rotation/operation.ts"
 import type { Counts } from "../rotation/retire.ts"
 import type { RowBatch, RowRange, Store } from "../store/store.ts"
 
 const BATCH_ROWS = 500
+/** All are counted, so many are named: the memory of a census does not grow with the datastore. */
+export const NAMED_MAX = 100
+
+export interface Tally {
+  readonly stored: number
+  /** Storage keys, each once, of those that came first. */
+  readonly names: readonly string[]
+}
+
+export interface NamespaceTally {
+  readonly stored: number
+  /** Of these under the key that writes, and under no other. */
+  readonly current: number
+}
+
+/** What is to be encrypted, and what is although it need not be. Plaintext of other kinds does not count. */
+export interface Census {
+  /** Everything committed up to it was looked at. */
+  readonly revision: number
+  readonly stored: number
+  /** By name, every key of the keyring; a byte string counts under each whose prefix fits, for a name may contain ':'. */
+  readonly keys: ReadonlyMap<string, Tally>
+  /** By what they say of themselves: under a key that the keyring does not hold. */
+  readonly foreign: ReadonlyMap<string, Tally>
+  /** Plaintext where the kind is an encrypted one. */
+  readonly unencrypted: Tally
+  /** What was tried and did not open; of a census that opens nothing: empty. */
+  readonly unreadable: { readonly stored: number; readonly names: readonly Unreadable[] }
+  /** By name; "" for what lies in none. */
+  readonly namespaces: ReadonlyMap<string, NamespaceTally>
+}
+
+export interface CensusOptions {
+  readonly signal?: AbortSignal
+  /** Open each byte string too; else what it says of itself is believed. */
+  readonly opens?: boolean
+}
 
 /** Every stored row of a range, giving way to requests between batches. */
 export async function* allRows(
-  store: Store,
+  store: Pick<Store, "rows">,
   range: RowRange,
   signal?: AbortSignal,
 ): AsyncGenerator<RowBatch> {
@@ -24,16 +66,107 @@ export async function* allRows(
   }
 }
 
-/** Counts each stored byte string under every key of the view whose prefix fits, for a name may contain ':'. */
-export async function census(store: Store, view: View, signal?: AbortSignal): Promise<Counts> {
-  const names = view.record.keyring.keys.map(({ name }) => name)
-  const prefixes = names.map((name) => ({ name, prefix: view.provider(name).prefix }))
-  const counts = new Map(names.map((name) => [name, 0]))
+export async function census(
+  store: Pick<Store, "rows" | "revision">,
+  view: View,
+  { signal, opens = false }: CensusOptions = {},
+): Promise<Census> {
+  const revision = await store.revision()
+  const count = new Count(view)
   for await (const { rows } of allRows(store, { cursor: "" }, signal))
-    for (const { value, previous } of rows)
+    for (const { key, value, previous } of rows)
       for (const stored of [value, previous])
-        if (stored !== undefined)
-          for (const { name, prefix } of prefixes)
-            if (hasPrefix(stored, prefix)) counts.set(name, (counts.get(name) ?? 0) + 1)
-  return counts
+        if (stored !== undefined && stored.length > 0 && count.add(key, stored) && opens)
+          count.open(key, stored)
+  return { revision, ...count }
+}
+
+/** What a proof takes from it. */
+export const countsOf = ({ keys }: Census): Counts =>
+  new Map(Array.from(keys, ([name, { stored }]) => [name, stored]))
+
+/** More than anybody can tell apart; the names in stored bytes are anybody's. */
+const FOREIGN_MAX = 100
+
+class Count implements Omit<Census, "revision"> {
+  stored = 0
+  readonly keys: Map<string, Named>
+  readonly foreign = new Map<string, Named>()
+  readonly unencrypted = new Named()
+  readonly unreadable = { stored: 0, names: [] as Unreadable[] }
+  readonly namespaces = new Map<string, { stored: number; current: number }>()
+  readonly #view: View
+  readonly #known: readonly { readonly prefix: Buffer; readonly tally: Named }[]
+  readonly #current: Named | undefined
+
+  constructor(view: View) {
+    const { keyring } = view.record
+    this.#view = view
+    this.keys = new Map(keyring.keys.map(({ name }) => [name, new Named()]))
+    this.#known = Array.from(this.keys, ([name, tally]) => ({
+      prefix: view.provider(name).prefix,
+      tally,
+    }))
+    this.#current = this.keys.get(writingKey(keyring)?.name ?? "")
+  }
+
+  /** False for what does not count. */
+  add(key: string, stored: Buffer): boolean {
+    const found = isEncrypted(stored) ? this.#sealing(stored) : this.#plain(key)
+    if (found === undefined) return false
+    for (const tally of found) tally.add(key)
+    this.stored += 1
+    const namespace = namespaceOfKey(key)
+    const total = this.namespaces.get(namespace) ?? { stored: 0, current: 0 }
+    total.stored += 1
+    if (found.length === 1 && found[0] === this.#current) total.current += 1
+    this.namespaces.set(namespace, total)
+    return true
+  }
+
+  open(key: string, stored: Buffer): void {
+    try {
+      this.#view.open(key, stored)
+    } catch (error) {
+      if (!isKnown(error)) throw error
+      const { names } = this.unreadable
+      this.unreadable.stored += 1
+      if (names.length < NAMED_MAX) names.push({ key, why: error.message })
+    }
+  }
+
+  #plain(key: string): Named[] | undefined {
+    return this.#view.covers(key) ? [this.unencrypted] : undefined
+  }
+
+  #sealing(stored: Buffer): Named[] {
+    const fits = this.#known.filter(({ prefix }) => hasPrefix(stored, prefix))
+    return fits.length > 0 ? fits.map(({ tally }) => tally) : [this.#foreign(stored)]
+  }
+
+  #foreign(stored: Buffer): Named {
+    const claim = claimOf(stored)
+    const seen = claim === undefined ? NAMELESS : `${claim.provider} ${claim.name}`
+    const name = this.foreign.has(seen) || this.foreign.size < FOREIGN_MAX ? seen : NAMELESS
+    const tally = this.foreign.get(name) ?? new Named()
+    this.foreign.set(name, tally)
+    return tally
+  }
+}
+
+/** A foreign key whose name cannot be read, or one of too many. */
+const NAMELESS = "unknown"
+
+class Named implements Tally {
+  stored = 0
+  readonly #names = new Set<string>()
+
+  get names(): readonly string[] {
+    return [...this.#names]
+  }
+
+  add(key: string): void {
+    this.stored += 1
+    if (this.#names.size < NAMED_MAX) this.#names.add(key)
+  }
 }

@@ -10,7 +10,7 @@ import { isRunning } from "../rotation/verbs.ts"
 import { type StepName, step } from "../step.ts"
 import type { RowBatch, Store } from "../store/store.ts"
 import { Budget } from "./budget.ts"
-import { allRows, census } from "./census.ts"
+import { allRows, census, countsOf } from "./census.ts"
 import { makeTarget, sealAnew, staleIn } from "./rewrite.ts"
 
 export interface Run {
@@ -163,7 +163,7 @@ function advanced(
 /** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. */
 async function finish(run: Run, { id, fence }: Operation): Promise<void> {
   await step("scrub", () => run.store.scrub())
-  const counts = await census(run.store, run.keys.view, run.signal)
+  const counts = countsOf(await census(run.store, run.keys.view, run))
   await run.keys.change("retire", (observed) => {
     const operation = heldBy(run, observed)
     if (operation?.id !== id || operation.fence !== fence) return undefined

@@ -87,10 +87,10 @@ export async function statusOf(
 
 /** Archived keys under which rows of an older backup came back. It reads every stored value. */
 export async function archivedKeysInUse(store: Store, view: View): Promise<ArchivedKeyInUse[]> {
-  const counts = await census(store, view)
+  const { keys } = await census(store, view)
   return view.record.keyring.keys
     .filter(({ state }) => state === "archived")
-    .map((key) => ({ key: shown(key), storedvalues: counts.get(key.name) ?? 0 }))
+    .map((key) => ({ key: shown(key), storedvalues: keys.get(key.name)?.stored ?? 0 }))
     .filter(({ storedvalues }) => storedvalues > 0)
 }
 

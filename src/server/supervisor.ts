@@ -16,7 +16,7 @@ import type { Registry } from "../registry/registry.ts"
 import type { Limits } from "../rotation/due.ts"
 import { type Caller, entryOf, type EnteredVerb } from "../rotation/history.ts"
 import type { Store } from "../store/store.ts"
-import { census } from "../rewriter/census.ts"
+import { census, countsOf } from "../rewriter/census.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
 import { listKeys } from "./key-list.ts"
 import { lookAtLimits } from "./limits.ts"
@@ -69,8 +69,8 @@ export function makeSupervisor(parts: SupervisorParts): Made {
     archivedKeysInUse: async () => archivedKeysInUse(store, await keys.refresh()),
     async listKeys() {
       const view = await keys.refresh()
-      const [counts, usage] = await Promise.all([census(store, view), keys.writes.read()])
-      return listKeys(view.record.keyring, { counts, usage, now: now() })
+      const [found, usage] = await Promise.all([census(store, view), keys.writes.read()])
+      return listKeys(view.record.keyring, { counts: countsOf(found), usage, now: now() })
     },
     take: (request, caller) => takeVerb(request, caller, parts),
     history: () => keys.history(),

@@ -3,7 +3,7 @@ import { createSecretKey, randomBytes } from "node:crypto"
 import { expect, onTestFinished, test } from "vitest"
 import { KnownError } from "../../src/errors.ts"
 import type { Key } from "../../src/keyring/keyring.ts"
-import { census } from "../../src/rewriter/census.ts"
+import { census, countsOf } from "../../src/rewriter/census.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
 import { CALLER, verbsOf } from "../harness/verbs.ts"
 import { cluster, secret, SECRETS } from "./cluster.ts"
@@ -16,7 +16,7 @@ test("secrets written in plain are encrypted by enable, and turned by rotate-key
   await take("enable")
   expect((await run())?.state).toBe("finished")
   const { keyring } = keys.view.record
-  expect(await census(store, keys.view)).toEqual(new Map([["aescbckey", 50]]))
+  expect(countsOf(await census(store, keys.view))).toEqual(new Map([["aescbckey", 50]]))
   expect(keyring.writer).toBe("aescbckey")
 
   const stored = await registry.get(SECRETS, { namespace: "default", name: "s7" })
@@ -32,7 +32,7 @@ test("secrets written in plain are encrypted by enable, and turned by rotate-key
   })
   const [old, fresh] = keys.view.record.keyring.keys
   expect(old?.state).toBe("archived")
-  expect(await census(store, keys.view)).toEqual(
+  expect(countsOf(await census(store, keys.view))).toEqual(
     new Map([
       [old?.name, 0],
       [fresh?.name, 52],
@@ -52,7 +52,7 @@ test("a server whose keyring is behind seals again under the new key", async () 
   await take("rotate-keys")
   await behind.create(SECRETS, { namespace: "default", name: "late" }, secret("late", "x"))
   await run()
-  expect((await census(store, keys.view)).get("aescbckey")).toBe(0)
+  expect(countsOf(await census(store, keys.view)).get("aescbckey")).toBe(0)
   expect((await registry.get(SECRETS, { namespace: "default", name: "late" }))?.stale).toBe(false)
 })
 
@@ -105,7 +105,7 @@ test("a forged operation record turns nothing into plain text and brings no old 
     await store.step({ compare: [], put })
     await run()
     const { writer } = keys.view.record.keyring
-    expect([...(await census(store, keys.view))]).toEqual([
+    expect([...countsOf(await census(store, keys.view))]).toEqual([
       ["aescbckey", 0],
       [writer, 1],
     ])

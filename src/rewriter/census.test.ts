@@ -1,0 +1,90 @@
+import { createSecretKey, randomBytes } from "node:crypto"
+import { expect, test } from "vitest"
+import { emptyKeyring, type Key, withKey } from "../keyring/keyring.ts"
+import { makeView } from "../registry/view.ts"
+import type { Row } from "../store/store.ts"
+import { census, countsOf, NAMED_MAX } from "./census.ts"
+
+const pair = { cert: "", key: "" }
+const key = (name: string): Key => ({
+  name,
+  provider: "aesgcm",
+  state: "active",
+  created: "",
+  secret: createSecretKey(randomBytes(32)),
+})
+const keyring = ["old", "a", "a:b"]
+  .map(key)
+  .reduce(withKey, emptyKeyring({ server: pair, client: pair }, { password: "" }))
+const encrypted = { ...keyring, writer: "a", intent: "encrypted" } as const
+const view = makeView({ epoch: 1, fence: "", slots: [], keyring: encrypted }, "")
+
+const at = (name: string) => `/registry/secrets/default/${name}`
+const plain = Buffer.from("k8s\0 an object")
+const sealed = (by: string, name: string) => view.provider(by).seal(plain, at(name))
+const foreign = Buffer.from("k8s:enc:aescbc:v1:lost:xxxx")
+
+const storeOf = (rows: readonly Partial<Row>[]) => ({
+  revision: async () => 7,
+  rows: async ({ cursor }: { cursor: string }) => ({
+    rows: rows
+      .slice(Number(cursor), Number(cursor) + 2)
+      .map((row) => ({ revision: 1, key: "", value: undefined, previous: undefined, ...row })),
+    cursor: String(Number(cursor) + 2),
+  }),
+})
+
+const ROWS = [
+  { key: at("x"), value: sealed("a", "x") },
+  { key: at("x"), value: sealed("a", "x"), previous: sealed("old", "x") },
+  { key: at("y"), value: undefined, previous: sealed("a:b", "y") },
+  { key: at("z"), value: plain, previous: Buffer.alloc(0) },
+  { key: "/registry/secrets/kube-system/f", value: foreign },
+  { key: "/registry/minions/node-1", value: plain },
+  { key: "/registry/configmaps/default/c", value: sealed("a", "elsewhere") },
+]
+
+test("counts values and old values under every key that fits, and names where they lie", async () => {
+  const found = await census(storeOf(ROWS), view)
+  expect(countsOf(found)).toEqual(
+    new Map([
+      ["old", 1],
+      ["a", 4],
+      ["a:b", 1],
+    ]),
+  ) // prettier-ignore
+  expect(found).toMatchObject({ revision: 7, stored: 7, unreadable: { stored: 0, names: [] } })
+  expect(found.keys.get("a")?.names).toEqual([at("x"), at("y"), "/registry/configmaps/default/c"])
+  expect(found.unencrypted).toMatchObject({ stored: 1, names: [at("z")] })
+  expect([...found.foreign.keys()]).toEqual(["aescbc lost"])
+  expect(found.namespaces).toEqual(
+    new Map([
+      ["default", { stored: 6, current: 3 }],
+      ["kube-system", { stored: 1, current: 0 }],
+    ]),
+  )
+})
+
+test("what does not open is named where each value is opened, and the rest is counted all the same", async () => {
+  const { stored, unreadable } = await census(storeOf(ROWS), view, { opens: true })
+  expect(stored).toBe(7)
+  expect(unreadable.stored).toBe(2)
+  expect(unreadable.names.map(({ key: name }) => name)).toEqual([
+    "/registry/secrets/kube-system/f",
+    "/registry/configmaps/default/c",
+  ])
+})
+
+test("names are as many as anybody reads, and counts are whole", async () => {
+  const rows = Array.from({ length: 3 * NAMED_MAX }, (_, i) => ({
+    key: at(String(i)),
+    value: Buffer.from(`k8s:enc:aescbc:v1:lost-${i}:x`),
+    previous: sealed("old", ""),
+  }))
+  const found = await census(storeOf(rows), view, { opens: true })
+  expect(found.keys.get("old")).toMatchObject({ stored: 300 })
+  expect(found.keys.get("old")?.names).toHaveLength(NAMED_MAX)
+  expect(found.foreign.size).toBeLessThanOrEqual(NAMED_MAX + 1)
+  expect(found.foreign.get("unknown")?.stored).toBe(200)
+  expect(found.unreadable.names).toHaveLength(NAMED_MAX)
+})
