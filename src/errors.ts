@@ -46,6 +46,7 @@ export const ERRORS = {
   EncryptionDisabled:  row(409, 16, "final", "run: keyturn secrets-encrypt enable"),
   KeyNameTaken:        row(409, 17, "final", "give the key another name"),
   KeyStillNeeded:      row(409, 18, "final", "see docs/operate/rotation.md, \"When a key is kept\": delete or restore the named objects, then run: keyturn secrets-encrypt reencrypt --force"),
+  NotProven:           row(409, 32, "final", "see docs/operate/verify.md; mostly: keyturn secrets-encrypt reencrypt --force"),
   // files, flags, start
   ConfigInvalid:       row(400, 2,  "final", ""),
   UsageInvalid:        row(400, 2,  "final", ""),

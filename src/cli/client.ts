@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Agent } from "node:https"
 import type { HistoryEntry } from "../rotation/history.ts"
+import type { Verification } from "../rewriter/verify.ts"
 import type { OperationSeen } from "../rotation/operation.ts"
 import type { KeyListed } from "../server/key-list.ts"
 import type { ArchivedKeyInUse, Status as EncryptionStatus } from "../server/status.ts"
@@ -44,6 +45,14 @@ export class Client {
   async keys(): Promise<KeyListed[]> {
     const path = "/v1-keyturn/encrypt/keys"
     return (await this.#ask("GET", path, undefined, LONG_TIMEOUT_MS)) as KeyListed[]
+  }
+
+  /** It reads every stored value. */
+  async verify(asked: { key: string | undefined; opens: boolean }): Promise<Verification> {
+    const query = new URLSearchParams({ open: String(asked.opens) })
+    if (asked.key !== undefined) query.set("key", asked.key)
+    const path = `/v1-keyturn/encrypt/verify?${query.toString()}`
+    return (await this.#ask("GET", path, undefined, LONG_TIMEOUT_MS)) as Verification
   }
 
   /** Returns the id of the operation that the verb started, null where it started none. */

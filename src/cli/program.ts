@@ -2,7 +2,7 @@
  *  when it is run. */
 import { Argument, Command, Option } from "commander"
 import { type Verb, VERBS } from "../rotation/operation.ts"
-import { SERVER_FLAGS, type ServerFlag } from "../server/flags.ts"
+import { type FlagName, SERVER_FLAGS, type ServerFlag } from "../server/flags.ts"
 import { completion, SHELLS } from "./completion.ts"
 import type { ConnectOptions } from "./connect.ts"
 import type { Context } from "./context.ts"
@@ -14,6 +14,7 @@ import type { TokenOptions } from "./token.ts"
 import { choice } from "./usage.ts"
 import { VERB_COMMANDS } from "./verb-commands.ts"
 import type { VerbOptions } from "./verbs.ts"
+import type { VerifyOptions } from "./verify.ts"
 
 export type Task = (context: Context) => Promise<void>
 
@@ -91,6 +92,7 @@ function secretsEncryptCommand(run: Run): Command {
     .addCommand(status)
     .addCommand(keysCommand(run))
     .addCommand(historyCommand(run))
+    .addCommand(verifyCommand(run))
   for (const verb of VERBS) group.addCommand(verbCommand(verb, run))
   return group
 }
@@ -119,6 +121,32 @@ const historyCommand = (run: Run): Command =>
         (await import("./history.ts")).history(options, context),
       ),
     )
+
+/** What says which datastore is to be read. */
+const DATASTORE_FLAGS: readonly FlagName[] = [
+  "datastore-endpoint",
+  "datastore-cafile",
+  "datastore-certfile",
+  "datastore-keyfile",
+  "encryption-provider-config",
+]
+
+function verifyCommand(run: Run): Command {
+  const verify = command("verify", {
+    summary: "Prove from the stored bytes that all is under the key that writes",
+    example: "keyturn secrets-encrypt verify --open",
+  })
+    .option("--key <NAME>", "Prove that nothing is under this key instead")
+    .option("--open", "Decrypt every value; without it what a value says of its key is believed")
+    .addOption(outputOption())
+  for (const flag of SERVER_FLAGS)
+    if (DATASTORE_FLAGS.includes(flag.name)) verify.addOption(serverOption(flag))
+  return verify.action(
+    act(run, async (options: VerifyOptions, context) =>
+      (await import("./verify.ts")).verify(options, context),
+    ),
+  )
+}
 
 const outputOption = (...more: readonly string[]): Option =>
   choice("-o, --output <FORMAT>", "Form of the output", ["text", "json", ...more]).default("text")

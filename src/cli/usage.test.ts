@@ -26,6 +26,7 @@ test("the tree holds every command", () => {
     "secrets-encrypt rotate",
     "secrets-encrypt rotate-keys",
     "secrets-encrypt status",
+    "secrets-encrypt verify",
     "server",
     "server leave",
     "snapshot",

@@ -3,12 +3,15 @@
  *  whole prefixes; the reading of unknown ones is a best effort, for people. */
 
 /** Reserved by Kubernetes: no plaintext begins with it. Never change. */
-const ENCRYPTED = Buffer.from("k8s:enc:")
+export const ENCRYPTED = Buffer.from("k8s:enc:")
 
 export const isEncrypted = (stored: Uint8Array): boolean => startsWith(stored, ENCRYPTED)
 
 /** What stored protobuf begins with. Never change. */
 export const PROTOBUF = Buffer.from("k8s\0")
+
+/** What a Secret begins with where it lies in plain text, as Kubernetes and keyturn encode it. */
+export const PLAIN_SECRET = Buffer.from("k8s\0\n\x0c\n\x02v1\x12\x06Secret", "latin1")
 
 /** What Kubernetes stores: protobuf, JSON, or (custom resources) CBOR with its tag. Anything else was never an object. */
 const OBJECTS = [PROTOBUF, Buffer.from("{"), Buffer.from("d9d9f7", "hex")]

@@ -9,7 +9,7 @@ import { namespaceOfKey } from "../registry/resource.ts"
 import type { View } from "../registry/view.ts"
 import type { Unreadable } from "../rotation/operation.ts"
 import type { Counts } from "../rotation/retire.ts"
-import type { RowBatch, RowRange, Store } from "../store/store.ts"
+import type { RowBatch, RowRange, StoreReader } from "../store/store.ts"
 
 const BATCH_ROWS = 500
 /** All are counted, so many are named: the memory of a census does not grow with the datastore. */
@@ -32,7 +32,7 @@ export interface Census {
   /** Everything committed up to it was looked at. */
   readonly revision: number
   readonly stored: number
-  /** By name, every key of the keyring; a byte string counts under each whose prefix fits, for a name may contain ':'. */
+  /** By name, every key that was looked for; a byte string counts under each whose prefix fits, for a name may contain ':'. */
   readonly keys: ReadonlyMap<string, Tally>
   /** By what they say of themselves: under a key that the keyring does not hold. */
   readonly foreign: ReadonlyMap<string, Tally>
@@ -48,11 +48,34 @@ export interface CensusOptions {
   readonly signal?: AbortSignal
   /** Open each byte string too; else what it says of itself is believed. */
   readonly opens?: boolean
+  /** Looked for besides the keyring's. */
+  readonly also?: readonly KnownKey[]
 }
+
+export interface KnownKey {
+  readonly name: string
+  readonly prefix: Buffer
+}
+
+export const knownKeys = (view: View): KnownKey[] =>
+  view.record.keyring.keys.map(({ name }) => ({ name, prefix: view.provider(name).prefix }))
+
+/** The names of those whose prefix fits. */
+export const namesOver = (known: readonly KnownKey[], stored: Buffer): string[] =>
+  known.filter(({ prefix }) => hasPrefix(stored, prefix)).map(({ name }) => name)
+
+/** What a byte string under none of them says of itself; none: nothing that can be read. */
+export function foreignName(stored: Buffer): string {
+  const claim = claimOf(stored)
+  return claim === undefined ? UNKNOWN : `${claim.provider} ${claim.name}`
+}
+
+/** A foreign key whose name cannot be read, or one of too many. */
+export const UNKNOWN = "unknown"
 
 /** Every stored row of a range, giving way to requests between batches. */
 export async function* allRows(
-  store: Pick<Store, "rows">,
+  store: Pick<StoreReader, "rows">,
   range: RowRange,
   signal?: AbortSignal,
 ): AsyncGenerator<RowBatch> {
@@ -66,19 +89,40 @@ export async function* allRows(
   }
 }
 
+/** Every row: values, old values, history. */
 export async function census(
-  store: Pick<Store, "rows" | "revision">,
+  store: Pick<StoreReader, "rows" | "revision">,
   view: View,
-  { signal, opens = false }: CensusOptions = {},
+  { signal, opens = false, also }: CensusOptions = {},
 ): Promise<Census> {
   const revision = await store.revision()
-  const count = new Count(view)
+  const count = new Count(view, also)
   for await (const { rows } of allRows(store, { cursor: "" }, signal))
     for (const { key, value, previous } of rows)
       for (const stored of [value, previous])
         if (stored !== undefined && stored.length > 0 && count.add(key, stored) && opens)
           count.open(key, stored)
   return { revision, ...count }
+}
+
+/** What is live under `prefix` at one revision: without it, at the newest. */
+export async function liveCensus(
+  store: Pick<StoreReader, "list">,
+  view: View,
+  { prefix, revision, signal, also }: CensusOptions & { prefix: string; revision?: number },
+): Promise<Census> {
+  const count = new Count(view, also)
+  for (let [at, after] = [revision, prefix]; ; await turn()) {
+    signal?.throwIfAborted()
+    const asked = { prefix, after, limit: BATCH_ROWS }
+    const page = await store.list(at === undefined ? asked : { ...asked, revision: at })
+    for (const { key, value } of page.entries) count.add(key, value)
+    const last = page.entries.at(-1)
+    if (last === undefined || page.entries.length < BATCH_ROWS)
+      return { revision: page.revision, ...count }
+    at = page.revision
+    after = last.key
+  }
 }
 
 /** What a proof takes from it. */
@@ -96,18 +140,14 @@ class Count implements Omit<Census, "revision"> {
   readonly unreadable = { stored: 0, names: [] as Unreadable[] }
   readonly namespaces = new Map<string, { stored: number; current: number }>()
   readonly #view: View
-  readonly #known: readonly { readonly prefix: Buffer; readonly tally: Named }[]
+  readonly #known: readonly KnownKey[]
   readonly #current: Named | undefined
 
-  constructor(view: View) {
-    const { keyring } = view.record
+  constructor(view: View, also: readonly KnownKey[] = []) {
     this.#view = view
-    this.keys = new Map(keyring.keys.map(({ name }) => [name, new Named()]))
-    this.#known = Array.from(this.keys, ([name, tally]) => ({
-      prefix: view.provider(name).prefix,
-      tally,
-    }))
-    this.#current = this.keys.get(writingKey(keyring)?.name ?? "")
+    this.#known = [...knownKeys(view), ...also]
+    this.keys = new Map(this.#known.map(({ name }) => [name, new Named()]))
+    this.#current = this.keys.get(writingKey(view.record.keyring)?.name ?? "")
   }
 
   /** False for what does not count. */
@@ -140,22 +180,20 @@ class Count implements Omit<Census, "revision"> {
   }
 
   #sealing(stored: Buffer): Named[] {
-    const fits = this.#known.filter(({ prefix }) => hasPrefix(stored, prefix))
-    return fits.length > 0 ? fits.map(({ tally }) => tally) : [this.#foreign(stored)]
+    const names = namesOver(this.#known, stored)
+    return names.length === 0
+      ? [this.#foreign(stored)]
+      : names.flatMap((n) => this.keys.get(n) ?? [])
   }
 
   #foreign(stored: Buffer): Named {
-    const claim = claimOf(stored)
-    const seen = claim === undefined ? NAMELESS : `${claim.provider} ${claim.name}`
-    const name = this.foreign.has(seen) || this.foreign.size < FOREIGN_MAX ? seen : NAMELESS
+    const seen = foreignName(stored)
+    const name = this.foreign.has(seen) || this.foreign.size < FOREIGN_MAX ? seen : UNKNOWN
     const tally = this.foreign.get(name) ?? new Named()
     this.foreign.set(name, tally)
     return tally
   }
 }
-
-/** A foreign key whose name cannot be read, or one of too many. */
-const NAMELESS = "unknown"
 
 class Named implements Tally {
   stored = 0

@@ -5,7 +5,7 @@ import { isKnown } from "../errors.ts"
 import { ETCD_SCHEMES, parseEtcdEndpoints } from "../store/etcd-url.ts"
 import { type MysqlAddress, parseMysqlUrl } from "../store/mysql-url.ts"
 import { type PostgresAddress, parsePostgresUrl } from "../store/postgres-url.ts"
-import type { Store } from "../store/store.ts"
+import type { Store, StoreReader } from "../store/store.ts"
 import type { TlsFiles } from "../store/tls-files.ts"
 import { type Setting, usage } from "./settings.ts"
 
@@ -66,6 +66,19 @@ export async function openDatastore(
   }
   return undefined
 }
+
+/** For reading alone, and at once. A file is not changed; a database server's is opened as a server opens it. */
+export async function openForReading(datastore: Datastore, log: Logger): Promise<StoreReader> {
+  if (datastore.kind !== "sqlite") return openNow(datastore, log)
+  const { readSqlite } = await import("../store/sqlite-reader.ts")
+  return readSqlite(datastore.path)
+}
+
+/** The files of a database that are ours to read; some may not be there. */
+export const databaseFiles = (datastore: Datastore): string[] =>
+  datastore.kind === "sqlite"
+    ? ["", "-wal", "-journal"].map((end) => `${datastore.path}${end}`)
+    : []
 
 /** A driver is loaded only where it is used. */
 export async function openNow(datastore: Datastore, log: Logger): Promise<Store> {

@@ -27,7 +27,7 @@ import { BEAT_MS } from "../rotation/lease.ts"
 import type { Store } from "../store/store.ts"
 import { onceAgreed } from "./agree.ts"
 import { Background, CERTIFICATES_EVERY_MS } from "./background.ts"
-import { openDatastore } from "./datastore.ts"
+import { databaseFiles, openDatastore } from "./datastore.ts"
 import { reset, startEmbedded, tendEmbedded } from "./embedded.ts"
 import { followKeyring } from "./follow.ts"
 import { keyWrites, limitsWatch } from "./limits.ts"
@@ -167,6 +167,7 @@ async function serve(parts: Parts): Promise<void> {
     paths,
     store,
     nodeName: server,
+    files: embedded === undefined ? databaseFiles(options.datastore) : [],
     shown: () => publisher.shown,
     provider: options.secretsEncryptionProvider,
     now,

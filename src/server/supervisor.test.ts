@@ -50,6 +50,7 @@ test("of changes of the token that come together, a token that opens lies on the
     registry,
     paths,
     store,
+    files: [],
     shown: () => keys.view.record.keyring,
     trouble: () => undefined,
     servers: async () => [],

@@ -20,6 +20,7 @@ import { census, countsOf } from "../rewriter/census.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
 import { listKeys } from "./key-list.ts"
 import { lookAtLimits } from "./limits.ts"
+import { verify } from "../rewriter/verify.ts"
 import { oneByOne } from "./one-by-one.ts"
 import { archivedKeysInUse, type ServerStatus, statusOf } from "./status.ts"
 
@@ -27,6 +28,8 @@ export interface SupervisorParts extends VerbParts {
   readonly registry: Registry
   readonly paths: DataDirPaths
   readonly store: Store
+  /** Those of the database that this server can read. */
+  readonly files: readonly string[]
   /** The keyring as this server shows it. */
   readonly shown: () => Keyring
   /** Why the rewriting stands still; undefined where it does not. */
@@ -42,6 +45,7 @@ export function makeSupervisor(parts: SupervisorParts): Made {
   const { keys, registry, paths, store, nodeName, shown, now, taken } = parts
   const changes = oneByOne()
   const snapshots = oneByOne()
+  const verifications = oneByOne()
   /** The token that holds now: another server may have changed it since this one did. */
   const keep = () => keepToken(paths, tokenFor(keys.view.record.keyring))
   const entered = (verb: EnteredVerb, caller: Caller) =>
@@ -74,6 +78,10 @@ export function makeSupervisor(parts: SupervisorParts): Made {
     },
     take: (request, caller) => takeVerb(request, caller, parts),
     history: () => keys.history(),
+    verify: (asked) =>
+      verifications(async () =>
+        verify(store, await keys.refresh(), { ...asked, files: parts.files }),
+      ),
     async operation() {
       const operation = await keys.operation()
       const trouble = operation?.holder === nodeName ? parts.trouble() : undefined

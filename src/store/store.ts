@@ -166,3 +166,8 @@ export interface Store {
 
   close(): Promise<void>
 }
+
+/** What reading the stored bytes takes, where nothing is to be changed. */
+export interface StoreReader extends Pick<Store, "rows" | "revision" | "record" | "close"> {
+  list(range: Parameters<Store["list"]>[0]): Promise<Pick<Page, "entries" | "revision">>
+}

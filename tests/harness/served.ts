@@ -65,6 +65,7 @@ export async function serveInProcess(): Promise<Served> {
     registry,
     store,
     paths,
+    files: [],
     shown: () => keys.view.record.keyring,
     trouble: () => undefined,
     servers: async () => [],

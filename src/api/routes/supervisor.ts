@@ -29,6 +29,8 @@ export interface Supervisor {
   archivedKeysInUse(): Promise<object>
   /** Every key, with what is stored under it. It reads all of that. */
   listKeys(): Promise<object>
+  /** Which stored values are under which key. It reads all of them. */
+  verify(asked: { key: string | undefined; opens: boolean; signal: AbortSignal }): Promise<object>
   /** Returns the operation that runs after the verb; undefined where it started none. */
   take(request: Request, caller: Caller): Promise<Operation | undefined>
   /** The running or last operation. */
@@ -88,6 +90,12 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
     },
     "GET encrypt/archived-keys-in-use": (supervisor) => supervisor.archivedKeysInUse(),
     "GET encrypt/keys": (supervisor) => supervisor.listKeys(),
+    "GET encrypt/verify": (supervisor, { info: { query }, signal }) =>
+      supervisor.verify({
+        key: query.get("key") ?? undefined,
+        opens: query.get("open") === "true",
+        signal,
+      }),
     "GET encrypt/operation": async (supervisor) => (await supervisor.operation()) ?? null,
     "GET encrypt/history": (supervisor) => supervisor.history(),
     "PUT token": async (supervisor, call) => {
