@@ -10,7 +10,7 @@ export const isEncrypted = (stored: Uint8Array): boolean => startsWith(stored, E
 /** What stored protobuf begins with. Never change. */
 export const PROTOBUF = Buffer.from("k8s\0")
 
-/** What a Secret begins with where it lies in plain text, as Kubernetes and keyturn encode it. */
+/** What a Secret begins with where it lies in plain text: runtime.Unknown, and in it TypeMeta{v1, Secret}. Never change. */
 export const PLAIN_SECRET = Buffer.from("k8s\0\n\x0c\n\x02v1\x12\x06Secret", "latin1")
 
 /** What Kubernetes stores: protobuf, JSON, or (custom resources) CBOR with its tag. Anything else was never an object. */

@@ -1,10 +1,11 @@
 /** Stored after the prefix: IV (16) | AES-CBC with PKCS#7 padding. Nothing authenticates it: a changed byte can pass,
  *  and a value opens in any place. The padding is checked as Kubernetes does: any length up to the whole body. */
 
-import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto"
+import { createCipheriv, createDecipheriv } from "node:crypto"
 import { KnownError } from "../errors.ts"
 import { prefixOf } from "../format/value.ts"
 import { tooShort } from "./failures.ts"
+import { drawNonce } from "./nonce.ts"
 import type { Key, Provider } from "./provider.ts"
 
 const BLOCK_BYTES = 16
@@ -16,7 +17,7 @@ export function aescbc({ name, secret }: Key): Provider {
   return {
     prefix,
     seal(plaintext) {
-      const iv = randomBytes(BLOCK_BYTES)
+      const iv = drawNonce(BLOCK_BYTES)
       const cbc = createCipheriv(algorithm, secret, iv)
       return Buffer.concat([prefix, iv, cbc.update(plaintext), cbc.final()])
     },

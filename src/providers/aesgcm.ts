@@ -1,9 +1,10 @@
 /** Stored after the prefix: nonce (12) | ciphertext | tag (16). Additional data is the storage key, so a value opens
  *  only in its own place. Limit: 2^32 seals a key with random nonces (NIST SP 800-38D §8.3). */
 
-import { type CipherGCMTypes, createCipheriv, createDecipheriv, randomBytes } from "node:crypto"
+import { type CipherGCMTypes, createCipheriv, createDecipheriv } from "node:crypto"
 import { prefixOf } from "../format/value.ts"
 import { notAuthentic, tooShort } from "./failures.ts"
+import { drawNonce } from "./nonce.ts"
 import type { Key, Provider } from "./provider.ts"
 
 const NONCE_BYTES = 12
@@ -17,7 +18,7 @@ export function aesgcm({ name, secret }: Key): Provider {
   return {
     prefix,
     seal(plaintext, aad) {
-      const nonce = randomBytes(NONCE_BYTES)
+      const nonce = drawNonce(NONCE_BYTES)
       const gcm = createCipheriv(algorithm, secret, nonce, TAG).setAAD(Buffer.from(aad))
       const sealed = [gcm.update(plaintext), gcm.final(), gcm.getAuthTag()]
       return Buffer.concat([prefix, nonce, ...sealed])

@@ -1,11 +1,11 @@
 /** Stored after the prefix: nonce (24) | tag (16) | ciphertext, NaCl's secretbox (XSalsa20-Poly1305). A value opens in
  *  any place. */
 
-import { randomBytes } from "node:crypto"
 import { xsalsa20poly1305 } from "@noble/ciphers/salsa.js"
 import { prefixOf } from "../format/value.ts"
 import { bufferOf } from "../format/wire.ts"
 import { notAuthentic, tooShort } from "./failures.ts"
+import { drawNonce } from "./nonce.ts"
 import type { Key, Provider } from "./provider.ts"
 
 const NONCE_BYTES = 24
@@ -17,7 +17,7 @@ export function secretbox({ name, secret }: Key): Provider {
   return {
     prefix,
     seal(plaintext) {
-      const nonce = randomBytes(NONCE_BYTES)
+      const nonce = drawNonce(NONCE_BYTES)
       const box = xsalsa20poly1305(secret.export(), nonce).encrypt(plaintext)
       return Buffer.concat([prefix, nonce, box])
     },

@@ -9,7 +9,7 @@ import { namespaceOfKey } from "../registry/resource.ts"
 import type { View } from "../registry/view.ts"
 import type { Unreadable } from "../rotation/operation.ts"
 import type { Counts } from "../rotation/retire.ts"
-import type { RowBatch, RowRange, StoreReader } from "../store/store.ts"
+import type { RowBatch, RowQuery, StoreReader } from "../store/store.ts"
 
 const BATCH_ROWS = 500
 /** All are counted, so many are named: the memory of a census does not grow with the datastore. */
@@ -76,13 +76,13 @@ export const UNKNOWN = "unknown"
 /** Every stored row of a range, giving way to requests between batches. */
 export async function* allRows(
   store: Pick<StoreReader, "rows">,
-  range: RowRange,
+  range: Omit<RowQuery, "limit">,
   signal?: AbortSignal,
 ): AsyncGenerator<RowBatch> {
   for (let { cursor } = range; ; ) {
     signal?.throwIfAborted()
     const batch = await store.rows({ ...range, cursor, limit: BATCH_ROWS })
-    if (batch.rows.length === 0) return
+    if (batch.rows.length + (batch.leftOut ?? 0) === 0) return
     yield batch
     cursor = batch.cursor
     await turn()
@@ -97,7 +97,8 @@ export async function census(
 ): Promise<Census> {
   const revision = await store.revision()
   const count = new Count(view, also)
-  for await (const { rows } of allRows(store, { cursor: "" }, signal))
+  const range = { cursor: "", ...(opens ? {} : { headBytes: count.headBytes }) }
+  for await (const { rows } of allRows(store, range, signal))
     for (const { key, value, previous } of rows)
       for (const stored of [value, previous])
         if (stored !== undefined && stored.length > 0 && count.add(key, stored) && opens)
@@ -129,6 +130,9 @@ export async function liveCensus(
 export const countsOf = ({ keys }: Census): Counts =>
   new Map(Array.from(keys, ([name, { stored }]) => [name, stored]))
 
+/** The name of a key that is not known stands in it whole, unless it is longer than any that Kubernetes or K3s makes. */
+const HEAD_BYTES_MIN = 512
+
 /** More than anybody can tell apart; the names in stored bytes are anybody's. */
 const FOREIGN_MAX = 100
 
@@ -148,6 +152,11 @@ class Count implements Omit<Census, "revision"> {
     this.#known = [...knownKeys(view), ...also]
     this.keys = new Map(this.#known.map(({ name }) => [name, new Named()]))
     this.#current = this.keys.get(writingKey(view.record.keyring)?.name ?? "")
+  }
+
+  /** Of a stored byte string: enough to tell under which key it is. */
+  get headBytes(): number {
+    return Math.max(HEAD_BYTES_MIN, ...this.#known.map(({ prefix }) => prefix.length))
   }
 
   /** False for what does not count. */

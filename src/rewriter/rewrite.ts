@@ -13,6 +13,8 @@ export interface Target {
   readonly view: View
   /** Prefixes of other keys that a value of the target may also begin with, as names may contain ':'. */
   readonly rivals: readonly Buffer[]
+  /** What begins with this is under the target and may be passed over; undefined where that takes a second look. */
+  readonly settled: Buffer | undefined
 }
 
 /** The target is the keyring's to say: the operation record is not sealed, and who can write to the datastore must not be
@@ -24,7 +26,7 @@ export function makeTarget(view: View): Target {
     .filter((key) => key.name !== name)
     .map((key) => view.provider(key.name).prefix)
     .filter((other) => name !== null && (hasPrefix(other, prefix) || hasPrefix(prefix, other)))
-  return { name, view, rivals }
+  return { name, view, rivals, settled: name !== null && rivals.length === 0 ? prefix : undefined }
 }
 
 /** A stored byte string and where it stands. */

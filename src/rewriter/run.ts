@@ -2,7 +2,10 @@
  *  datastore holds and may be repeated after a crash at any point, by this server or another, by both at once too; cursor and
  *  lease only save time. */
 import { setTimeout as sleep } from "node:timers/promises"
+import { PLAIN_SECRET } from "../format/value.ts"
+import { writingKey } from "../keyring/keyring.ts"
 import type { Keys, Observed } from "../registry/keys.ts"
+import type { View } from "../registry/view.ts"
 import { BEAT_MS } from "../rotation/lease.ts"
 import { type Operation, UNREADABLE_NAMED_MAX } from "../rotation/operation.ts"
 import { afterProof } from "../rotation/retire.ts"
@@ -114,7 +117,8 @@ async function pass(run: Run, operation: Operation, upTo: number): Promise<boole
   let progress: Progress = operation
   let savedAtMs = run.monotonicMs()
   const { cursor } = operation
-  for await (const batch of allRows(run.store, { cursor, upTo }, run.signal)) {
+  const query = { cursor, upTo, ...(target.settled && { except: target.settled }) }
+  for await (const batch of allRows(run.store, query, run.signal)) {
     const stale = staleIn(batch.rows, target)
     await budget.take(stale.length)
     const { replacements, unreadable } = sealAnew(stale, target)
@@ -145,12 +149,12 @@ type Progress = Pick<
 
 function advanced(
   before: Progress,
-  { rows, cursor }: RowBatch,
+  { rows, leftOut = 0, cursor }: RowBatch,
   batch: { rewritten: number; unreadable: Operation["unreadableNames"] },
 ): Progress {
   return {
     cursor,
-    looked: before.looked + rows.length,
+    looked: before.looked + rows.length + leftOut,
     rewritten: before.rewritten + batch.rewritten,
     unreadable: before.unreadable + batch.unreadable.length,
     unreadableNames: [...before.unreadableNames, ...batch.unreadable].slice(
@@ -160,9 +164,20 @@ function advanced(
   }
 }
 
+/** What nothing stored begins with any more, where all could be rewritten; undefined where that is too much to name: plaintext of
+ *  every kind. */
+function gone(view: View, kind: Operation["kind"]): readonly Uint8Array[] | undefined {
+  if (kind === "enable") return undefined
+  const { keyring } = view.record
+  const writer = writingKey(keyring)?.name
+  const others = keyring.keys.filter(({ name }) => name !== writer)
+  const prefixes = others.map(({ name }) => view.provider(name).prefix)
+  return writer === undefined ? prefixes : [...prefixes, PLAIN_SECRET]
+}
+
 /** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. */
-async function finish(run: Run, { id, fence }: Operation): Promise<void> {
-  await step("scrub", () => run.store.scrub())
+async function finish(run: Run, { id, fence, kind }: Operation): Promise<void> {
+  await step("scrub", () => run.store.scrub(gone(run.keys.view, kind)))
   const counts = countsOf(await census(run.store, run.keys.view, run))
   await run.keys.change("retire", (observed) => {
     const operation = heldBy(run, observed)

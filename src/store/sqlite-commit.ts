@@ -26,6 +26,7 @@ export class CommitQueue {
   readonly #path: string
   readonly #committed: (changes: readonly Change[]) => void
   #pending: Pending[] = []
+  #isHeld = false
   #closed = false
 
   constructor({ db, path, committed }: CommitQueueOptions) {
@@ -38,7 +39,7 @@ export class CommitQueue {
   submit<T>(write: (changes: Change[]) => T): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(new KnownError("StoreUnavailable", "the store is closed"))
-      if (this.#pending.length === 0) setImmediate(() => this.flush())
+      if (this.#pending.length === 0) setImmediate(() => this.#isHeld || this.flush())
       let result: () => T
       this.#pending.push({
         run: (changes) => {
@@ -56,6 +57,18 @@ export class CommitQueue {
     let group = this.#pending
     this.#pending = []
     while (group.length > 0) group = this.#commit(group)
+  }
+
+  /** Writes wait until `work` has ended, and nothing stands still for it. One at a time. */
+  async hold(work: () => Promise<void>): Promise<void> {
+    this.flush()
+    this.#isHeld = true
+    try {
+      await work()
+    } finally {
+      this.#isHeld = false
+      this.flush()
+    }
   }
 
   /** Commits what waits and takes nothing more. */

@@ -11,7 +11,7 @@ import { storeError } from "./sqlite-errors.ts"
 
 const BUSY_TIMEOUT_MS = 30_000
 /** Maintenance gives way sooner than a write: nobody's request waits for it. */
-const MAINTENANCE_TIMEOUT_MS = 1_000
+export const MAINTENANCE_TIMEOUT_MS = 1_000
 
 /** A copy is made in one step, on another thread: a writer between two steps would begin it anew again and again. */
 const ALL_PAGES = 2_147_483_647
@@ -51,8 +51,12 @@ INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease,
 
 const quoted = (text: string): string => `'${text.replaceAll("'", "''")}'`
 
-/** Opens or creates the file, readable by its owner alone. What SQLite spills (VACUUM: a whole copy) goes to the same folder,
- *  without a name: elsewhere there may be no space, no right to write, or somebody else's disk. */
+/** What SQLite spills (VACUUM: a whole copy) goes to the folder of the database, without a name: elsewhere there may be no
+ *  space, no right to write, or somebody else's disk. */
+export const temporariesBeside = (path: string): string =>
+  `PRAGMA temp_store_directory = ${quoted(dirname(path))}`
+
+/** Opens or creates the file, readable by its owner alone. */
 export function openFile(path: string): DatabaseSync {
   const isNew = makePrivate(path)
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
@@ -63,7 +67,7 @@ export function openFile(path: string): DatabaseSync {
       PRAGMA synchronous = FULL;
       PRAGMA secure_delete = ON;
       PRAGMA cache_size = -32768;
-      PRAGMA temp_store_directory = ${quoted(dirname(path))};
+      ${temporariesBeside(path)};
       BEGIN IMMEDIATE; ${SCHEMA} COMMIT`)
     return db
   } catch (error) {
@@ -102,13 +106,11 @@ export function checkpoint(db: DatabaseSync): void {
   db.exec("PRAGMA wal_checkpoint(PASSIVE)")
 }
 
-/** Leaves only what is stored now in the file and its log. secure_delete zeroes what is deleted, but rows that moved
- *  to another page while the tree was balanced leave copies behind in the old one; VACUUM writes every page afresh. */
-export function removeResidue(db: DatabaseSync, path: string): void {
+/** Moves all of the log into the file and leaves it empty. Throws StoreUnavailable. */
+export function emptyLog(db: DatabaseSync, path: string): void {
   db.exec(`PRAGMA busy_timeout = ${MAINTENANCE_TIMEOUT_MS}`)
   try {
-    writeAfresh(db)
-    if (emptyLog(db)) return
+    if (truncateLog(db)) return
     const seen = `${path}: another process reads it, so old pages stay in its write-ahead log`
     throw new KnownError("StoreUnavailable", seen)
   } finally {
@@ -116,19 +118,8 @@ export function removeResidue(db: DatabaseSync, path: string): void {
   }
 }
 
-/** Where it fails, it gives back the space that it took from everybody else on the disk: with a log that began empty, that
- *  needs none. */
-function writeAfresh(db: DatabaseSync): void {
-  emptyLog(db)
-  try {
-    db.exec("VACUUM")
-  } catch (error) {
-    emptyLog(db)
-    throw error
-  }
-}
-
-const emptyLog = (db: DatabaseSync): boolean =>
+/** False where another process reads what is in it. */
+export const truncateLog = (db: DatabaseSync): boolean =>
   db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.["busy"] === 0
 
 /** Copies the database as it stands at one moment; durable when it returns. */
@@ -150,7 +141,7 @@ export async function copyDatabase(path: string, copy: string): Promise<void> {
 export function foldLog(path: string): void {
   try {
     using db = new DatabaseSync(path)
-    emptyLog(db)
+    truncateLog(db)
   } catch (error) {
     throw storeError(path, error)
   }

@@ -59,12 +59,29 @@ const readChange = ([id, name, created, deleted, value, old]: Columns): Change |
     previous: blob(old),
   })
 
+const WHOLE = "CAST(value AS BLOB), CAST(old_value AS BLOB)"
 const toRow = ([id, name, value, old]: Columns): Row => ({
   revision: integer(id),
   key: text(name),
   value: blob(value),
   previous: blob(old),
 })
+
+const sizeBytes = (rows: readonly Row[]): number =>
+  rows.reduce((sum, { value, previous }) => sum + (value?.length ?? 0) + (previous?.length ?? 0), 0)
+
+/** Ends with the row that makes it too many bytes. */
+function readRows(found: Iterable<unknown>): Row[] {
+  const rows: Row[] = []
+  let bytes = 0
+  for (const columns of found) {
+    const row = toRow(array(columns))
+    rows.push(row)
+    bytes += sizeBytes([row])
+    if (bytes > BATCH_BYTES_MAX) break
+  }
+  return rows
+}
 
 /** The newest row of each key of a range at a revision, in key order. The inner ORDER BY is free, the index has that
  *  order; with it the outer one needs no sort and a limit ends the scan. Parameters: start, end, revision. */
@@ -83,7 +100,10 @@ export class KineTable {
   readonly #count: StatementSync
   readonly #changes: StatementSync
   readonly #rows: StatementSync
+  readonly #heads: StatementSync
+  readonly #others: StatementSync
   readonly #countRows: StatementSync
+  readonly #compactRow: StatementSync
   readonly #leased: StatementSync
   readonly #stepEnd: StatementSync
   readonly #insert: StatementSync
@@ -114,13 +134,18 @@ export class KineTable {
       `SELECT ${CHANGE} FROM kine
        WHERE id > ? AND id <= ? AND +name >= ? AND +name < ? ORDER BY id`,
     )
-    this.#rows = query(
-      `SELECT id, ifnull(CAST(name AS TEXT), ''), CAST(value AS BLOB), CAST(old_value AS BLOB) FROM kine
-       WHERE id > ? AND id <= ? AND +name IS NOT '${COMPACT_KEY}' ORDER BY id LIMIT ?`,
-    )
-    this.#countRows = query(
-      `SELECT count(*) FROM kine WHERE id > ? AND id <= ? AND +name IS NOT '${COMPACT_KEY}'`,
-    )
+    const rows = (columns: string, and = ""): StatementSync =>
+      query(
+        `SELECT id, ifnull(CAST(name AS TEXT), ''), ${columns} FROM kine
+         WHERE id > ?1 AND id <= ?2 AND +name IS NOT '${COMPACT_KEY}' ${and} ORDER BY id LIMIT ?3`,
+      )
+    this.#rows = rows(WHOLE)
+    this.#heads = rows("substr(CAST(value AS BLOB), 1, ?4), substr(CAST(old_value AS BLOB), 1, ?4)")
+    const isOther = (column: string): string =>
+      `substr(CAST(${column} AS BLOB), 1, length(?4)) <> ?4`
+    this.#others = rows(WHOLE, `AND (${isOther("value")} OR ${isOther("old_value")})`)
+    this.#countRows = query("SELECT count(*) FROM kine WHERE id > ? AND id <= ?")
+    this.#compactRow = query(`SELECT id FROM kine WHERE name = '${COMPACT_KEY}'`)
     this.#leased = query(
       `SELECT name, id, lease FROM kine
        WHERE id > ? AND id <= ? AND lease > 0 AND +deleted = 0 AND typeof(name) = 'text'`,
@@ -192,20 +217,35 @@ export class KineTable {
     return { changes, upTo: span.upTo, compacted }
   }
 
-  rows({ after, upTo, limit }: { after: number; upTo: number; limit: number }): Row[] {
-    const rows: Row[] = []
-    let bytes = 0
-    for (const columns of this.#rows.iterate(after, upTo, limit)) {
-      const row = toRow(array(columns))
-      rows.push(row)
-      bytes += (row.value?.length ?? 0) + (row.previous?.length ?? 0)
-      if (bytes > BATCH_BYTES_MAX) break
-    }
-    return rows
+  rows(span: { after: number; upTo: number; limit: number }): Row[] {
+    return readRows(this.#rows.iterate(span.after, span.upTo, span.limit))
+  }
+
+  /** As {@link rows}, but no byte string is longer than `headBytes`. */
+  heads(span: { after: number; upTo: number; limit: number; headBytes: number }): Row[] {
+    const { after, upTo, limit, headBytes } = span
+    return readRows(this.#heads.iterate(after, upTo, limit, headBytes))
+  }
+
+  /** Of the rows above `after`, `limit` at most, those that hold a byte string which does not begin with `except`; the id up to
+   *  which that was looked for, and how many were left out, kine's own among them. */
+  others(span: { after: number; upTo: number; limit: number; except: Uint8Array }): {
+    rows: Row[]
+    upTo: number
+    leftOut: number
+  } {
+    const { after, limit, except } = span
+    const upTo = Math.max(after, Math.min(span.upTo, this.stepEnd({ after, rows: limit })))
+    const rows = readRows(this.#others.iterate(after, upTo, limit, except))
+    const end = sizeBytes(rows) > BATCH_BYTES_MAX ? (rows.at(-1)?.revision ?? upTo) : upTo
+    const leftOut = integer(first(this.#countRows.get(after, end))) - rows.length
+    return { rows, upTo: end, leftOut }
   }
 
   countRows({ after, upTo }: { after: number; upTo: number }): number {
-    return integer(first(this.#countRows.get(after, upTo)))
+    const compactRow = integer(first(this.#compactRow.get()))
+    const own = after < compactRow && compactRow <= upTo ? 1 : 0
+    return integer(first(this.#countRows.get(after, upTo))) - own
   }
 
   /** The revision that the next `rows` rows above `after` end with; 0 where there are none. Ids may lie far apart. */

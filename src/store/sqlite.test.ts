@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, statSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -196,6 +196,46 @@ describe("sqlite beyond the contract", () => {
     await store.scrub()
     expect(found()).toBe(0)
     expect(await store.revision()).toBe(upTo)
+  })
+
+  test("bytes that are gone from the file leave it as it is, others have it written afresh", async () => {
+    await remove(store, "a", await create(store, "a", PLANTED.repeat(200_000)))
+    await store.compact(await create(store, "b", "PLANTED"))
+    const sizeBytes = () => statSync(path).size
+    await store.scrub([bytes("PLANTED!!")])
+    const before = sizeBytes()
+    await create(store, "c", "PLANTED!!")
+    await store.scrub([bytes("PLANTED!!"), bytes("other")])
+    expect(sizeBytes()).toBeLessThan(before / 10)
+  })
+
+  test("while the file is written afresh all is read, and what is written waits", async () => {
+    await create(store, "a", "one")
+    const scrubbed = store.scrub()
+    await new Promise(setImmediate)
+    let isOver = false
+    void scrubbed.then(() => (isOver = true))
+    const wrote = create(store, "b", "two")
+    let turns = 0
+    while (!isOver) {
+      expect(await live(store)).toEqual({ a: "one" })
+      await new Promise(setImmediate)
+      turns += 1
+    }
+    await wrote
+    expect(turns).toBeGreaterThan(1)
+    expect(await live(store)).toEqual({ a: "one", b: "two" })
+  })
+
+  test("a store that is closed meanwhile has committed what waited", async () => {
+    const scrubbed = failure(store.scrub())
+    await new Promise(setImmediate)
+    const wrote = create(store, "a", "one")
+    await store.close()
+    expect(await wrote).toBeGreaterThan(0)
+    expect(await scrubbed).toBe("StoreUnavailable")
+    await reopen()
+    expect(await live(store)).toEqual({ a: "one" })
   })
 
   const found = (): number =>

@@ -10,9 +10,10 @@ import { lastKey, PageCounts } from "./page-counts.ts"
 import { compactedAway, refuseFuture } from "./revisions.ts"
 import { CommitQueue } from "./sqlite-commit.ts"
 import { storeError } from "./sqlite-errors.ts"
-import { checkpoint, copyDatabase, openFile, removeResidue } from "./sqlite-file.ts"
+import { checkpoint, copyDatabase, emptyLog, openFile } from "./sqlite-file.ts"
 import { KineTable, keyRange } from "./sqlite-kine.ts"
 import { RecordTable } from "./sqlite-records.ts"
+import { RawFile, writeAfresh } from "./sqlite-residue.ts"
 import type {
   Change,
   Create,
@@ -23,6 +24,7 @@ import type {
   RecordStep,
   Replacement,
   RowBatch,
+  RowQuery,
   RowRange,
   StepResult,
   Store,
@@ -61,6 +63,7 @@ class SqliteStore implements Store {
   readonly #path: string
   readonly #warn: (message: string, error: unknown) => void
   readonly #db: ReturnType<typeof openFile>
+  readonly #raw: RawFile
   readonly #kine: KineTable
   readonly #records: RecordTable
   readonly #queue: CommitQueue
@@ -72,11 +75,14 @@ class SqliteStore implements Store {
   #newest: number | undefined
   readonly #pageCounts = new PageCounts()
   #closed = false
+  readonly #closing = new AbortController()
+  #scrubbing: Promise<void> = Promise.resolve()
 
   constructor({ path, warn = () => {}, schedule = systemSchedule }: SqliteOptions) {
     this.#path = path
     this.#warn = warn
     this.#db = openFile(path)
+    this.#raw = new RawFile(path)
     const kine = new KineTable(this.#db)
     this.#kine = kine
     this.#records = new RecordTable(this.#db)
@@ -219,12 +225,19 @@ class SqliteStore implements Store {
     return this.#recordWakers.wakes(signal)
   }
 
-  async rows(range: RowRange & { limit: number }): Promise<RowBatch> {
-    const { limit } = range
-    return rowBatch(
-      range,
-      this.#reading(() => this.#kine.rows({ ...spanOf(range), limit })),
-    )
+  async rows(query: RowQuery): Promise<RowBatch> {
+    const { limit, except, headBytes } = query
+    const span = { ...spanOf(query), limit }
+    return this.#reading(() => {
+      if (except !== undefined) return this.#others({ ...span, except })
+      if (headBytes === undefined) return rowBatch(query, this.#kine.rows(span))
+      return rowBatch(query, this.#kine.heads({ ...span, headBytes }))
+    })
+  }
+
+  #others(span: Parameters<KineTable["others"]>[0]): RowBatch {
+    const { upTo, ...batch } = this.#kine.others(span)
+    return { ...batch, cursor: upTo.toString() }
   }
 
   async countRows(range: RowRange): Promise<number> {
@@ -247,10 +260,24 @@ class SqliteStore implements Store {
     })
   }
 
-  async scrub(): Promise<void> {
+  /** One after another. */
+  scrub(of: "records" | readonly Uint8Array[] = []): Promise<void> {
+    const next = this.#scrubbing.catch(() => {}).then(() => this.#scrub(of))
+    this.#scrubbing = next
+    return next
+  }
+
+  async #scrub(of: "records" | readonly Uint8Array[]): Promise<void> {
     this.#queue.flush()
     this.#hub.forget()
-    this.#reading(() => removeResidue(this.#db, this.#path))
+    this.#reading(() => emptyLog(this.#db, this.#path))
+    if (of !== "records" && of.length > 0 && !(await this.#raw.holds(of))) return
+    try {
+      await this.#queue.hold(() => writeAfresh(this.#path, this.#closing.signal))
+    } catch (error) {
+      this.#reading(() => {}) // a store that is closed ends it
+      throw storeError(this.#path, error)
+    }
   }
 
   async snapshot(path: string): Promise<void> {
@@ -261,12 +288,15 @@ class SqliteStore implements Store {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#closing.abort()
+    await this.#scrubbing.catch(() => {})
     this.#queue.close()
     await nextTurn() // the writers of the last group start the clocks of their entries, which then stop
     this.#expiry.close()
     this.#hub.close()
     this.#recordWakers.close()
     this.#db.close()
+    this.#raw[Symbol.dispose]()
   }
 
   #write({ fence }: Write, change: (changes: Change[]) => WriteResult): Promise<WriteResult> {

@@ -89,11 +89,21 @@ export interface Row {
 export interface RowBatch {
   readonly rows: Row[]
   readonly cursor: string
+  /** How many rows before the cursor were left out because of `except`; absent: none. */
+  readonly leftOut?: number
 }
 /** Where to read rows. Without `upTo`: all of them, as they are at one moment where history cannot change in place. */
 export interface RowRange {
   readonly cursor: string
   readonly upTo?: number
+}
+/** How much of it: `limit` rows at most, those left out included. */
+export interface RowQuery extends RowRange {
+  readonly limit: number
+  /** Rows may be left out of which each stored byte string begins with this. */
+  readonly except?: Uint8Array
+  /** Byte strings may be cut behind so many bytes. */
+  readonly headBytes?: number
 }
 /** The replacement of one stored byte string of one row; `expected` are the bytes that were read. */
 export interface Replacement {
@@ -146,8 +156,8 @@ export interface Store {
 
   /** Every row with a revision up to `upTo` that can still be read, at most `limit`. On SQL in the order of revisions,
    *  tombstones included; on etcd, whose history never changes, the live ones under /registry/ by key. Large rows make a
-   *  batch shorter; only an empty one is the end. */
-  rows(range: RowRange & { limit: number }): Promise<RowBatch>
+   *  batch shorter; only one without any, left out or not, is the end. */
+  rows(query: RowQuery): Promise<RowBatch>
   /** About how many rows {@link rows} has left. */
   countRows(range: RowRange): Promise<number>
   /** A fenced write: replaces what still holds the bytes that were read; a lost compare is passed over. On SQL in place,
@@ -157,8 +167,9 @@ export interface Store {
     replacements: readonly Replacement[],
   ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }>
   /** Clears what rewriting left behind: in files that the store owns (write-ahead log, free pages), in history on etcd.
-   *  `of`: only what records left, where that is less work. */
-  scrub(of?: "records"): Promise<void>
+   *  `of`: only what records left, where that is less work; or byte strings that nothing stored begins with any more: where
+   *  nothing is left of these either, the store may leave it at that. */
+  scrub(of?: "records" | readonly Uint8Array[]): Promise<void>
 
   /** Copies all of it, as it stands at one moment, into the new file `path`, durably. Throws UsageInvalid where that is for the
    *  database's own tools. */

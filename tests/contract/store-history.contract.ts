@@ -1,4 +1,5 @@
 import { expect } from "vitest"
+import type { Row } from "../../src/store/store.ts"
 import type { Check } from "./store.contract.ts"
 import {
   allRows,
@@ -64,6 +65,45 @@ export function historyContract(check: Check): void {
     expect(await store.countRows({ cursor, upTo: three })).toBe(2)
     expect(await store.countRows({ cursor: short.cursor, upTo: three })).toBe(1)
     expect(await store.countRows({ cursor: "", upTo: four })).toBe(rows.length)
+  })
+
+  check("rows that need nothing may be left out, and no others", async (store) => {
+    const revisions = [await create(store, "a", "old-1")]
+    for (const text of ["old-2", "new-3", "new-4", "new-5", "old-6"])
+      revisions.push(await update(store, "a", { expected: revisions.at(-1) ?? 0, text }))
+    revisions.push(await remove(store, "a", revisions.at(-1) ?? 0))
+    const all = await allRows(store)
+    const others = all.filter(({ value, previous }) =>
+      [value, previous].some((stored) => stored && !stored.toString().startsWith("new-")),
+    )
+    for (const limit of [1, 3, 100]) {
+      const rows: Row[] = []
+      let leftOut = 0
+      for (let cursor = ""; ; ) {
+        const batch = await store.rows({ cursor, limit, except: bytes("new-") })
+        const count = batch.rows.length + (batch.leftOut ?? 0)
+        expect(count).toBeLessThanOrEqual(limit)
+        if (count === 0) break
+        rows.push(...batch.rows)
+        leftOut += batch.leftOut ?? 0
+        cursor = batch.cursor
+      }
+      expect(rows).toEqual(expect.arrayContaining(others))
+      expect(rows.length + leftOut).toBeGreaterThanOrEqual(all.length)
+    }
+  })
+
+  check("what rows hold may be cut, but not before the bytes asked for", async (store) => {
+    const one = await create(store, "a", "one-and-more")
+    await remove(store, "a", await update(store, "a", { expected: one, text: "1" }))
+    const whole = await allRows(store)
+    const { rows } = await store.rows({ cursor: "", limit: 100, headBytes: 3 })
+    expect(rows.map(({ revision }) => revision)).toEqual(whole.map(({ revision }) => revision))
+    for (const [at, row] of rows.entries())
+      for (const column of ["value", "previous"] as const) {
+        const stored = whole[at]?.[column]
+        expect(row[column]?.subarray(0, 3)).toEqual(stored?.subarray(0, 3))
+      }
   })
 
   check("rewriting replaces bytes in place, without a revision or an event", async (store) => {
