@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url"
 import { parse } from "yaml"
 import { type ApiClient, apiClient } from "../tests/harness/api.ts"
 import { ENGINE_NAMES, startEngine } from "../tests/harness/engines.ts"
+import { fillSqlite, TEMPLATE } from "../tests/harness/sqlite-fill.ts"
 
 export const KEYTURN = fileURLToPath(new URL("../bin/keyturn", import.meta.url))
 
@@ -119,4 +120,15 @@ export async function endpointOf(text: string, stack: AsyncDisposableStack): Pro
   const name = ENGINE_NAMES.find((known) => known === text)
   if (name === undefined) return text
   return (await stack.use(await startEngine(name, DURABLE[name])).newDatastore()).endpoint
+}
+
+/** A data directory with `count` Secrets of 1 KiB in the namespace `default`, put into its file. */
+export async function filledDataDir(count: number): Promise<ReturnType<typeof newDataDir>> {
+  const dir = newDataDir()
+  const server = await startServer(dir.path)
+  const { status, body } = await server.call("POST", "/api/v1/namespaces/default/secrets", TEMPLATE)
+  await server.stop()
+  if (status !== 201) throw new Error(`create answered ${status}: ${body}`)
+  fillSqlite(dir.path, count)
+  return dir
 }

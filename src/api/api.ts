@@ -64,6 +64,8 @@ export interface ApiOptions {
   readonly signal: AbortSignal
   /** Others may add to it. */
   readonly metrics?: Metrics
+  /** Told of each answer to a request for a resource; watches are left out. */
+  readonly answered?: (answer: { readonly kind: string; readonly ms: number }) => void
 }
 
 /** Kubernetes' own limits of requests that run at once; watches do not count. */
@@ -112,7 +114,11 @@ class Api {
     } catch (error) {
       this.#fail(error, { request, response, as: seen.as })
     }
-    this.#observe(seen, { code: response.statusCode, ms: this.#options.monotonicMs() - started })
+    const ms = this.#options.monotonicMs() - started
+    this.#observe(seen, { code: response.statusCode, ms })
+    const verb = seen.info?.verb
+    if (seen.resource !== undefined && verb !== undefined && verb !== "watch")
+      this.#options.answered?.({ kind: verb, ms })
   }
 
   #fail(

@@ -29,8 +29,9 @@ export const prefixOf = ({ provider, name }: { provider: string; name: string })
 export const hasPrefix = (stored: Uint8Array, prefix: Uint8Array): boolean =>
   prefix.length === 0 ? !isEncrypted(stored) : startsWith(stored, prefix)
 
+/** From the end: the prefixes of keys differ in their last bytes. */
 function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
-  for (let i = 0; i < prefix.length; i++) if (bytes[i] !== prefix[i]) return false
+  for (let i = prefix.length - 1; i >= 0; i--) if (bytes[i] !== prefix[i]) return false
   return true
 }
 

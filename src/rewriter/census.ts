@@ -11,7 +11,7 @@ import type { Unreadable } from "../rotation/operation.ts"
 import type { Counts } from "../rotation/retire.ts"
 import type { RowBatch, RowQuery, StoreReader } from "../store/store.ts"
 
-const BATCH_ROWS = 500
+export const BATCH_ROWS = 500
 /** All are counted, so many are named: the memory of a census does not grow with the datastore. */
 export const NAMED_MAX = 100
 
@@ -77,11 +77,11 @@ export const UNKNOWN = "unknown"
 export async function* allRows(
   store: Pick<StoreReader, "rows">,
   range: Omit<RowQuery, "limit">,
-  signal?: AbortSignal,
+  { signal, limit = () => BATCH_ROWS }: { signal?: AbortSignal; limit?: () => number } = {},
 ): AsyncGenerator<RowBatch> {
   for (let { cursor } = range; ; ) {
     signal?.throwIfAborted()
-    const batch = await store.rows({ ...range, cursor, limit: BATCH_ROWS })
+    const batch = await store.rows({ ...range, cursor, limit: limit() })
     if (batch.rows.length + (batch.leftOut ?? 0) === 0) return
     yield batch
     cursor = batch.cursor
@@ -98,7 +98,7 @@ export async function census(
   const revision = await store.revision()
   const count = new Count(view, also)
   const range = { cursor: "", ...(opens ? {} : { headBytes: count.headBytes }) }
-  for await (const { rows } of allRows(store, range, signal))
+  for await (const { rows } of allRows(store, range, signal ? { signal } : {}))
     for (const { key, value, previous } of rows)
       for (const stored of [value, previous])
         if (stored !== undefined && stored.length > 0 && count.add(key, stored) && opens)

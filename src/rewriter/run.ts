@@ -13,8 +13,20 @@ import { isRunning } from "../rotation/verbs.ts"
 import { type StepName, step } from "../step.ts"
 import type { RowBatch, Store } from "../store/store.ts"
 import { Budget } from "./budget.ts"
-import { allRows, census, countsOf } from "./census.ts"
+import { allRows, BATCH_ROWS, census, countsOf } from "./census.ts"
 import { makeTarget, sealAnew, staleIn } from "./rewrite.ts"
+
+/** How fast the passes go. */
+export interface Pacer {
+  begin(): void
+  end(): void
+  /** Of the next batch, at most. */
+  readonly rows: number
+  /** After each batch. Rejects where the signal aborts. */
+  pause(signal: AbortSignal): Promise<void>
+}
+
+const UNPACED: Pacer = { begin() {}, end() {}, rows: BATCH_ROWS, pause: async () => {} }
 
 export interface Run {
   readonly store: Store
@@ -25,6 +37,8 @@ export interface Run {
   /** Milliseconds of a clock that never goes back. */
   readonly monotonicMs: () => number
   readonly signal: AbortSignal
+  /** Absent: as fast as it can. */
+  readonly pacer?: Pacer
 }
 
 /** How often the cursor is made durable during a pass. */
@@ -56,7 +70,7 @@ async function drive(run: Run): Promise<Operation | undefined> {
     if (operation.fence !== (await run.keys.refresh()).record.fence)
       return supersede(run, operation)
     if (operation.upTo === null) await takeBarrier(run, operation)
-    else if (!(await pass(run, operation, operation.upTo))) continue
+    else if (!(await paced(run, operation, operation.upTo))) continue
     else if (operation.pass === 1)
       await save(run, "second-pass", operation, { pass: 2, upTo: null })
     else await finish(run, operation)
@@ -109,8 +123,22 @@ async function takeBarrier(run: Run, operation: Operation): Promise<void> {
   await save(run, "pass", operation, { upTo, rows })
 }
 
+async function paced(run: Run, operation: Operation, upTo: number): Promise<boolean> {
+  const { pacer = UNPACED } = run
+  pacer.begin()
+  try {
+    return await pass({ ...run, pacer }, operation, upTo)
+  } finally {
+    pacer.end()
+  }
+}
+
 /** True at the end of the pass; false where the fence moved or another runner went ahead. */
-async function pass(run: Run, operation: Operation, upTo: number): Promise<boolean> {
+async function pass(
+  run: Run & { pacer: Pacer },
+  operation: Operation,
+  upTo: number,
+): Promise<boolean> {
   const target = makeTarget(run.keys.view)
   if (target.view.record.fence !== operation.fence) return false
   const budget = new Budget(run.keys.writes, target.view.counted)
@@ -118,7 +146,8 @@ async function pass(run: Run, operation: Operation, upTo: number): Promise<boole
   let savedAtMs = run.monotonicMs()
   const { cursor } = operation
   const query = { cursor, upTo, ...(target.settled && { except: target.settled }) }
-  for await (const batch of allRows(run.store, query, run.signal)) {
+  const limit = () => run.pacer.rows
+  for await (const batch of allRows(run.store, query, { signal: run.signal, limit })) {
     const stale = staleIn(batch.rows, target)
     await budget.take(stale.length)
     const { replacements, unreadable } = sealAnew(stale, target)
@@ -129,6 +158,7 @@ async function pass(run: Run, operation: Operation, upTo: number): Promise<boole
       rewritten = result.replaced
     }
     progress = advanced(progress, batch, { rewritten, unreadable })
+    await run.pacer.pause(run.signal)
     if (run.monotonicMs() - savedAtMs < CURSOR_EVERY_MS) continue
     if ((await save(run, "cursor", operation, progress)) === undefined) return false
     savedAtMs = run.monotonicMs()

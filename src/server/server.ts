@@ -34,6 +34,7 @@ import { keyWrites, limitsWatch } from "./limits.ts"
 import { listen } from "./listener.ts"
 import { makeMembership } from "./membership.ts"
 import { agreedFlags, type ServerOptions } from "./options.ts"
+import { ApiPacer } from "./pacer.ts"
 import { Publisher } from "./publish.ts"
 import { Servers } from "./servers.ts"
 import { makeSupervisor } from "./supervisor.ts"
@@ -160,6 +161,7 @@ async function serve(parts: Parts): Promise<void> {
     warn: (sentence) => log.warn(sentence),
   })
   const background = new Background(log)
+  const pacer = new ApiPacer(monotonicMs)
   let trouble: string | undefined
   const supervisor = makeSupervisor({
     keys,
@@ -199,6 +201,7 @@ async function serve(parts: Parts): Promise<void> {
     },
     serverPassword: supervisor.password,
     health: () => ({ published: publisher.published }),
+    answered: (answer) => pacer.answered(answer),
     tokens: files.tokens,
     version: context.version,
     now,
@@ -241,7 +244,7 @@ async function serve(parts: Parts): Promise<void> {
   )
   background.run("rewriting", (stop) =>
     rewriting({
-      run: { store, keys, server: options.nodeName, now, monotonicMs, signal: stop },
+      run: { store, keys, server: options.nodeName, now, monotonicMs, signal: stop, pacer },
       publisher,
       log,
       setTrouble: (seen) => void (trouble = seen),
