@@ -113,6 +113,23 @@ BEGIN ${HOLD_FENCE}
 END $$;
 `
 
+/** Reads the newest row of a key up to a revision, and where the table stands, of one snapshot; nothing where there is no such
+ *  key. A function, for a session plans it once, behind a pooler too: planning costs more than reading. */
+const HEAD = `
+CREATE OR REPLACE FUNCTION keyturn_head_v1(
+  my_name text, up_to bigint,
+  OUT newest bigint, OUT compacted bigint, OUT revision bigint, OUT name text, OUT born bigint, OUT value bytea,
+  OUT deleted integer
+) RETURNS SETOF record LANGUAGE plpgsql STABLE ROWS 1 AS $$
+BEGIN
+  RETURN QUERY SELECT
+    (SELECT MAX(id) FROM kine),
+    (SELECT MAX(prev_revision) FROM kine AS c WHERE c.name = '${COMPACT_KEY}'),
+    k.id, k.name, CASE WHEN k.created = 1 THEN k.id ELSE k.create_revision END, k.value, k.deleted
+  FROM kine AS k WHERE k.name = my_name AND k.id <= up_to ORDER BY k.id DESC LIMIT 1;
+END $$;
+`
+
 /** Returns the newest revision under the exclusive lock, NULL where a compare failed. A holder that does not let go
  *  keeps it from nobody else: waiting ends soon, and the caller tries again. */
 const STEP = `
@@ -188,6 +205,6 @@ END $$;
 export const SCHEMA = `
 BEGIN;
 SELECT pg_advisory_xact_lock(${SCHEMA_LOCK});
-${CREATE_MISSING} ${FIRST_ROWS} ${WRITE} ${STEP} ${REWRITE} ${COMPACT}
+${CREATE_MISSING} ${FIRST_ROWS} ${HEAD} ${WRITE} ${STEP} ${REWRITE} ${COMPACT}
 COMMIT;
 `

@@ -70,8 +70,7 @@ const CHANGE = "id, name, created, deleted, value, old_value"
 
 const SQL: Statements = {
   standing: `SELECT ${STANDING}`,
-  head: `SELECT ${STANDING}, ${ENTRY}, k.deleted FROM kine AS k
-    WHERE name = $1 AND id <= $2 ORDER BY id DESC LIMIT 1`,
+  head: "SELECT * FROM keyturn_head_v1($1, $2)",
   list: `SELECT ${STANDING}, k.* FROM (SELECT) AS one LEFT JOIN (
     SELECT ${ENTRY} FROM (
       SELECT id FROM (${NEWEST_OF_EACH}) AS newest WHERE deleted = 0 ORDER BY name COLLATE "C" LIMIT $5

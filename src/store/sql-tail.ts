@@ -5,13 +5,15 @@
  *  answer and watches tell; a hole holds both back until its transaction has ended. One that stays is filled, as in
  *  kine.
  *
- *  The loop looks when it is woken (by an own write, by another server's announcement) and every second at the
- *  latest. */
+ *  The loop looks soon after it is woken (by an own write, by another server's announcement), at once for a reader who
+ *  waits, and every second at the latest. */
 import { KnownError } from "../errors.ts"
 import type { LogPage, LogRow, Span, SqlEngine } from "./sql-engine.ts"
 
 const LOOK_EVERY_MS = 1_000
 const RETRY_MS = 200
+/** What is written within this is looked at together, where nobody waits for it: a look costs about what a write does. */
+const GATHER_MS = 5
 /** A transaction under way commits within this, as a rule. */
 const LOOK_AT_HOLE_EVERY_MS = 2
 /** An id that is missing for longer than this is asked for. Filling it sooner could take it from a writer that was
@@ -57,6 +59,7 @@ export class Tail {
   /** The first missing id, and whether it was so for long enough. */
   #hole: { readonly id: number; readonly patience: NodeJS.Timeout; isOverdue: boolean } | undefined
   #woken = Promise.withResolvers<void>()
+  #hurried = Promise.withResolvers<void>()
   #closed = false
   readonly #ended: Promise<void>
 
@@ -71,7 +74,7 @@ export class Tail {
     return this.#settled
   }
 
-  /** Looks again now. */
+  /** Looks again soon. */
   wake(): void {
     this.#woken.resolve()
   }
@@ -79,7 +82,7 @@ export class Tail {
   /** Resolves with the settled revision once that has reached `revision`. */
   reach(revision: number): Promise<number> {
     if (this.#settled >= revision) return Promise.resolve(this.#settled)
-    this.wake()
+    this.#hurry()
     return new Promise((resolve, reject) => {
       const end = (): void => {
         clearTimeout(timer)
@@ -111,7 +114,7 @@ export class Tail {
 
   async close(): Promise<void> {
     this.#closed = true
-    this.wake()
+    this.#hurry()
     const reason = new KnownError("StoreUnavailable", "the store is closed")
     for (const waiter of this.#waiters) waiter.failed(reason)
     await this.#ended
@@ -191,8 +194,22 @@ export class Tail {
       const timer = setTimeout(() => this.wake(), restMs)
       await this.#woken.promise
       clearTimeout(timer)
+      await this.#gather()
     }
     this.#woken = Promise.withResolvers<void>()
+  }
+
+  async #gather(): Promise<void> {
+    this.#hurried = Promise.withResolvers<void>()
+    if (this.#closed || this.#waiters.size > 0) return
+    const timer = setTimeout(() => this.#hurried.resolve(), GATHER_MS)
+    await this.#hurried.promise
+    clearTimeout(timer)
+  }
+
+  #hurry(): void {
+    this.#woken.resolve()
+    this.#hurried.resolve()
   }
 
   #stuck(revision: number): KnownError {
