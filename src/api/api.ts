@@ -1,5 +1,6 @@
 /** The Kubernetes API over HTTP, put together: who asks, what he may, which handler answers, in which form. */
 
+import { isKnown } from "../errors.ts"
 import type { Registry } from "../registry/registry.ts"
 import {
   type ApiRequest,
@@ -11,7 +12,7 @@ import {
 import { BODY_BYTES_MAX } from "./request/body.ts"
 import type { Call, Deps } from "./verbs/call.ts"
 import { remove, removeCollection } from "./verbs/delete.ts"
-import { statusErrorOf } from "./answer/failures.ts"
+import { statusErrorOf, withHint } from "./answer/failures.ts"
 import { fixedRoutes, isFixed } from "./routes/fixed.ts"
 import type { Checks } from "./routes/health.ts"
 import { type Histogram, Metrics, type Sum } from "./routes/metrics.ts"
@@ -43,6 +44,7 @@ import { watch } from "./verbs/watch.ts"
 import { create, patch, update } from "./verbs/write.ts"
 
 export interface ApiLog {
+  warn(of: object, message: string): void
   error(of: object, message: string): void
 }
 
@@ -127,15 +129,20 @@ class Api {
   ): void {
     const { request, response, as } = of
     const status = statusErrorOf(error)
-    if (status.code >= 500) {
-      const path = request.url?.split("?")[0]
-      this.#options.log.error(
-        { err: status.cause ?? status, method: request.method, path },
-        "a request failed",
-      )
-    }
+    if (status.code >= 500) this.#tell(error, status, request)
     if (response.headersSent) response.end()
     else sendStatus(response, status, as)
+  }
+
+  /** A datastore that is away, and whatever else may pass, is no failure of the server's. */
+  #tell(error: unknown, status: StatusError, { method, url }: ApiRequest): void {
+    const { log } = this.#options
+    const { code, message, cause } = status
+    const why = error === status ? cause : error
+    const of = { method, path: url?.split("?")[0] }
+    if (why === undefined) log.warn({ code, ...of }, `a request was refused: ${message}`)
+    else if (isKnown(why) && code !== 500) log.warn({ err: why, ...of }, "a request was refused")
+    else log.error({ err: why, ...of }, "a request failed")
   }
 
   async #route(request: ApiRequest, response: ApiResponse, seen: Seen): Promise<void> {
@@ -186,7 +193,12 @@ class Api {
     const user = this.#knownTo(request)
     const address = request.socket.remoteAddress ?? ""
     const call = { info, user, address, signal, body: () => readBody(request) }
-    await supervise(supervisor, call, response)
+    try {
+      await supervise(supervisor, call, response)
+    } catch (error) {
+      // Its clients know our codes.
+      throw isKnown(error) ? withHint(error) : error
+    }
   }
 
   /** K3s' words for a wrong password. */

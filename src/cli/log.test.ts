@@ -1,4 +1,5 @@
 import { expect, test } from "vitest"
+import { KnownError } from "../errors.ts"
 import { makeLog, textLine } from "./log.ts"
 
 function lines(
@@ -38,6 +39,20 @@ test("an error brings its stack, on lines of its own", () => {
   )
   expect(line).toMatch(/^1970-01-01T00:00:00.000Z ERROR ended\nTypeError: broken\n {4}at /)
   expect(line).toContain("rust")
+})
+
+test("a foreseen failure is one line, with its causes", () => {
+  const cause = new Error("connect ECONNREFUSED", { cause: new TypeError("rust\nINFO forged") })
+  const error = new KnownError("StoreUnavailable", "etcd: connect ECONNREFUSED", { cause })
+  const say = (log: ReturnType<typeof makeLog>) => log.warn({ err: error, n: 1 }, "tried again")
+  expect(lines({ logLevel: "info", logFormat: "text" }, say)).toEqual([
+    "1970-01-01T00:00:00.000Z WARN tried again: etcd: connect ECONNREFUSED: rust\\nINFO forged (StoreUnavailable) n=1\n",
+  ])
+  const [line = ""] = lines({ logLevel: "info", logFormat: "json" }, say)
+  expect(JSON.parse(line).err).toEqual({
+    code: "StoreUnavailable",
+    message: "etcd: connect ECONNREFUSED: rust\nINFO forged",
+  })
 })
 
 test("a line break in a value does not make a second line", () => {

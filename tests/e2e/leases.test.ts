@@ -1,10 +1,11 @@
 /** Three servers, one of which is killed or stopped: another goes on with its work, its Node says that nothing is heard of it, and
  *  no rotation waits for it. */
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest"
+import { expect, test } from "vitest"
 import { BEAT_MS, LEASE_MS } from "../../src/rotation/lease.ts"
 import { apiClient } from "../harness/api.ts"
-import { type ClusterOptions, startCluster } from "../harness/cluster.ts"
-import { type Datastore, dealEngine, type Engine } from "../harness/engines.ts"
+import type { ClusterOptions } from "../harness/cluster.ts"
+import { deal } from "../harness/dealt.ts"
+import type { Datastore } from "../harness/engines.ts"
 import { until } from "../harness/process.ts"
 import { needs } from "../harness/programs.ts"
 import { keyturn, kubectl, kubectlSaid, type TestServer } from "../harness/server.ts"
@@ -16,16 +17,12 @@ const SECRETS_COUNT = 4000
 const PATIENCE = { timeoutMs: 60_000 }
 
 needs("kubectl")
-let engine: Engine | undefined
-beforeAll(async () => (engine = await dealEngine()))
-afterAll(() => engine?.[Symbol.asyncDispose]())
-beforeEach(({ skip }) => skip(engine === undefined, "the engine is not installed"))
+const dealt = deal()
 
 /** `argsOf`: of one server alone. */
 async function startThree(argsOf: ClusterOptions["argsOf"] = () => []): Promise<Three> {
-  if (engine === undefined) throw new Error("skipped where there is none")
-  const datastore = await engine.newDatastore()
-  const cluster = await startCluster(datastore, { args: ["--secrets-encryption"], argsOf })
+  const cluster = await dealt.start({ args: ["--secrets-encryption"], argsOf })
+  const { datastore } = cluster
   const [s1, s2, s3] = [cluster.server(1), cluster.server(2), cluster.server(3)]
   return { datastore, s1, s2, s3, [Symbol.asyncDispose]: () => cluster[Symbol.asyncDispose]() }
 }

@@ -1,19 +1,14 @@
 /** Three servers, writers and readers on all of them throughout a rotation, and one fault at a random moment of it. After each:
  *  what was acknowledged is there on every server, what was refused is nowhere, and no stored byte is under an old key. */
 import { setTimeout as sleep } from "node:timers/promises"
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
+import { describe, expect, test } from "vitest"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
 import { apiClient } from "../harness/api.ts"
 import { type Cluster, type ClusterOptions, startCluster } from "../harness/cluster.ts"
 import { Way } from "../harness/cut.ts"
-import {
-  type Datastore,
-  dealEngine,
-  dealtSeed,
-  type Engine,
-  etcdDatastore,
-  through,
-} from "../harness/engines.ts"
+import { deal, isEmbedded } from "../harness/dealt.ts"
+import { etcdPid } from "../harness/embedded.ts"
+import { type Datastore, etcdDatastore, through } from "../harness/engines.ts"
 import { Etcd } from "../harness/etcd.ts"
 import { expectFilled, fill } from "../harness/filling.ts"
 import { Following } from "../harness/following.ts"
@@ -46,10 +41,8 @@ const STANDSTILL_MS = IS_SOAK ? 30_000 : 12_000
  *  not happen, a lock held for as long as its server stands still, takes longer than that by far. */
 const PAUSE_MS_MAX = 6_000
 
-const seed = dealtSeed()
-let engine: Engine | undefined
-beforeAll(async () => (engine = await dealEngine(seed)))
-afterAll(() => engine?.[Symbol.asyncDispose]())
+const dealt = deal()
+const { seed } = dealt
 
 type Random = () => number
 
@@ -72,12 +65,14 @@ interface Arrangement extends ClusterOptions {
 }
 
 /** One rotation after the other, with the fault in each. */
-async function rotateThrough(datastore: Datastore, fault: Fault, arrangement: Arrangement = {}) {
+async function rotateThrough(
+  start: (options: ClusterOptions) => Promise<Cluster>,
+  fault: Fault,
+  arrangement: Arrangement = {},
+) {
   const { disturbs = () => false, ...options } = arrangement
-  await using cluster = await startCluster(datastore, {
-    args: ["--secrets-encryption"],
-    ...options,
-  })
+  await using cluster = await start({ args: ["--secrets-encryption"], ...options })
+  const { datastore } = cluster
   await fill(cluster, SECRETS)
   await using traffic = new Traffic(cluster, {
     workers: WORKERS,
@@ -191,51 +186,58 @@ const oversleep: Fault = async (scene) => {
 }
 
 describe(`on one engine of several, seed ${seed}`, () => {
-  beforeEach(({ skip }) => skip(engine === undefined, "the engine is not installed"))
   const timeout = ROUNDS * ROUND_MS_MAX
-  const dealt = (): Engine => {
-    if (engine === undefined) throw new Error("skipped where there is none")
-    return engine
-  }
+  /** An etcd that dies with its server may have led the others. */
+  const ofDeath = isEmbedded ? { disturbs: () => true } : {}
 
-  test.each<[string, Fault]>([
-    ["kill -9 of the server that does the work", kill("worker")],
-    ["kill -9 of another server", kill("other")],
-    ["a server stands still, with a write waiting in it", standStill],
-    ["a server stands still through a whole rotation, with writes waiting in it", oversleep],
-  ])("%s", { timeout }, async (_, fault) => {
-    await rotateThrough(await dealt().newDatastore(), fault)
+  test.each<[string, Fault, Arrangement]>([
+    ["kill -9 of the server that does the work", kill("worker"), ofDeath],
+    ["kill -9 of another server", kill("other"), ofDeath],
+    ["a server stands still, with a write waiting in it", standStill, {}],
+    ["a server stands still through a whole rotation, with writes waiting in it", oversleep, {}],
+  ])("%s", { timeout }, async (_, fault, arrangement) => {
+    await rotateThrough(dealt.start, fault, arrangement)
   })
 
-  test("the way between a server and the datastore is cut", { timeout }, async () => {
-    await using way = await Way.to(dealt().port)
-    const datastore = await dealt().newDatastore()
-    const behind = random(seed)() < 0.5 ? 1 : 2
-    // Again and again: only a write that was under way when its answer was lost is unknown.
-    const cut: Fault = async ({ next }) => {
-      for (let times = 0; times < 8; times++) {
-        const how = Math.floor(next() * 3)
-        if (how === 0) way.cut()
-        else way.lose(how === 1 ? "requests" : "answers")
-        await sleep(next() * 1_000)
-        way.mend()
-        await sleep(next() * 300)
+  test.skipIf(isEmbedded)(
+    "the way between a server and the datastore is cut",
+    {
+      timeout,
+    },
+    async () => {
+      await using way = await Way.to(dealt.engine().port)
+      const datastore = await dealt.newDatastore()
+      const behind = random(seed)() < 0.5 ? 1 : 2
+      // Again and again: only a write that was under way when its answer was lost is unknown.
+      const cut: Fault = async ({ next }) => {
+        for (let times = 0; times < 8; times++) {
+          const how = Math.floor(next() * 3)
+          if (how === 0) way.cut()
+          else way.lose(how === 1 ? "requests" : "answers")
+          await sleep(next() * 1_000)
+          way.mend()
+          await sleep(next() * 300)
+        }
       }
-    }
-    await rotateThrough(datastore, cut, {
-      envOf: (n) =>
-        n === behind ? { KEYTURN_DATASTORE_ENDPOINT: through(datastore, dealt(), way) } : {},
-      disturbs: (server, cluster) => server === cluster.server(behind),
-    })
-  })
+      const endpoint = through(datastore, dealt.engine(), way)
+      await rotateThrough((options) => startCluster(datastore, options), cut, {
+        envOf: (n) => (n === behind ? { KEYTURN_DATASTORE_ENDPOINT: endpoint } : {}),
+        disturbs: (server, cluster) => server === cluster.server(behind),
+      })
+    },
+  )
 
   test("kill -9 of the datastore", { timeout }, async () => {
     const crash: Fault = async ({ next }) => {
-      await dealt().stop()
+      await dealt.engine().stop()
       await sleep(next() * 4_000)
-      await dealt().start()
+      await dealt.engine().start()
     }
-    await rotateThrough(await dealt().newDatastore(), crash, { disturbs: () => true })
+    // Of an etcd that a server starts, the server starts another.
+    const crashOfOwn: Fault = async ({ next, worker, other }) => {
+      process.kill(etcdPid(next() < 0.5 ? worker : other), "SIGKILL")
+    }
+    await rotateThrough(dealt.start, isEmbedded ? crashOfOwn : crash, { disturbs: () => true })
   })
 
   test("clocks are 10 minutes off, one before and one after the others", {
@@ -258,7 +260,7 @@ describe(`on one engine of several, seed ${seed}`, () => {
       expect(nodes.match(/ Ready /g)).toHaveLength(3)
       for (const server of cluster.servers) expect(server.logs()).not.toContain("nothing is heard")
     }
-    await rotateThrough(await dealt().newDatastore(), longEnoughToBeTakenForGone, {
+    await rotateThrough(dealt.start, longEnoughToBeTakenForGone, {
       envOf: (n) => clocks[n] ?? {},
     })
   })
@@ -281,6 +283,8 @@ describe("on etcd of three members", () => {
       await sleep(next() * 8_000)
       await struck.start()
     }
-    await rotateThrough(etcdDatastore([first, ...others]), killMember, { disturbs: () => true })
+    const datastore = etcdDatastore([first, ...others])
+    const start = (options: ClusterOptions) => startCluster(datastore, options)
+    await rotateThrough(start, killMember, { disturbs: () => true })
   })
 })

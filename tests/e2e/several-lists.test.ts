@@ -4,13 +4,11 @@
  *  `restart`: as K3s' lists have it, servers that did not take the verb show what they showed until they are restarted. `watch`: the
  *  same commands, and all servers show the same without a restart. */
 import { readFileSync } from "node:fs"
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
+import { describe, expect, test } from "vitest"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
-import { Cluster, type ClusterOptions, startCluster } from "../harness/cluster.ts"
-import { startEmbedded } from "../harness/embedded.ts"
-import { dealEngine, type Engine } from "../harness/engines.ts"
+import type { Cluster } from "../harness/cluster.ts"
+import { deal, isEmbedded } from "../harness/dealt.ts"
 import { until } from "../harness/process.ts"
-import { needs } from "../harness/programs.ts"
 import { expectQuiet } from "../harness/quiet.ts"
 import {
   dated,
@@ -26,26 +24,12 @@ import {
 } from "../harness/secrets-encrypt.ts"
 import { Traffic } from "../harness/traffic.ts"
 
-const LIST_MS = 240_000
-/** Each server with an etcd of its own, where that is asked for: restarts take their time then. */
-const isEmbedded = process.env.KEYTURN_TEST_ENGINE === "embedded"
-let engine: Engine | undefined
-if (isEmbedded) {
-  needs("etcd")
-} else {
-  beforeAll(async () => (engine = await dealEngine()))
-  afterAll(() => engine?.[Symbol.asyncDispose]())
-  beforeEach(({ skip }) => skip(engine === undefined, "the engine is not installed"))
-}
+/** Each start of an embedded etcd takes its time. */
+const LIST_MS = isEmbedded ? 480_000 : 240_000
+const dealt = deal()
 
 type Part = string | RegExp
 type Mode = "restart" | "watch"
-
-const clusterOf = async (options: ClusterOptions) => {
-  if (isEmbedded) return startEmbedded(options)
-  if (engine === undefined) throw new Error("skipped where there is none")
-  return startCluster(await engine.newDatastore(), options)
-}
 
 /** Every server, all at the same time. */
 const expectEach = (cluster: Cluster, ...parts: readonly Part[]) =>
@@ -87,7 +71,7 @@ describe.each(MODES)("--encryption-reload=%s", (mode) => {
   const encrypted = ["--secrets-encryption", ...flags]
 
   test("list B: rotate-keys, disable, enable", { timeout: LIST_MS }, async () => {
-    await using cluster = await clusterOf({ args: encrypted })
+    await using cluster = await dealt.start({ args: encrypted })
     await using traffic = new Traffic(cluster)
     const s1 = cluster.server(1)
     await expectEach(cluster, ENABLED, stage("start"), MATCH)
@@ -121,7 +105,7 @@ describe.each(MODES)("--encryption-reload=%s", (mode) => {
   })
 
   test("list C: prepare, rotate, reencrypt, disable, enable", { timeout: LIST_MS }, async () => {
-    await using cluster = await clusterOf({ args: encrypted })
+    await using cluster = await dealt.start({ args: encrypted })
     await using traffic = new Traffic(cluster)
     const s1 = cluster.server(1)
     await expectEach(cluster, ENABLED, stage("start"), MATCH)
@@ -170,7 +154,7 @@ describe.each(MODES)("--encryption-reload=%s", (mode) => {
     { timeout: LIST_MS },
     async ({ provider, type, methods }) => {
       const args = [...encrypted, "--secrets-encryption-provider", provider]
-      await using cluster = await clusterOf({ args })
+      await using cluster = await dealt.start({ args })
       await using traffic = new Traffic(cluster)
       const today = new Date().toISOString().slice(0, 10)
       const expectFiles = (state: string) =>
@@ -205,7 +189,7 @@ describe.each(MODES)("--encryption-reload=%s", (mode) => {
   )
 
   test("list E: encryption turned on where there was none", { timeout: LIST_MS }, async () => {
-    await using cluster = await clusterOf({ args: flags })
+    await using cluster = await dealt.start({ args: flags })
     await using traffic = new Traffic(cluster)
     const never = "Encryption Status: Disabled, no configuration file found"
     await expectEach(cluster, never)

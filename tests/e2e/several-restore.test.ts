@@ -1,24 +1,16 @@
 /** Three servers whose datastore is put back by its own means to what it was before a rotation. */
 import { randomUUID } from "node:crypto"
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest"
+import { expect, test } from "vitest"
 import { dataDirPaths, readToken } from "../../src/cluster/data-dir.ts"
 import { apiClient } from "../harness/api.ts"
 import { Cluster, startCluster } from "../harness/cluster.ts"
-import { type Copied, dealEngine, type Engine } from "../harness/engines.ts"
+import { deal } from "../harness/dealt.ts"
 import { until } from "../harness/process.ts"
 import { expectQuiet } from "../harness/quiet.ts"
 import { ENABLED, expectStatus, MATCH, secretsEncrypt, stage } from "../harness/secrets-encrypt.ts"
 import { keyturn, type TestServer } from "../harness/server.ts"
 
-let engine: Engine | undefined
-beforeAll(async () => (engine = await dealEngine()))
-afterAll(() => engine?.[Symbol.asyncDispose]())
-beforeEach(({ skip }) => skip(engine === undefined, "the engine is not installed"))
-
-async function newDatastore(): Promise<Copied> {
-  if (engine === undefined) throw new Error("skipped where there is none")
-  return engine.newDatastore()
-}
+const dealt = deal()
 
 const ENCRYPTED = { args: ["--secrets-encryption"] }
 const SECRETS = "/api/v1/namespaces/default/secrets"
@@ -83,7 +75,7 @@ const adoptions = (server: TestServer) => server.logs().match(ADOPTED)?.length ?
 test("a whole snapshot from before a rotation comes back while servers run: each adopts its keyring, and clients list again", {
   timeout: 120_000,
 }, async () => {
-  const datastore = await newDatastore()
+  const datastore = await dealt.newDatastore()
   await using cluster = await startCluster(datastore, ENCRYPTED)
   const [one, two] = [cluster.server(1), cluster.server(2)]
   await write(one, "before")
@@ -107,7 +99,7 @@ test("a whole snapshot from before a rotation comes back while servers run: each
   await Promise.all(watches)
   // MariaDB gives no id twice: a server that looks late finds the new history above the old one, and docs/operate has them
   // stopped there.
-  if (engine?.name !== "mariadb") {
+  if (dealt.engine().name !== "mariadb") {
     for (const lines of told) expect(lines.at(-1)).toContain(`"code":410`)
     for (const client of clients)
       expect((await client.call("GET", `${from}&timeoutSeconds=5`)).body).toContain(`"code":410`)
@@ -123,7 +115,7 @@ test("a whole snapshot from before a rotation comes back while servers run: each
 test("one from before a change of the token, while servers run: those of then go on, a later one is told what opens it", {
   timeout: 120_000,
 }, async () => {
-  const datastore = await newDatastore()
+  const datastore = await dealt.newDatastore()
   await using cluster = await startCluster(datastore, ENCRYPTED)
   const [one, two, three] = [cluster.server(1), cluster.server(2), cluster.server(3)]
   await write(one, "before")
@@ -157,7 +149,7 @@ test("one from before a change of the token, while servers run: those of then go
 test("one from before a change of the token, with the servers stopped: the token of then is asked for and adopts it", {
   timeout: 120_000,
 }, async () => {
-  const datastore = await newDatastore()
+  const datastore = await dealt.newDatastore()
   await using cluster = await startCluster(datastore, {
     ...ENCRYPTED,
     token: null,
@@ -184,7 +176,7 @@ test("one from before a change of the token, with the servers stopped: the token
 test("with the same token, all servers stopped: who starts first adopts it, in one line", {
   timeout: 120_000,
 }, async () => {
-  const datastore = await newDatastore()
+  const datastore = await dealt.newDatastore()
   await using cluster = await startCluster(datastore, ENCRYPTED)
   await write(cluster.server(1), "before")
   const snapshot = await datastore.snapshot()
@@ -206,7 +198,7 @@ test("with the same token, all servers stopped: who starts first adopts it, in o
 test("the Secrets alone from before a rotation: archived keys open them, status -o wide names these, the next rotation covers them", {
   timeout: 120_000,
 }, async () => {
-  const datastore = await newDatastore()
+  const datastore = await dealt.newDatastore()
   await using cluster = await startCluster(datastore, ENCRYPTED)
   const [one, two, three] = [cluster.server(1), cluster.server(2), cluster.server(3)]
   const names = ["a", "b", "c"]

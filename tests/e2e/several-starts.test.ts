@@ -1,11 +1,11 @@
 /** Servers that start together: at the same moment on an empty datastore, with one token, with none, with different ones; before
  *  their datastore; all killed in the same second in the middle of a rotation. */
 import { existsSync, readdirSync, readFileSync } from "node:fs"
-import { afterAll, beforeAll, beforeEach, expect, test } from "vitest"
+import { expect, test } from "vitest"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
 import { apiClient } from "../harness/api.ts"
 import { Cluster, startCluster } from "../harness/cluster.ts"
-import { type Datastore, dealEngine, type Engine } from "../harness/engines.ts"
+import { deal } from "../harness/dealt.ts"
 import { until } from "../harness/process.ts"
 import { expectQuiet } from "../harness/quiet.ts"
 import { ENABLED, expectStatus, MATCH, stage } from "../harness/secrets-encrypt.ts"
@@ -15,15 +15,7 @@ import { kubectlSaid, type TestServer } from "../harness/server.ts"
 const ROUNDS = Number(process.env.KEYTURN_TEST_ROUNDS ?? 4)
 const ROUND_MS_MAX = 20_000
 
-let engine: Engine | undefined
-beforeAll(async () => (engine = await dealEngine()))
-afterAll(() => engine?.[Symbol.asyncDispose]())
-beforeEach(({ skip }) => skip(engine === undefined, "the engine is not installed"))
-
-async function newDatastore(): Promise<Datastore> {
-  if (engine === undefined) throw new Error("skipped where there is none")
-  return engine.newDatastore()
-}
+const dealt = deal()
 
 const tokenOf = ({ dataDir }: TestServer) => readFileSync(dataDirPaths(dataDir).token, "utf8")
 const caOf = ({ dataDir }: TestServer) => readFileSync(dataDirPaths(dataDir).serverCa.cert, "utf8")
@@ -45,7 +37,7 @@ test("two servers at the same moment with one token: one CA, one keyring, one fi
   timeout: ROUNDS * ROUND_MS_MAX,
 }, async () => {
   for (let round = 1; round <= ROUNDS; round++) {
-    await using cluster = new Cluster(await newDatastore(), {
+    await using cluster = new Cluster(await dealt.newDatastore(), {
       args: ["--secrets-encryption"],
       count: 2,
     })
@@ -63,7 +55,7 @@ test("two servers at the same moment without a token: one goes on, the other say
 }, async () => {
   for (let round = 1; round <= ROUNDS; round++) {
     const args = ["--secrets-encryption"]
-    await using cluster = new Cluster(await newDatastore(), { args, count: 2, token: null })
+    await using cluster = new Cluster(await dealt.newDatastore(), { args, count: 2, token: null })
     const started = await Promise.all(
       cluster.servers.map((server) =>
         server.start().then(
@@ -90,7 +82,7 @@ test("two servers at the same moment without a token: one goes on, the other say
 test("all killed in the same second, twice in a row, in the middle of a rotation: at rest within 10 s by itself", {
   timeout: 120_000,
 }, async () => {
-  const datastore = await newDatastore()
+  const datastore = await dealt.newDatastore()
   await using cluster = await startCluster(datastore, { args: ["--secrets-encryption"] })
   const s1 = cluster.server(1)
   await fill(s1, 1_000)
@@ -136,8 +128,8 @@ async function fill(server: TestServer, count: number): Promise<void> {
 }
 
 test("a server that starts before its datastore waits for it, and says so", async () => {
-  if (engine === undefined) throw new Error("skipped where there is none")
-  await using cluster = new Cluster(await newDatastore(), { count: 1 })
+  const engine = dealt.engine()
+  await using cluster = new Cluster(await dealt.newDatastore(), { count: 1 })
   const server = cluster.server(1)
   await engine.stop()
   const starting = server.start()

@@ -4,7 +4,7 @@ import { EtcdChannel } from "../../src/store/etcd-channel.ts"
 import { decodeRanged, encodeRange, type KeyValue } from "../../src/store/etcd-messages.ts"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
 import { readTlsFiles } from "../../src/store/tls-files.ts"
-import { Cluster } from "./cluster.ts"
+import { Cluster, type ClusterOptions } from "./cluster.ts"
 import { keysDatastore } from "./engines.ts"
 import type { TestServer } from "./server.ts"
 import { until } from "./process.ts"
@@ -15,15 +15,12 @@ export const OWN_PORTS = ["--bind-address=127.0.0.1", "--etcd-client-port=0", "-
 
 /** None is started; {@link found} starts the first, {@link join} another. */
 export function embeddedCluster({
-  count = 3,
   args = ["--secrets-encryption"],
-}: {
-  count?: number
-  args?: readonly string[]
-} = {}): Cluster {
+  ...options
+}: ClusterOptions = {}): Cluster {
   const up = () => cluster.servers.find((one) => cluster.isUp(one)) ?? cluster.server(1)
   const datastore = keysDatastore("", (range) => stored(up(), range))
-  const cluster: Cluster = new Cluster(datastore, { count, args: [...OWN_PORTS, ...args] })
+  const cluster: Cluster = new Cluster(datastore, { ...options, args: [...OWN_PORTS, ...args] })
   return cluster
 }
 
@@ -33,9 +30,7 @@ export const found = (cluster: Cluster): Promise<void> =>
 export const join = (cluster: Cluster, n: number, via = 1): Promise<void> =>
   cluster.start(cluster.server(n), ["--server", cluster.server(via).url])
 
-export async function startEmbedded(
-  options: Parameters<typeof embeddedCluster>[0] = {},
-): Promise<Cluster> {
+export async function startEmbedded(options?: ClusterOptions): Promise<Cluster> {
   const cluster = embeddedCluster(options)
   try {
     await found(cluster)
