@@ -11,6 +11,8 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["src/**/*.test.ts", "tools/**/*.test.ts", "tests/vectors/**/*.test.ts"],
+          // None takes as many milliseconds; the machine may be busy with other things.
+          testTimeout: 60_000,
         },
       },
       {

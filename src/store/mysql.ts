@@ -130,7 +130,7 @@ const SQL: Statements = {
   ),
   log: `SELECT ${STANDING}, CONCAT(
       COALESCE((SELECT GROUP_CONCAT(version ORDER BY name SEPARATOR ' ') FROM keyturn_record), ''), ' ',
-      COALESCE((SELECT fence FROM keyturn_fence), '')), ${CHANGE}, k.lease
+      COALESCE((SELECT fence FROM keyturn_fence), '')), (SELECT name FROM kine WHERE id = $1), ${CHANGE}, k.lease
     FROM (SELECT 1 AS one) AS one LEFT JOIN (
       SELECT id FROM kine WHERE id > $1 ORDER BY id LIMIT ${LOG_ROWS_MAX}
     ) AS batch ON TRUE LEFT JOIN kine AS k ON k.id = batch.id ORDER BY batch.id`,
@@ -232,6 +232,11 @@ class MysqlEngine extends SqlTable {
       const rows = Array.from({ length }, (_, index) => filler(first + index))
       await this.#attempts(FILL_ATTEMPTS_MAX, () => this.#db.query(`${FILL} ${rows.join()}`))
     }
+  }
+
+  /** This database never goes back to an id that it gave. */
+  leap(id: number): Promise<void> {
+    return this.fill({ after: id - 1, upTo: id })
   }
 
   /** Nobody listens: every server looks by itself, once a second, and at once after its own writes. */

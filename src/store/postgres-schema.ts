@@ -9,7 +9,7 @@ import { COMPACT_KEY, HEALTH_KEY, HEALTH_VALUE } from "./kine.ts"
 
 /** One lock for the fence, one for making the tables; per database. "keyt" in ASCII, and a number. */
 const NAMESPACE = 0x6b657974
-const FENCE_LOCK = `${NAMESPACE}, 1`
+export const FENCE_LOCK = `${NAMESPACE}, 1`
 const SCHEMA_LOCK = `${NAMESPACE}, 2`
 
 /** Another server's announcement that something changed. */

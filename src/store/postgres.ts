@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Client } from "pg"
 import { BATCH_BYTES_MAX, COMPACT_KEY } from "./kine.ts"
 import { Connections } from "./postgres-connection.ts"
-import { CHANNEL, SCHEMA } from "./postgres-schema.ts"
+import { CHANNEL, FENCE_LOCK, SCHEMA } from "./postgres-schema.ts"
 import type { PostgresAddress } from "./postgres-url.ts"
 import type { EngineStep, Span } from "./sql-engine.ts"
 import { openSqlStore, type SqlStoreOptions } from "./sql-store.ts"
@@ -83,7 +83,7 @@ const SQL: Statements = {
   log: `SELECT ${STANDING},
     (SELECT COALESCE(string_agg(version, ' ' ORDER BY name), '') FROM keyturn_record)
       || ' ' || COALESCE((SELECT fence FROM keyturn_fence), ''),
-    k.* FROM (SELECT) AS one LEFT JOIN (${batch(`${CHANGE}, lease`, "id > $1", `${LOG_ROWS}`)}) AS k ON true
+    (SELECT name FROM kine WHERE id = $1), k.* FROM (SELECT) AS one LEFT JOIN (${batch(`${CHANGE}, lease`, "id > $1", `${LOG_ROWS}`)}) AS k ON true
     ORDER BY k.id`,
   rows: batch(
     "id, name, value, old_value",
@@ -103,9 +103,16 @@ const SQL: Statements = {
   fence: "SELECT fence FROM keyturn_fence",
 }
 
-const FILL = `INSERT INTO kine (id, name, created, deleted, create_revision, prev_revision, lease, value, old_value)
-  SELECT id, 'gap-' || id, 0, 1, 0, 0, 0, NULL, NULL
+const GAPS = `(id, name, created, deleted, create_revision, prev_revision, lease, value, old_value)
+  SELECT id, 'gap-' || id, 0, 1, 0, 0, 0, NULL, NULL`
+const FILL = `INSERT INTO kine ${GAPS}
   FROM generate_series($1::bigint + 1, $2::bigint) AS missing (id) ON CONFLICT DO NOTHING`
+/** While no write is under way. The id that `nextval` takes is filled by whoever misses it. */
+const leap = (id: number): string => `BEGIN; SET LOCAL lock_timeout = '100ms';
+  SELECT pg_advisory_xact_lock(${FENCE_LOCK});
+  SELECT setval(sequence, GREATEST(${id}, nextval(sequence)))
+    FROM (SELECT pg_get_serial_sequence('kine', 'id')::regclass AS sequence) AS of;
+  INSERT INTO kine ${GAPS} FROM (SELECT ${id} AS id) AS missing ON CONFLICT DO NOTHING; COMMIT`
 const STEP = "SELECT keyturn_step_v1($1, $2, $3, $4, $5, $6, $7, $8)"
 const REWRITE = "SELECT keyturn_rewrite_v1($1, $2, $3, $4, $5)"
 /** An announcement is no data: it need not wait for the disk. */
@@ -190,6 +197,10 @@ class PostgresEngine extends SqlTable {
 
   async fill({ after, upTo }: Span): Promise<void> {
     await this.#db.query(FILL, [after, upTo])
+  }
+
+  leap(id: number): Promise<void> {
+    return this.#db.script(leap(id))
   }
 
   /** Outside of the write's transaction: one that notifies holds back the commits of all others that do. */

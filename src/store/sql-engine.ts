@@ -41,11 +41,14 @@ export interface EngineStep extends Omit<RecordStep, "put"> {
 /** One row of the log. `change` is undefined for rows that are nobody's change. */
 export interface LogRow {
   readonly revision: number
+  readonly name: string
   readonly change: Change | undefined
   readonly ttlSeconds: number
 }
 
 export interface LogPage extends Standing {
+  /** The name of the row at the revision asked for; undefined where there is none. */
+  readonly standsOn: string | undefined
   /** Rows above the revision asked for, in order; ids may be missing between them. */
   readonly rows: readonly LogRow[]
   /** Whether there may be more rows than these. */
@@ -88,6 +91,9 @@ export interface SqlEngine {
   /** Decides what is missing of a span: waits for the transactions that hold one of its ids, and fills what nobody
    *  holds with rows `gap-<id>`, so that nothing can come there any more. */
   fill(span: Span): Promise<void>
+  /** Takes `id` with a row that is nobody's, where nothing has it. No id at or below it is in flight then, and those that
+   *  come are above it. */
+  leap(id: number): Promise<void>
 
   /** Tells the other servers, soon, that something changed. */
   announce(): void

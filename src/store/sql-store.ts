@@ -97,7 +97,7 @@ class SqlStore implements Store {
       engine,
       start,
       settled: (part) => this.#settled(part),
-      settle: () => settle(engine),
+      beginAnew: (told) => this.#beginAnew(told),
       wentBack: (newest) => this.#wentBack(newest),
       recordsChanged: () => this.#recordsChanged(),
       warn,
@@ -164,12 +164,25 @@ class SqlStore implements Store {
   async compact(revision: number): Promise<void> {
     const now = await this.revision()
     refuseFuture(revision, now)
+    await this.#compactTo(revision)
+  }
+
+  async #compactTo(revision: number): Promise<void> {
     for (;;) {
       const after = await this.compactedRevision()
       if (after >= revision) return
       const upTo = Math.min(revision, after + COMPACT_REVISIONS)
       await this.#again(() => this.#engine.compact({ after, upTo }))
     }
+  }
+
+  /** Where another table has come, as after a restore: revisions up to `told` may be known to clients, and mean nothing in it.
+   *  So its own go on above them, and history begins there. Returns a settled revision. */
+  async #beginAnew(told: number): Promise<number> {
+    const first = told + 1
+    await this.#again(() => this.#engine.leap(first))
+    await this.#compactTo(first)
+    return settle(this.#engine)
   }
 
   async record(name: RecordName): Promise<StoredRecord | undefined> {
@@ -338,7 +351,10 @@ class SqlStore implements Store {
 
   /** The table is another one, as after a restore: nothing that is known of it holds. */
   #wentBack(newest: number): void {
-    this.#warn(`${this.#engine.where} went back to revision ${newest}`, undefined)
+    this.#warn(
+      `${this.#engine.where} holds another history, as after a restore; it begins at revision ${newest}`,
+      undefined,
+    )
     this.#hub.restart(newest)
     this.#pageCounts = new PageCounts()
     this.#expiry.close()

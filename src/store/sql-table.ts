@@ -49,7 +49,7 @@ export interface Statements {
   readonly leased: string
   /** (key, after): id, created, deleted, prev_revision, value */
   readonly rowsOf: string
-  /** (after): newest, compacted, the records' state / change, lease */
+  /** (after): newest, compacted, the records' state, the name of the row at `after` / change, lease */
   readonly log: string
   /** (after): the id before a hole, and the last one in it */
   readonly holes: string
@@ -79,6 +79,7 @@ export abstract class SqlTable implements SqlEngine {
   abstract compact(span: Span): Promise<void>
   abstract scrub(of?: "records"): Promise<void>
   abstract fill(span: Span): Promise<void>
+  abstract leap(id: number): Promise<void>
   abstract announce(): void
   abstract onAnnounced(wake: () => void): void
   abstract close(): Promise<void>
@@ -173,13 +174,14 @@ export abstract class SqlTable implements SqlEngine {
 
   async log(after: number): Promise<LogPage> {
     const rows = await this.queryLog(this.#statements.log, [after])
-    const [newest, compacted, records] = firstRow(rows)
-    const found = joined(rows, 3)
+    const [newest, compacted, records, standsOn] = firstRow(rows)
+    const found = joined(rows, 4)
     return {
       rows: found.map(toLogRow),
       more: found.length === this.#logRowsMax || isCutShort(found),
       ...standingOf([newest, compacted]),
       records: text(records),
+      standsOn: standsOn === null ? undefined : text(standsOn),
     }
   }
 
@@ -247,6 +249,7 @@ const readChange = ([id, name, created, deleted, value, old]: Columns): Change |
 
 const toLogRow = (row: Columns): LogRow => ({
   revision: integer(row[0]),
+  name: text(row[1]),
   change: readChange(row),
   ttlSeconds: integer(row[6] ?? 0),
 })

@@ -3,7 +3,12 @@ import { settledPart } from "./sql-tail.ts"
 
 const page = (compacted: number, ...ids: readonly number[]) => ({
   compacted,
-  rows: ids.map((revision) => ({ revision, change: undefined, ttlSeconds: 0 })),
+  rows: ids.map((revision) => ({
+    revision,
+    name: `n${revision}`,
+    change: undefined,
+    ttlSeconds: 0,
+  })),
 })
 /** `rows → upTo`, then what was skipped and what is missing. */
 function shown(given: ReturnType<typeof page>, settled: number): string {

@@ -27,9 +27,10 @@ export interface TailOptions {
   readonly start: number
   /** Called with each settled stretch of the log: in order, none twice, none missing. */
   readonly settled: (part: SettledPart) => void
-  /** Returns a settled revision that is no older than the newest one now. */
-  readonly settle: () => Promise<number>
-  /** Called instead of `settled` where the log ends before what was settled, as after a restore, with where it goes on. */
+  /** Where the log is another one than that which was told up to `told`: returns a settled revision above that, from which it
+   *  goes on. */
+  readonly beginAnew: (told: number) => Promise<number>
+  /** Called instead of `settled` then, with where it goes on. */
   readonly wentBack: (newest: number) => void
   /** Called when a record or the fence may have changed. */
   readonly recordsChanged: () => void
@@ -55,6 +56,8 @@ export class Tail {
   readonly #options: TailOptions
   readonly #waiters = new Set<Waiter>()
   #settled: number
+  /** The name of the row at the settled revision, once it is known. */
+  #standsOn: string | undefined
   #records: string | undefined
   /** The first missing id, and whether it was so for long enough. */
   #hole: { readonly id: number; readonly patience: NodeJS.Timeout; isOverdue: boolean } | undefined
@@ -141,10 +144,12 @@ export class Tail {
   async #look(): Promise<number> {
     const { engine, settled, recordsChanged } = this.#options
     const page = await engine.log(this.#settled)
-    if (page.newest < this.#settled) return this.#goBack()
+    if (this.#isAnother(page)) return this.#goBack()
     const part = settledPart(page, this.#settled)
-    const { upTo, hole } = part
-    if (upTo > this.#settled) {
+    const { rows, upTo, hole } = part
+    const isMoved = upTo > this.#settled
+    this.#standsOn = isMoved ? rows.find(({ revision }) => revision === upTo)?.name : page.standsOn
+    if (isMoved) {
       this.#settled = upTo
       settled(part)
       for (const waiter of this.#waiters) if (waiter.revision <= upTo) waiter.done(upTo)
@@ -160,11 +165,20 @@ export class Tail {
     return 0
   }
 
+  /** Whether the table is no longer the one that was followed: it ends before, or what stood at the settled revision, and no
+   *  compaction removes, does not. A database that never goes back to an id soon has rows above it all the same. */
+  #isAnother({ newest, compacted, standsOn }: LogPage): boolean {
+    if (newest < this.#settled) return true
+    if (compacted >= this.#settled) return false
+    return standsOn !== (this.#standsOn ?? standsOn) || standsOn === undefined
+  }
+
   /** Everything is looked at anew. Who waits looks again too: it may wait for what is no more. */
   async #goBack(): Promise<number> {
-    const { settle, wentBack, recordsChanged } = this.#options
-    const newest = await settle()
+    const { beginAnew, wentBack, recordsChanged } = this.#options
+    const newest = await beginAnew(this.#settled)
     this.#settled = newest
+    this.#standsOn = undefined
     this.#records = undefined
     this.#forgetHole()
     wentBack(newest)

@@ -135,11 +135,13 @@ export class MemoryEngine implements SqlEngine {
       const found = this.#within({ after, upTo: NEWEST })
       const rows = found.slice(0, LOG_ROWS).map((row) => ({
         revision: row.revision,
+        name: row.key,
         ttlSeconds: row.ttlSeconds,
         change: toChange(row),
       }))
       const more = found.length > LOG_ROWS
-      return { rows, more, ...this.#standing, records: this.#table.recordsState }
+      const standsOn = this.#table.rows.find(({ revision }) => revision === after)?.key
+      return { rows, more, ...this.#standing, records: this.#table.recordsState, standsOn }
     })
   }
 
@@ -149,6 +151,11 @@ export class MemoryEngine implements SqlEngine {
 
   fill(span: Span): Promise<void> {
     return this.#ask(`fill ${span.after + 1} to ${span.upTo}`, filling(this.#table, span))
+  }
+
+  /** No id is given twice here. */
+  leap(id: number): Promise<void> {
+    return this.fill({ after: id - 1, upTo: id })
   }
 
   /** Nobody is told: every server looks each second, and as it writes. */
