@@ -23,6 +23,7 @@ export const ERRORS = {
   // stored values
   ValueCorrupt:        row(500, 10, "final", "restore this object from a backup"),
   KeyDidNotOpen:       row(500, 11, "final", "put the key that wrote it back: start the server with --encryption-provider-config and a file that holds it"),
+  KeyDestroyed:        row(500, 11, "final", "nothing opens this object any more: delete it, or restore it from a backup under another key"),
   ObjectInvalid:       row(400, 1,  "final", ""),
   // the store
   AlreadyExists:       row(409, 1,  "final", ""),
@@ -47,6 +48,8 @@ export const ERRORS = {
   KeyNameTaken:        row(409, 17, "final", "give the key another name"),
   KeyStillNeeded:      row(409, 18, "final", "see docs/operate/rotation.md, \"When a key is kept\": delete or restore the named objects, then run: keyturn secrets-encrypt reencrypt --force"),
   NotProven:           row(409, 32, "final", "see docs/operate/verify.md; mostly: keyturn secrets-encrypt reencrypt --force"),
+  KeyNotArchived:      row(409, 16, "final", "run: keyturn secrets-encrypt rotate-keys"),
+  KeyInUse:            row(409, 18, "final", "run: keyturn secrets-encrypt reencrypt --force, which rewrites what opens; delete or restore what does not; then try again"),
   // files, flags, start
   ConfigInvalid:       row(400, 2,  "final", ""),
   UsageInvalid:        row(400, 2,  "final", ""),

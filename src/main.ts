@@ -2,6 +2,7 @@
 import { homedir, hostname } from "node:os"
 import { readFileSync } from "node:fs"
 import process from "node:process"
+import { createInterface } from "node:readline/promises"
 import type { Output } from "./cli/context.ts"
 
 // Before anything else is loaded: the arguments may hold a token, and the process list shows them to everybody.
@@ -27,6 +28,19 @@ const output = (stream: NodeJS.WriteStream): Output => ({
   },
 })
 
+async function ask(question: string): Promise<string> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  terminal.once("SIGINT", () => interrupt.abort("SIGINT"))
+  try {
+    return await terminal.question(question, { signal: interrupt.signal })
+  } catch (error) {
+    if (interrupt.signal.aborted) throw error
+    return "" // Ctrl-D
+  } finally {
+    terminal.close()
+  }
+}
+
 const { version } = JSON.parse(
   readFileSync(new URL("../package.json", import.meta.url), "utf8"),
 ) as { version: string }
@@ -48,6 +62,7 @@ process.exitCode = await run(argv, {
   isRoot: process.geteuid?.() === 0,
   stdout: output(process.stdout),
   stderr: output(process.stderr),
+  ask: process.stdin.isTTY && process.stderr.isTTY ? ask : null,
   now: () => new Date(),
   monotonicMs: () => performance.now(),
   signal: interrupt.signal,

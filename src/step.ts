@@ -7,7 +7,7 @@ const STEPS = [
   // the keyring: what a verb asks for, in one commit with fence and operation
   "prepare", "rotate", "reencrypt", "rotate-keys", "enable", "disable",
   // the keyring: everything else
-  "first-keyring", "take-in-keys", "enroll", "change-token", "recovery-key",
+  "first-keyring", "take-in-keys", "enroll", "change-token", "recovery-key", "destroy-key",
   // who runs an operation
   "take-over", "give-back", "beat",
   // how far it is, what it rewrote, what it ends in

@@ -55,6 +55,12 @@ export class Client {
     return (await this.#ask("GET", path, undefined, LONG_TIMEOUT_MS)) as Verification
   }
 
+  async destroyKey(name: string): Promise<{ destroyed: string; outOfReach: string[] }> {
+    const path = "/v1-keyturn/encrypt/keys/destroy"
+    const answer = await this.#ask("POST", path, { name, confirm: name }, LONG_TIMEOUT_MS)
+    return answer as { destroyed: string; outOfReach: string[] }
+  }
+
   /** Returns the id of the operation that the verb started, null where it started none. */
   async take(verb: VerbRequest): Promise<string | null> {
     const answer = await this.#ask("PUT", "/v1-keyturn/encrypt/config", verb)

@@ -17,6 +17,8 @@ export interface Context {
   readonly isRoot: boolean
   readonly stdout: Output
   readonly stderr: Output
+  /** Asks the person at the terminal for one line; null where there is none. */
+  readonly ask: ((question: string) => Promise<string>) | null
   readonly now: () => Date
   /** Monotonic milliseconds. */
   readonly monotonicMs: () => number

@@ -1,9 +1,10 @@
-/** `keyturn secrets-encrypt keys`. */
+/** `keyturn secrets-encrypt keys` and `keys destroy`. */
 import { humanDuration } from "../api/text/human-duration.ts"
+import { KnownError } from "../errors.ts"
 import { KEY_TYPES } from "../server/status.ts"
 import type { KeyListed } from "../server/key-list.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
-import type { Context } from "./context.ts"
+import { type Context, note, say } from "./context.ts"
 import { aligned } from "./status-text.ts"
 
 export interface KeysOptions extends ConnectOptions {
@@ -14,6 +15,41 @@ export async function listKeys(options: KeysOptions, context: Context): Promise<
   const keys = await (await connect(options, context)).keys()
   const json = () => `${JSON.stringify({ keys }, null, "\t")}\n`
   context.stdout.write(options.output === "json" ? json() : keysText(keys))
+}
+
+export interface DestroyOptions extends ConnectOptions {
+  readonly confirm?: string
+}
+
+export async function destroyKey(
+  name: string,
+  options: DestroyOptions,
+  context: Context,
+): Promise<void> {
+  const client = await connect(options, context)
+  const again = options.confirm ?? (await askAgain(name, context))
+  if (again !== name)
+    throw new KnownError(
+      "UsageInvalid",
+      `the name given again is not "${name}": nothing is changed`,
+    )
+  const { destroyed, outOfReach } = await client.destroyKey(name)
+  say(context, `key "${name}" destroyed`)
+  note(context, `its bytes were removed at ${destroyed}; these may still hold a copy:`)
+  for (const copy of outOfReach) note(context, `  ${copy}`)
+  note(
+    context,
+    'a copy opens with the token of its time: see docs/operate/keys.md, "Destroy a key"',
+  )
+}
+
+function askAgain(name: string, { ask }: Context): Promise<string> {
+  if (ask !== null)
+    return ask(
+      `This cannot be undone: backups with values under "${name}" do not open without it.\nThe name of the key again: `,
+    )
+  const seen = "there is no terminal to ask for the name again; give it with --confirm"
+  throw new KnownError("UsageInvalid", seen)
 }
 
 /** The name comes last, for it may hold blanks. */
@@ -34,7 +70,7 @@ function rowOf({ state, provider, created, ageseconds, name, ...key }: KeyListed
     KEY_TYPES[provider],
     created.replace(/\.\d+Z$/, "Z"),
     humanDuration(ageseconds * 1000),
-    String(storedvalues),
+    storedvalues === undefined ? "-" : String(storedvalues),
     writes === undefined ? "-" : `${writes} of ${writesmax}`,
     name,
   ]

@@ -98,10 +98,22 @@ function secretsEncryptCommand(run: Run): Command {
 }
 
 function keysCommand(run: Run): Command {
+  const destroy = command("destroy", {
+    summary: "Remove the bytes of a retired key for good; asks for its name again",
+    example: "keyturn secrets-encrypt keys destroy aescbckey",
+  })
+    .argument("<name>", "Its name")
+    .option("--confirm <NAME>", "The name again, where nobody can be asked")
+    .action((name: string, _own, destroy: Command) =>
+      run(async (context) =>
+        (await import("./keys.ts")).destroyKey(name, destroy.optsWithGlobals(), context),
+      ),
+    )
   return command("keys", {
     summary: "List all keys, with what is stored under each",
     example: "keyturn secrets-encrypt keys",
   })
+    .addCommand(destroy)
     .addOption(outputOption())
     .action(
       act(run, async (options: KeysOptions, context) =>

@@ -21,6 +21,7 @@ test("the tree holds every command", () => {
     "secrets-encrypt enable",
     "secrets-encrypt history",
     "secrets-encrypt keys",
+    "secrets-encrypt keys destroy",
     "secrets-encrypt prepare",
     "secrets-encrypt reencrypt",
     "secrets-encrypt rotate",

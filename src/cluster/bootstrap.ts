@@ -13,7 +13,13 @@ import type { Store, StoredRecord } from "../store/store.ts"
 import { readAuthorities } from "./certificates.ts"
 import { makeAuthorities } from "./issue.ts"
 import { type DataDirPaths, readToken, removeToken, writeToken } from "./data-dir.ts"
-import { type ConfigurationText, keyringFrom, readStage, withKeysOf } from "./encryption-files.ts"
+import {
+  type ConfigurationText,
+  destroyedIn,
+  keyringFrom,
+  readStage,
+  withKeysOf,
+} from "./encryption-files.ts"
 import { readIfPresent } from "./files.ts"
 import { passwordOf, randomPassword } from "./token.ts"
 import { changeToken, forgetOldToken, keepToken, tokenFor } from "./unlock.ts"
@@ -45,13 +51,18 @@ interface Opened {
 export interface OpenedKeyring extends Opened {
   /** Names of keys that only a file had, taken into the keyring now: it is an older one, or the file a newer. */
   readonly takenIn: readonly string[]
+  /** Names of destroyed keys whose bytes are in the file of --encryption-provider-config; they are not taken in. */
+  readonly destroyed: readonly string[]
 }
 
 /** Throws RecordCorrupt, SlotDidNotOpen, TokenInvalid, KeyNameTaken, KeyDidNotOpen, ConfigInvalid: nothing is changed then. */
 export async function openKeyring(boot: Bootstrap): Promise<OpenedKeyring> {
   const stored = await storedKeyring(boot.store)
   const opened = stored ? await join(boot, readOutside(stored.value).slots) : await found(boot)
-  return { ...opened, takenIn: await takeInLocalKeys(boot, opened.keys) }
+  const takenIn = await takeInLocalKeys(boot, opened.keys)
+  const { keyring } = opened.keys.view.record
+  const destroyed = boot.configuration === null ? [] : destroyedIn(keyring, boot.configuration)
+  return { ...opened, takenIn, destroyed }
 }
 
 /** Undefined where there has never been one. Both records come in one commit, so the keyring is read again after the fence:

@@ -12,6 +12,7 @@ import {
 import { includesResource } from "../config/resources.ts"
 import {
   inactiveKeys,
+  isDestroyed,
   type Key,
   type Keyring,
   STAGES,
@@ -70,6 +71,15 @@ export function withKeysOf(keyring: Keyring, from: ConfigurationText, created: s
     .flatMap(({ providers }) => providers)
     .flatMap((provider) => keysOf(provider, created))
   return withKeysTakenIn(keyring, keys)
+}
+
+/** Names of keys that the configuration holds though they were destroyed. Throws ConfigInvalid. */
+export function destroyedIn(keyring: Keyring, from: ConfigurationText): string[] {
+  const { resources } = parseEncryptionConfiguration(from.text, from)
+  const names = resources
+    .flatMap(({ providers }) => providers)
+    .flatMap((provider) => keysOf(provider, "").map(({ name }) => name))
+  return [...new Set(names)].filter((name) => isDestroyed(keyring, name))
 }
 
 /** A first keyring as the configuration has it: its keys, what is encrypted, and by the entry that covers Secrets which key

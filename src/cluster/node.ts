@@ -179,7 +179,8 @@ export async function ownNode(
     if (stored === undefined) return "deleted"
     return serverNode(stored).isGone ? "gone" : "shown"
   } catch (error) {
-    if (!isKnown(error, "ValueCorrupt", "KeyDidNotOpen", "ObjectInvalid")) throw error
+    if (!isKnown(error, "ValueCorrupt", "KeyDidNotOpen", "KeyDestroyed", "ObjectInvalid"))
+      throw error
     return "gone"
   }
 }

@@ -33,7 +33,8 @@ async function readable(registry: Registry, kind: Kind, ref: Ref): Promise<Store
   try {
     return await registry.get(kind, ref)
   } catch (error) {
-    if (!isKnown(error, "ValueCorrupt", "KeyDidNotOpen", "ObjectInvalid")) throw error
+    if (!isKnown(error, "ValueCorrupt", "KeyDidNotOpen", "KeyDestroyed", "ObjectInvalid"))
+      throw error
     await removeObject(registry, kind, ref)
     return undefined
   }

@@ -28,6 +28,12 @@ export interface Key {
   readonly secret: KeyObject
 }
 
+/** What is left of a key whose bytes are gone for good. */
+export interface DestroyedKey extends Pick<Key, "name" | "provider" | "created"> {
+  /** RFC 3339, for people only. */
+  readonly destroyed: string
+}
+
 /** A certificate authority as PEM; `cert` may be a chain. */
 export interface Authority {
   readonly cert: string
@@ -37,6 +43,8 @@ export interface Authority {
 export interface Keyring {
   /** Oldest first; a key that was taken in for reading counts as older than those that were there. */
   readonly keys: readonly Key[]
+  /** Their names are never used again, and no file brings one back. */
+  readonly destroyed: readonly DestroyedKey[]
   /** The key that seals while `intent` is `encrypted`; kept over a disable, so that enable goes back to it. */
   readonly writer: string | null
   /** `none`: never configured, K3s' "no configuration file found". `plain`: identity writes. */
@@ -54,6 +62,7 @@ export const emptyKeyring = (
   { password }: Pick<Keyring, "password">,
 ): Keyring => ({
   keys: [],
+  destroyed: [],
   writer: null,
   intent: "none",
   stage: "start",
@@ -64,6 +73,9 @@ export const emptyKeyring = (
 
 const keyNamed = (keyring: Keyring, name: string): Key | undefined =>
   keyring.keys.find((key) => key.name === name)
+
+export const isDestroyed = ({ destroyed }: Keyring, name: string): boolean =>
+  destroyed.some((key) => key.name === name)
 
 /** The key that new values are sealed with; undefined where identity writes. */
 export const writingKey = (keyring: Keyring): Key | undefined =>
@@ -82,8 +94,9 @@ export function newKey(
   of: { provider: KeyProvider; now: Date },
 ): Key | undefined {
   const base = `${of.provider}key`
-  const name = keyring.keys.length === 0 ? base : `${base}-${rfc3339(of.now)}`
-  if (keyNamed(keyring, name) !== undefined) return undefined
+  const isFirst = keyring.keys.length + keyring.destroyed.length === 0
+  const name = isFirst ? base : `${base}-${rfc3339(of.now)}`
+  if (keyNamed(keyring, name) !== undefined || isDestroyed(keyring, name)) return undefined
   return {
     name,
     provider: of.provider,
@@ -105,10 +118,10 @@ export function withKey(keyring: Keyring, key: Key): Keyring {
   )
 }
 
-/** The keyring with those of the keys that it lacks, for reading. They stand before the others: the last key is what
- *  `rotate` turns to, and stays the prepared one. Throws KeyNameTaken. */
+/** The keyring with those of the keys that it lacks, for reading; not with a destroyed one. They stand before the others: the last
+ *  key is what `rotate` turns to, and stays the prepared one. Throws KeyNameTaken. */
 export function withKeysTakenIn(keyring: Keyring, keys: readonly Key[]): Keyring {
-  const whole = keys.reduce(withKey, keyring)
+  const whole = keys.filter(({ name }) => !isDestroyed(keyring, name)).reduce(withKey, keyring)
   const taken = whole.keys.slice(keyring.keys.length)
   return taken.length === 0 ? keyring : { ...keyring, keys: [...taken, ...keyring.keys] }
 }
@@ -120,6 +133,18 @@ export function archive(keyring: Keyring, names: readonly string[]): Keyring {
     keys: keyring.keys.map((key) =>
       names.includes(key.name) ? { ...key, state: "archived" as const } : key,
     ),
+  }
+}
+
+/** The archived key's name is all that stays of it. */
+export function withoutKey(keyring: Keyring, name: string, now: Date): Keyring {
+  const key = keyNamed(keyring, name)
+  if (key?.state !== "archived") return bug("only an archived key can be destroyed")
+  const { provider, created } = key
+  return {
+    ...keyring,
+    keys: keyring.keys.filter((one) => one !== key),
+    destroyed: [...keyring.destroyed, { name, provider, created, destroyed: now.toISOString() }],
   }
 }
 

@@ -24,7 +24,9 @@ interface Box {
 
 /** What is in the box; secrets in base64. */
 interface Inside {
-  readonly keyring: Omit<Keyring, "keys"> & {
+  /** `destroyed` is absent where the record was written before keys could be. */
+  readonly keyring: Omit<Keyring, "keys" | "destroyed"> & {
+    readonly destroyed?: Keyring["destroyed"]
     readonly keys: readonly (Omit<Key, "secret"> & { readonly secret: string })[]
   }
   /** In the order of the slots. */
@@ -109,6 +111,7 @@ export function openRecord(stored: Buffer, clusterKey: KeyObject): OpenRecord {
       slotKey: unb64(slotKeys[i] ?? bug("a slot without its key")),
     })),
     keyring: {
+      destroyed: [],
       ...keyring,
       keys: keyring.keys.map((key) => ({
         ...key,

@@ -158,7 +158,7 @@ export class Registry {
     try {
       return this.#opened(entry)
     } catch (error) {
-      if (isKnown(error, "KeyDidNotOpen")) return undefined
+      if (isKnown(error, "KeyDidNotOpen", "KeyDestroyed")) return undefined
       throw error
     }
   }
@@ -188,7 +188,7 @@ export class Registry {
       try {
         return open()
       } catch (error) {
-        if (!isKnown(error, "KeyDidNotOpen")) throw error
+        if (!isKnown(error, "KeyDidNotOpen", "KeyDestroyed")) throw error
         await this.#keys.refresh()
         return open()
       }

@@ -1,6 +1,7 @@
 /** What one keyring means for values: which key seals, which open, and under which fence. A view never changes; a change of
  *  the keyring makes a new one. Transformer is Kubernetes' word for this. */
 import { bug, isKnown, KnownError } from "../errors.ts"
+import { hasPrefix, prefixOf } from "../format/value.ts"
 import { writingKey } from "../keyring/keyring.ts"
 import type { OpenRecord } from "../keyring/record.ts"
 import { identity } from "../providers/identity.ts"
@@ -20,8 +21,8 @@ export interface View {
   fenceOf(key: string): string | undefined
   /** Sealed for `key`, or as it is where the kind is not encrypted; `fence` must hold as it is written. */
   seal(key: string, plaintext: Buffer): { value: Buffer; fence: string | undefined }
-  /** `stale`: the next write of the same bytes would be stored otherwise. Throws KeyDidNotOpen, ValueCorrupt with the name of
-   *  the object. */
+  /** `stale`: the next write of the same bytes would be stored otherwise. Throws KeyDidNotOpen, KeyDestroyed,
+   *  ValueCorrupt with the name of the object. */
   open(key: string, stored: Buffer): { plaintext: Buffer; stale: boolean }
   /** The provider of the key `name`, archived ones too; null: identity. */
   provider(name: string | null): Provider
@@ -55,7 +56,11 @@ export function makeView(record: OpenRecord, version: string): View {
         return openStored(isCovered(key) ? encrypted : plain, stored, key)
       } catch (error) {
         if (!isKnown(error)) throw error
-        throw new KnownError(error.code, `${key}: ${error.message}`, { cause: error })
+        const gone = keyring.destroyed.find((one) => hasPrefix(stored, prefixOf(one)))
+        if (gone === undefined)
+          throw new KnownError(error.code, `${key}: ${error.message}`, { cause: error })
+        const seen = `the value is under the ${gone.provider} key "${gone.name}", which was destroyed at ${gone.destroyed}`
+        throw new KnownError("KeyDestroyed", `${key}: ${seen}`, { cause: error })
       }
     },
     provider: (name) =>

@@ -15,7 +15,7 @@ import {
 import { isRunning } from "./verbs.ts"
 
 /** As they are typed; those of `secrets-encrypt` without that word. */
-export type EnteredVerb = Verb | "token rotate" | "recovery-key create"
+export type EnteredVerb = Verb | "keys destroy" | "token rotate" | "recovery-key create"
 
 /** Who asked. */
 export interface Caller {

@@ -5,7 +5,7 @@ import type { Logger } from "pino"
 import { type DataDirPaths, writeToken } from "../cluster/data-dir.ts"
 import { tokenFor } from "../cluster/unlock.ts"
 import { isKnown } from "../errors.ts"
-import { type Key, withKeysTakenIn } from "../keyring/keyring.ts"
+import { isDestroyed, type Key, withKeysTakenIn } from "../keyring/keyring.ts"
 import type { OpenRecord } from "../keyring/record.ts"
 import type { Keys } from "../registry/keys.ts"
 import type { Store } from "../store/store.ts"
@@ -76,7 +76,9 @@ async function follow(parts: FollowParts, before: OpenRecord): Promise<OpenRecor
 /** What was written under a key that this server alone may still have must stay readable. Returns the keys' names. */
 async function takeIn(keys: Keys, known: readonly Key[]): Promise<string[]> {
   const missing = ({ keyring }: OpenRecord) =>
-    known.filter(({ name }) => keyring.keys.every((key) => key.name !== name))
+    known.filter(
+      ({ name }) => !isDestroyed(keyring, name) && keyring.keys.every((key) => key.name !== name),
+    )
   const names = missing(keys.view.record).map(({ name }) => name)
   if (names.length > 0)
     await keys.change("take-in-keys", ({ record }) =>

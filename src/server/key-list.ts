@@ -1,5 +1,5 @@
 /** `secrets-encrypt keys`: every key of the keyring, and what is known of it. */
-import { type Keyring, writingKey } from "../keyring/keyring.ts"
+import { type DestroyedKey, type Keyring, writingKey } from "../keyring/keyring.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 import { SEALS_MAX } from "../rotation/due.ts"
 import type { Counts } from "../rotation/retire.ts"
@@ -8,12 +8,14 @@ import { isCounted, sealsOf, totalOf, type Usage } from "../rotation/usage.ts"
 export interface KeyListed {
   readonly name: string
   readonly provider: KeyProvider
-  readonly state: "writing" | "active" | "archived"
+  readonly state: "writing" | "active" | "archived" | "destroyed"
   /** RFC 3339. */
   readonly created: string
   readonly ageseconds: number
-  /** Values and old values of every row. */
-  readonly storedvalues: number
+  /** RFC 3339; absent: it is not. */
+  readonly destroyed?: string
+  /** Values and old values of every row. Absent: it is destroyed. */
+  readonly storedvalues?: number
   /** What was sealed under it, and how much is meant to be at most. Absent: its writes are not counted. */
   readonly writes?: number
   readonly writesmax?: number
@@ -25,16 +27,30 @@ interface Known {
   readonly now: Date
 }
 
-/** Oldest first, as the keyring has them. */
-export function listKeys(keyring: Keyring, { counts, usage, now }: Known): KeyListed[] {
+/** Oldest first, as the keyring has them; before these the destroyed ones. */
+export function listKeys(keyring: Keyring, known: Known): KeyListed[] {
   const writer = writingKey(keyring)
-  return keyring.keys.map(({ name, provider, state, created }) => ({
+  const living = keyring.keys.map((key) => ({
+    ...described(key, known),
+    state: key.name === writer?.name ? ("writing" as const) : key.state,
+    storedvalues: known.counts.get(key.name) ?? 0,
+  }))
+  const gone = keyring.destroyed.map((key) => ({
+    ...described(key, known),
+    state: "destroyed" as const,
+    destroyed: key.destroyed,
+  }))
+  return [...gone, ...living]
+}
+
+function described({ name, provider, created }: Omit<DestroyedKey, "destroyed">, known: Known) {
+  const ageMs = known.now.getTime() - Date.parse(created)
+  const writes = totalOf(sealsOf(known.usage, name))
+  return {
     name,
     provider,
-    state: name === writer?.name ? "writing" : state,
     created,
-    ageseconds: Math.floor((now.getTime() - Date.parse(created)) / 1000),
-    storedvalues: counts.get(name) ?? 0,
-    ...(isCounted(provider) && { writes: totalOf(sealsOf(usage, name)), writesmax: SEALS_MAX }),
-  }))
+    ageseconds: Math.floor(ageMs / 1000),
+    ...(isCounted(provider) && { writes, writesmax: SEALS_MAX }),
+  }
 }

@@ -3,7 +3,7 @@
 import { encryptionFiles, writeEncryptionFiles } from "../cluster/encryption-files.ts"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import { type NodeFacts, writeNode } from "../cluster/node.ts"
-import type { Keyring } from "../keyring/keyring.ts"
+import { isDestroyed, type Keyring } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
 import type { Registry } from "../registry/registry.ts"
 import { oneByOne } from "./one-by-one.ts"
@@ -61,9 +61,11 @@ export class Publisher {
     return this.#inTurn(() => this.#write(this.shown))
   }
 
-  /** In both modes a server that shows a rewrite as running follows it to its end, whoever runs it. */
+  /** In both modes a server that shows a rewrite as running follows it to its end, whoever runs it, and no file goes on holding
+   *  a key that was destroyed. */
   get #follows(): boolean {
-    return this.#options.reload === "watch" || this.#taken?.stage === "reencrypt_active"
+    if (this.#options.reload === "watch" || this.#taken?.stage === "reencrypt_active") return true
+    return this.#taken?.keys.some(({ name }) => isDestroyed(this.#newest, name)) === true
   }
 
   get #newest(): Keyring {

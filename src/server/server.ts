@@ -86,7 +86,7 @@ async function startAndServe(context: ServerContext): Promise<void> {
     : await openDatastore(options.datastore, { log, signal: context.signal })
   if (store === undefined) return
   stack.defer(() => store.close())
-  const { keys, how, takenIn } = await openKeyring({
+  const { keys, how, takenIn, destroyed } = await openKeyring({
     store,
     paths,
     now,
@@ -107,6 +107,11 @@ async function startAndServe(context: ServerContext): Promise<void> {
     )
   else if (how === "joined" && !isShown(paths, keys.view.record.keyring))
     log.info("the keyring of the datastore is not the one that the files here show: it is adopted")
+  if (destroyed.length > 0)
+    log.warn(
+      { keys: destroyed, file: files.configuration?.file },
+      "the file of --encryption-provider-config holds keys that were destroyed: they are not taken in; take them out of it",
+    )
   sayWhatDecides(keys.view.record.keyring, context)
   await serve({ context, files, store, embedded, keys, paths, stack })
 }
@@ -180,6 +185,7 @@ async function serve(parts: Parts): Promise<void> {
     trouble: () => trouble,
     servers: () => servers.status(),
     limits: options,
+    engine: embedded === undefined ? options.datastore.kind : "etcd",
   })
   const { over, ...membership } = makeMembership({ embedded, registry, nodeName: server })
   const agree = { reload, monotonicMs, signal: background.signal }

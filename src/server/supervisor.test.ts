@@ -55,6 +55,7 @@ test("of changes of the token that come together, a token that opens lies on the
     trouble: () => undefined,
     servers: async () => [],
     limits: { keyMaxAgeMs: null, autoRotate: false },
+    engine: "sqlite" as const,
   })
   const refused = supervisor.rotateToken("", CALLER)
   const tokens = await Promise.all(

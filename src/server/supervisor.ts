@@ -17,11 +17,14 @@ import type { Limits } from "../rotation/due.ts"
 import { type Caller, entryOf, type EnteredVerb } from "../rotation/history.ts"
 import type { Store } from "../store/store.ts"
 import { census, countsOf } from "../rewriter/census.ts"
+import { destroyKey } from "../rewriter/destroy.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
+import type { Datastore } from "./datastore.ts"
 import { listKeys } from "./key-list.ts"
 import { lookAtLimits } from "./limits.ts"
 import { verify } from "../rewriter/verify.ts"
 import { oneByOne } from "./one-by-one.ts"
+import { outOfReach } from "./out-of-reach.ts"
 import { archivedKeysInUse, type ServerStatus, statusOf } from "./status.ts"
 
 export interface SupervisorParts extends VerbParts {
@@ -36,6 +39,7 @@ export interface SupervisorParts extends VerbParts {
   readonly trouble: () => string | undefined
   readonly servers: () => Promise<readonly ServerStatus[]>
   readonly limits: Limits
+  readonly engine: Datastore["kind"]
 }
 
 type Made = Omit<Supervisor, "takeIn" | "leave"> & { password: () => string }
@@ -75,6 +79,15 @@ export function makeSupervisor(parts: SupervisorParts): Made {
       const view = await keys.refresh()
       const [found, usage] = await Promise.all([census(store, view), keys.writes.read()])
       return listKeys(view.record.keyring, { counts: countsOf(found), usage, now: now() })
+    },
+    async destroyKey(name, caller) {
+      const entry = { ...entered("keys destroy", caller), target: name }
+      const { key, isNew } = await destroyKey({ store, keys, entry, now }, name)
+      if (isNew) taken(entry)
+      await parts.publish()
+      const away = (await parts.servers()).filter(({ ready }) => !ready).map((one) => one.name)
+      const copies = outOfReach(paths, { engine: parts.engine, away })
+      return { destroyed: key.destroyed, outOfReach: copies }
     },
     take: (request, caller) => takeVerb(request, caller, parts),
     history: () => keys.history(),

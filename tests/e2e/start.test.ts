@@ -280,6 +280,7 @@ async function serveAt(dataDir: string, now: Date, args: readonly string[] = [])
     isRoot: false,
     stdout: output,
     stderr: output,
+    ask: null,
     now: () => now,
     monotonicMs: () => performance.now(),
     signal: end.signal,

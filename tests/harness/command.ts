@@ -4,6 +4,7 @@ import { run } from "../../src/cli/run.ts"
 export interface CommandWorld {
   readonly env?: Readonly<Record<string, string>>
   readonly isTerminal?: boolean
+  readonly ask?: (question: string) => Promise<string>
   readonly signal?: AbortSignal
   readonly monotonicMs?: () => number
 }
@@ -27,6 +28,7 @@ export async function command(argv: readonly string[], world: CommandWorld = {})
     isRoot: false,
     stdout: output("stdout"),
     stderr: output("stderr"),
+    ask: world.ask ?? null,
     now: () => new Date(),
     monotonicMs,
     signal: world.signal ?? new AbortController().signal,

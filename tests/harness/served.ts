@@ -70,6 +70,7 @@ export async function serveInProcess(): Promise<Served> {
     trouble: () => undefined,
     servers: async () => [],
     limits: { keyMaxAgeMs: null, autoRotate: false },
+    engine: "sqlite" as const,
   }
   const supervisor = makeSupervisor({ ...verbsOf(keys, now), ...own })
   const handle = createApi({

@@ -29,6 +29,7 @@ function ofKnown(error: KnownError): StatusError {
       return timeout(error.message)
     case "ValueCorrupt":
     case "KeyDidNotOpen":
+    case "KeyDestroyed":
     case "RecordCorrupt":
     case "StoreCorrupt":
       return internalError(error.message, error)

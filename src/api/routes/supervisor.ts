@@ -31,6 +31,8 @@ export interface Supervisor {
   listKeys(): Promise<object>
   /** Which stored values are under which key. It reads all of them. */
   verify(asked: { key: string | undefined; opens: boolean; signal: AbortSignal }): Promise<object>
+  /** Takes an archived key's bytes out of the keyring for good. */
+  destroyKey(name: string, caller: Caller): Promise<object>
   /** Returns the operation that runs after the verb; undefined where it started none. */
   take(request: Request, caller: Caller): Promise<Operation | undefined>
   /** The running or last operation. */
@@ -96,6 +98,12 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
         opens: query.get("open") === "true",
         signal,
       }),
+    "POST encrypt/keys/destroy": async (supervisor, call) => {
+      const { name, confirm } = await readJson(call)
+      if (typeof name !== "string" || name !== confirm)
+        throw badRequest("name and confirm must be one string, the name of the key")
+      return supervisor.destroyKey(name, callerOf(call))
+    },
     "GET encrypt/operation": async (supervisor) => (await supervisor.operation()) ?? null,
     "GET encrypt/history": (supervisor) => supervisor.history(),
     "PUT token": async (supervisor, call) => {

@@ -75,7 +75,8 @@ async function removeUnread(
   try {
     if ((await registry.get(resource, ref)) === undefined) return undefined
   } catch (error) {
-    if (!isKnown(error, "KeyDidNotOpen", "ValueCorrupt", "ObjectInvalid")) throw error
+    if (!isKnown(error, "KeyDidNotOpen", "KeyDestroyed", "ValueCorrupt", "ObjectInvalid"))
+      throw error
     const revision = await registry.revisionOf(resource, ref)
     if (revision === undefined) return undefined
     if (!dryRun) await registry.remove({ key: storageKey(resource, ref), revision })

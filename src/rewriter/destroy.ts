@@ -1,0 +1,87 @@
+/** Destroys a key: proves that nothing stored needs it, takes its bytes out of the keyring under the fence of the proof, and
+ *  clears what the datastore's files may still hold of the keyring before. */
+import { isKnown, KnownError } from "../errors.ts"
+import { hasPrefix } from "../format/value.ts"
+import type { DestroyedKey } from "../keyring/keyring.ts"
+import type { Keys } from "../registry/keys.ts"
+import type { View } from "../registry/view.ts"
+import { alreadyDestroyed, destroyed, type Under } from "../rotation/destroy.ts"
+import type { HistoryEntry } from "../rotation/history.ts"
+import type { Store } from "../store/store.ts"
+import { allRows } from "./census.ts"
+
+export interface Destroy {
+  readonly store: Store
+  readonly keys: Keys
+  /** Written with the key's end. */
+  readonly entry: HistoryEntry
+  readonly now: () => Date
+}
+
+export interface Destroyed {
+  readonly key: DestroyedKey
+  /** Whether this call did it. */
+  readonly isNew: boolean
+}
+
+/** Where it was destroyed before, the clearing alone, which may have failed. Throws NotFound, KeyNotArchived, KeyInUse: nothing
+ *  is changed then; and StoreUnavailable, also after the key is destroyed. */
+export async function destroyKey(parts: Destroy, name: string): Promise<Destroyed> {
+  const { keys, store } = parts
+  let done = before((await keys.refresh()).record.keyring, name)
+  // Where a history is kept, clients may read values of it that live ones do not tell of.
+  if (done === undefined) await store.scrub()
+  while (done === undefined) done = await proveAndDestroy(parts, name)
+  await clear(keys, name)
+  return done
+}
+
+function before(...observed: Parameters<typeof alreadyDestroyed>): Destroyed | undefined {
+  const key = alreadyDestroyed(...observed)
+  return key && { key, isNew: false }
+}
+
+/** Undefined where the writing key was changed meanwhile: the proof holds under its own fence only. */
+async function proveAndDestroy(
+  { store, keys, entry, now }: Destroy,
+  name: string,
+): Promise<Destroyed | undefined> {
+  const view = await keys.refresh()
+  const known = before(view.record.keyring, name)
+  if (known !== undefined) return known
+  const under = await storedUnder(name, { store, view })
+  const changed = await keys.change("destroy-key", ({ record: { fence, keyring } }) => {
+    if (fence !== view.record.fence || before(keyring, name) !== undefined) return undefined
+    return { keyring: destroyed(keyring, { name, under, now: now() }), entry }
+  })
+  const key = changed && alreadyDestroyed(changed.view.record.keyring, name)
+  return key && { key, isNew: true }
+}
+
+const NAMED_MAX = 100
+
+async function storedUnder(
+  name: string,
+  { store, view }: { readonly store: Store; readonly view: View },
+): Promise<Under> {
+  const { prefix } = view.provider(name)
+  const names = new Set<string>()
+  let stored = 0
+  for await (const { rows } of allRows(store, { cursor: "" }))
+    for (const { key, value, previous } of rows) {
+      const under = [value, previous].filter((bytes) => bytes && hasPrefix(bytes, prefix))
+      stored += under.length
+      if (under.length > 0 && names.size < NAMED_MAX) names.add(key)
+    }
+  return { stored, names: [...names] }
+}
+
+async function clear(keys: Keys, name: string): Promise<void> {
+  try {
+    await keys.scrub()
+  } catch (error) {
+    if (!isKnown(error)) throw error
+    const done = `the key "${name}" is destroyed, but the datastore's files may still hold an earlier keyring; destroy it again`
+    throw new KnownError(error.code, `${done}: ${error.message}`, { cause: error })
+  }
+}
