@@ -28,6 +28,8 @@ export interface Datastore {
   /** Differs after every commit. */
   changes(): number
   look(): Stored
+  /** As somebody does who goes past every server. */
+  put(key: string, value: Buffer): void
   /** Copies all of it; what is returned puts the copy in the place of what there is then. */
   snapshot(): () => void
 }
@@ -45,6 +47,7 @@ const sql = (table: SqlTable): Datastore => ({
     fence: table.fence,
     compacted: table.compacted,
   }),
+  put: (key, value) => putRow(table, key, value),
   snapshot: () => table.snapshot(),
 })
 
@@ -60,6 +63,7 @@ const etcd = (history: EtcdHistory): Datastore => ({
     fence: fenceOf(history),
     compacted: history.compacted,
   }),
+  put: (key, value) => void history.put([{ key, value }]),
   snapshot: () => history.snapshot(),
 })
 
@@ -67,3 +71,17 @@ const recordsOf = (record: (name: RecordName) => StoredRecord | undefined) => ({
   keyring: record("keyring"),
   operation: record("operation"),
 })
+
+function putRow(table: SqlTable, key: string, value: Buffer): void {
+  const row = table.begin({
+    key,
+    created: true,
+    deleted: false,
+    createRevision: 0,
+    replaces: 0,
+    ttlSeconds: 0,
+    value,
+    previous: undefined,
+  })
+  if (row !== undefined) table.commit(row)
+}

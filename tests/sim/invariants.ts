@@ -2,6 +2,7 @@
  *  wrong, a sentence each. None trusts what a server says: all of it is read from the stored bytes. */
 import { type Ledger, newRows } from "./ledger.ts"
 import type { Placed, Seen, SeenRow } from "./observer.ts"
+import { isSecret } from "./secret.ts"
 
 export interface Event {
   readonly before: Seen
@@ -35,7 +36,7 @@ export const i2: Invariant = ({ before, now }) => {
 /** Every stored value opens with the keys in the record. */
 export const i3: Invariant = ({ now }) =>
   now.texts
-    .filter(({ text }) => text.write === undefined)
+    .filter(({ text, row }) => text.write === undefined && isSecret(row.key))
     .map((placed) => `${at(placed)} does not open`)
 
 /** A key is retired only when no stored byte is under it; and from then on none is. */
@@ -55,13 +56,17 @@ export const i5: Invariant = ({ before, now, ledger }) => [
   ...lost(now, ledger),
 ]
 
-/** Once all faults are over and time has passed nothing runs any more, and a rotation has left nothing behind. */
-export function i6({ operation, keyring, texts }: Seen): string[] {
-  if (operation?.state === "running") return [`${operation.kind} did not end by itself`]
-  if (operation?.kind !== "rotate-keys" || keyring === undefined) return []
-  const left = texts.filter(({ text }) => text.under !== keyring.writer)
-  return left.map((placed) => `after ${operation.kind} ${at(placed)} is ${underOf(placed)}`)
+/** A rotation that has ended by itself has left nothing to do by hand: where all opens, no key is kept. */
+export const i6: Invariant = ({ now: { operation } }) => {
+  if (operation?.state !== "finished" || operation.unreadable > 0) return []
+  return Object.keys(operation.kept).map((name) => `${operation.kind} has ended and kept "${name}"`)
 }
+
+/** What I6 wants of a rotation while nobody writes. */
+export const leftBy = ({ texts, keyring }: Seen): string[] =>
+  texts
+    .filter(({ text, row }) => isSecret(row.key) && text.under !== keyring?.writer)
+    .map((placed) => `after the last rotation ${at(placed)} is ${underOf(placed)}`)
 
 /** A server never invents a key where the datastore holds data. */
 export const i7: Invariant = ({ before, now }) => {
@@ -79,6 +84,7 @@ export const INVARIANTS: Readonly<Record<string, Invariant>> = {
   I3: i3,
   I4: i4,
   I5: i5,
+  I6: i6,
   I7: i7,
 }
 

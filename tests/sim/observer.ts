@@ -7,7 +7,7 @@ import { makeView, type View } from "../../src/registry/view.ts"
 import { decodeOperation, type Operation } from "../../src/rotation/operation.ts"
 import { isKnown } from "../../src/errors.ts"
 import type { Datastore } from "./datastore.ts"
-import { SECRETS, writeOf } from "./secret.ts"
+import { isSecret, writeOf } from "./secret.ts"
 
 /** One stored byte string. */
 export interface Text {
@@ -33,9 +33,9 @@ export interface Placed {
 
 /** The datastore at one moment. */
 export interface Seen {
-  /** In the order of their revisions. */
+  /** Those of Secrets, in the order of their revisions. */
   readonly rows: readonly SeenRow[]
-  /** Every byte string in them. */
+  /** Every byte string, of other kinds too. */
   readonly texts: readonly Placed[]
   /** undefined: there is none yet. */
   readonly keyring: Keyring | undefined
@@ -51,9 +51,9 @@ export class Observer {
   readonly #datastore: Datastore
   readonly #clusterKey: KeyObject
   /** Bytes never change, and what they open to does not: only whether the keyring still holds their key. */
-  readonly #texts = new WeakMap<Buffer, Text & { readonly secret: string | undefined }>()
-  #version: string | undefined
+  readonly #texts = new WeakMap<Buffer, Text & { readonly secret: KeyObject | undefined }>()
   #view: View | undefined
+  #secrets: ReadonlyMap<string | null, KeyObject> = new Map()
 
   constructor(datastore: Datastore, clusterKey: KeyObject) {
     this.#datastore = datastore
@@ -63,22 +63,21 @@ export class Observer {
   look(): Seen {
     const stored = this.#datastore.look()
     const { keyring } = stored
-    if (keyring !== undefined && keyring.version !== this.#version)
+    if (keyring !== undefined && keyring.version !== this.#view?.version)
       this.#view = makeView(openRecord(keyring.value, this.#clusterKey), keyring.version)
-    this.#version = keyring?.version
+    if (keyring === undefined) this.#view = undefined
     const record = this.#view?.record
+    this.#secrets = new Map(record?.keyring.keys.map(({ name, secret }) => [name, secret]))
     const seen = (bytes: Buffer | undefined, key: string) => bytes && this.#text(bytes, key)
-    const rows = stored.rows
-      .filter(({ key }) => key.startsWith(SECRETS.storagePrefix))
-      .map(({ revision, key, value, previous }) => ({
-        revision,
-        key,
-        value: seen(value, key),
-        previous: seen(previous, key),
-      }))
+    const all = stored.rows.map(({ revision, key, value, previous }) => ({
+      revision,
+      key,
+      value: seen(value, key),
+      previous: seen(previous, key),
+    }))
     return {
-      rows,
-      texts: rows.flatMap((row) => [...placed(row, "value"), ...placed(row, "previous")]),
+      rows: all.filter(({ key }) => isSecret(key)),
+      texts: all.flatMap((row) => [...placed(row, "value"), ...placed(row, "previous")]),
       keyring: record?.keyring,
       fences: { named: record?.fence, stored: stored.fence },
       writer: (record && writingKey(record.keyring)?.name) ?? null,
@@ -89,16 +88,11 @@ export class Observer {
 
   #text(bytes: Buffer, key: string): Text {
     const known = this.#texts.get(bytes)
-    if (known !== undefined && known.secret === this.#secretOf(known.under)) return known
+    if (known !== undefined && isSame(known.secret, this.#secrets.get(known.under))) return known
     const under = claimOf(bytes)?.name ?? null
-    const text = { under, write: this.#open(bytes, key), secret: this.#secretOf(under) }
+    const text = { under, write: this.#open(bytes, key), secret: this.#secrets.get(under) }
     this.#texts.set(bytes, text)
     return text
-  }
-
-  #secretOf(name: string | null): string | undefined {
-    const key = this.#view?.record.keyring.keys.find((one) => one.name === name)
-    return key?.secret.export().toString("base64")
   }
 
   #open(bytes: Buffer, key: string): number | undefined {
@@ -110,6 +104,9 @@ export class Observer {
     }
   }
 }
+
+const isSame = (one: KeyObject | undefined, other: KeyObject | undefined): boolean =>
+  one === other || (one !== undefined && other !== undefined && one.equals(other))
 
 function placed(row: SeenRow, column: Placed["column"]): Placed[] {
   const text = row[column]

@@ -8,6 +8,11 @@ const NAMESPACE = "default"
 export const refOf = (name: string) => ({ namespace: NAMESPACE, name })
 export const keyOf = (name: string): string => `${SECRETS.storagePrefix}${NAMESPACE}/${name}`
 
+export const isSecret = (key: string): boolean => key.startsWith(SECRETS.storagePrefix)
+
+/** Of another kind, which keyturn serves to nobody and rewrites all the same. */
+export const DAMAGED_KEY = "/registry/configmaps/default/damaged"
+
 export const secretOf = (name: string, write: number): Secret => ({
   kind: "Secret",
   apiVersion: "v1",

@@ -1,5 +1,7 @@
 /** One simulation, from its seed to its end: what is dealt, the faults, and the checks after every event. */
 import { isKnown } from "../../src/errors.ts"
+import { prefixOf } from "../../src/format/value.ts"
+import { writingKey } from "../../src/keyring/keyring.ts"
 import { newClusterKey } from "../../src/keyring/record.ts"
 import { KEY_PROVIDERS, type KeyProvider } from "../../src/providers/provider.ts"
 import { isRunning } from "../../src/rotation/verbs.ts"
@@ -7,11 +9,11 @@ import { random } from "../harness/random.ts"
 import { askAtOnce } from "./ask.ts"
 import { type Asking, Clients } from "./clients.ts"
 import { type Character, type Datastore, makeDatastore } from "./datastore.ts"
-import { i6, INVARIANTS } from "./invariants.ts"
+import { INVARIANTS, leftBy } from "./invariants.ts"
 import { Ledger, newRows } from "./ledger.ts"
 import { Observer, type Seen } from "./observer.ts"
 import type { Bug } from "./planted.ts"
-import { keyOf, plaintextOf } from "./secret.ts"
+import { DAMAGED_KEY, keyOf, plaintextOf } from "./secret.ts"
 import { serve } from "./server.ts"
 import { watchSecrets } from "./watcher.ts"
 import { Life, type Troubles, World } from "./world.ts"
@@ -33,6 +35,8 @@ interface Dealt {
   readonly firstKey: KeyProvider | null
   /** Secrets that were there, in plain text, before there was a keyring. */
   readonly old: number
+  /** When a stored value is damaged, in requests that are left; null: never. */
+  readonly damagedAt: number | null
   readonly troubles: Troubles
   /** How often a fault comes in the place of an event. */
   readonly faults: number
@@ -78,6 +82,7 @@ class Simulation {
   #seen: Seen
   #changes = 0
   #events = 0
+  #isDamaged = false
   #finding: string | undefined
 
   constructor(options: SimulationOptions) {
@@ -114,6 +119,7 @@ class Simulation {
     for (let left = this.#dealt.requests; left > 0 && this.#goesOn; ) {
       if (this.#world.happens(this.#dealt.faults)) this.#fault()
       else if (this.#world.happens(REQUEST)) left -= this.#request()
+      if (left === this.#dealt.damagedAt) this.#damage()
       await this.#turn()
     }
     this.#heal()
@@ -241,6 +247,15 @@ class Simulation {
     else this.#restore()
   }
 
+  /** A value under the key that writes does not open any more, so that key must stay. */
+  #damage(): void {
+    const writer = this.#seen.keyring && writingKey(this.#seen.keyring)
+    if (writer === undefined || this.#isDamaged) return
+    this.#isDamaged = true
+    this.#world.note(`${DAMAGED_KEY} is damaged`)
+    this.#datastore.put(DAMAGED_KEY, Buffer.concat([prefixOf(writer), Buffer.alloc(64, 7)]))
+  }
+
   #crash(server: Server): void {
     if (server.life.isOver) return
     this.#world.note(`${server.name} dies`)
@@ -301,7 +316,7 @@ class Simulation {
       server?.life.run(() => void this.#clients.verb(server, { verb, force: true, skip: false }))
       await this.#untilQuiet(`the last ${verb}`)
     }
-    const [left] = i6(this.#seen)
+    const [left] = leftBy(this.#seen)
     if (left !== undefined) this.#found(`I6: ${left}`)
   }
 
@@ -334,6 +349,7 @@ function deal(world: World): Dealt {
     requests: 10 + world.below(50),
     firstKey: world.happens(0.6) ? (world.pick(KEY_PROVIDERS) ?? null) : null,
     old: world.happens(0.3) ? world.below(secrets) : 0,
+    damagedAt: world.happens(0.15) ? world.below(10) : null,
     troubles: world.troubles,
     faults: isCalm ? 0 : chance(0.04),
     lastRotation: world.happens(0.3),
