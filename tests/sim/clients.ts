@@ -1,9 +1,9 @@
 /** What people do to a server of a simulation: Secrets written, read and deleted, verbs, compaction. Every answer is held against
  *  the ledger. */
-import { type ErrorCode, isKnown } from "../../src/errors.ts"
+import { ERRORS, isKnown } from "../../src/errors.ts"
 import { KEY_PROVIDERS } from "../../src/providers/provider.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
-import type { Verb } from "../../src/rotation/operation.ts"
+import { type Verb, VERBS } from "../../src/rotation/operation.ts"
 import type { Request } from "../../src/rotation/verbs.ts"
 import { CALLER } from "../harness/verbs.ts"
 import type { Asked, Ledger } from "./ledger.ts"
@@ -11,31 +11,12 @@ import { keyOf, refOf, SECRETS, secretOf, writeIn } from "./secret.ts"
 import type { Running } from "./server.ts"
 import type { Life, World } from "./world.ts"
 
-/** What a server may answer while a datastore fails, others write too, and verbs come in any order. */
-const FORESEEN: readonly ErrorCode[] = [
-  "StoreUnavailable",
-  "OutcomeUnknown",
-  "Conflict",
-  "AlreadyExists",
-  "Compacted",
-  "FutureRevision",
-  "RotationUnderWay",
-  "WrongStage",
-  "EncryptionDisabled",
-]
+/** What a server may answer while a datastore fails, others write too, and verbs come in any order: all but what is damaged. */
+export const isForeseen = (error: unknown): boolean =>
+  isKnown(error) && ERRORS[error.code].http !== 500
 
-/** More than once: more often. */
-const VERBS: readonly Verb[] = [
-  "rotate-keys",
-  "rotate-keys",
-  "rotate-keys",
-  "prepare",
-  "rotate",
-  "reencrypt",
-  "enable",
-  "enable",
-  "disable",
-]
+/** What leads on comes more often. */
+const OFTEN: readonly Verb[] = [...VERBS, "rotate-keys", "rotate-keys", "enable"]
 
 export interface ClientsParts {
   readonly world: World
@@ -174,7 +155,7 @@ export class Clients {
     } catch (error) {
       world.note(`${server.name} refuses to ${what}: ${String(error)}`)
       const isOfRestore = isKnown(error, "RecordCorrupt") && ledger.restores > restores
-      if (!isKnown(error, ...FORESEEN) && !isOfRestore)
+      if (!isForeseen(error) && !isOfRestore)
         wrong(`a server answered ${what} with ${String(error)}`)
     } finally {
       this.#waiting.delete(waiting)
@@ -183,7 +164,7 @@ export class Clients {
 
   #request(): Request {
     const { world } = this.#parts
-    const verb = world.pick(VERBS) ?? "enable"
+    const verb = world.pick(OFTEN) ?? "enable"
     return { verb, force: world.happens(0.2), skip: world.happens(0.1) }
   }
 }

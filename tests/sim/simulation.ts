@@ -7,7 +7,7 @@ import { KEY_PROVIDERS, type KeyProvider } from "../../src/providers/provider.ts
 import { isRunning } from "../../src/rotation/verbs.ts"
 import { random } from "../harness/random.ts"
 import { askAtOnce } from "./ask.ts"
-import { type Asking, Clients } from "./clients.ts"
+import { type Asking, Clients, isForeseen } from "./clients.ts"
 import { type Character, type Datastore, makeDatastore } from "./datastore.ts"
 import { INVARIANTS, leftBy } from "./invariants.ts"
 import { Ledger, newRows } from "./ledger.ts"
@@ -201,15 +201,8 @@ class Simulation {
   /** What a server would write into its log. */
   #hear({ name }: Server, error: unknown): void {
     this.#world.note(`${name} tells of ${String(error)}`)
-    const isForeseen = isKnown(
-      error,
-      "StoreUnavailable",
-      "OutcomeUnknown",
-      "Compacted",
-      "FutureRevision",
-    )
     const isOfRestore = this.#ledger.restores > 0 && isKnown(error, "RecordCorrupt")
-    if (!isForeseen && !isOfRestore) this.#found(`${name} failed: ${String(error)}`)
+    if (!isForeseen(error) && !isOfRestore) this.#found(`${name} failed: ${String(error)}`)
   }
 
   /** Sends a request to some server; 0 where there is none to ask. */

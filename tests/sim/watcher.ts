@@ -13,11 +13,14 @@ interface Watching {
   readonly wrong: (what: string) => void
 }
 
-/** For as long as the server lives; a watch that ends begins anew, as an informer's does. */
-export async function watchSecrets(registry: Registry, watching: Watching): Promise<never> {
-  for (;;) {
+/** A watch that ends begins anew, as an informer's does. Returns where the datastore was put back to another history: until the
+ *  server notices it tells of the one before. */
+export async function watchSecrets(registry: Registry, watching: Watching): Promise<void> {
+  const { restores } = watching.ledger
+  const goesOn = () => watching.ledger.restores === restores
+  while (goesOn()) {
     try {
-      await watchOnce(registry, watching)
+      await watchOnce(registry, { ...watching, goesOn })
     } catch (error) {
       if (!isKnown(error)) throw error
       await sleep(AGAIN_MS)
@@ -25,13 +28,14 @@ export async function watchSecrets(registry: Registry, watching: Watching): Prom
   }
 }
 
-/** Returns where the datastore was put back to another history. */
-async function watchOnce(registry: Registry, { ledger, wrong }: Watching): Promise<void> {
-  const { restores } = ledger
+async function watchOnce(
+  registry: Registry,
+  { ledger, wrong, goesOn }: Watching & { readonly goesOn: () => boolean },
+): Promise<void> {
   const { signal } = new AbortController()
   let after = await registry.revision()
   for await (const events of registry.watch(SECRETS, { after, signal })) {
-    if (ledger.restores !== restores) return
+    if (!goesOn()) return
     const upTo = events.at(-1)?.revision ?? after
     const [told, done] = [events.map(eventLine), ledger.between({ after, upTo }).map(commitLine)]
     if (told.join() !== done.join()) wrong(`I5: a watch told ${told.join()} of ${done.join()}`)
