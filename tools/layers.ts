@@ -11,8 +11,8 @@ const LAYERS: Layers = [
   ["cli", "server"],
   ["api", "cluster", "rewriter"],
   ["registry"],
-  ["store", "rotation", "keyring", "config", "providers"],
-  ["format", "step"],
+  ["store", "rotation", "keyring", "config", "providers", "step"],
+  ["format"],
   ["errors"],
 ]
 
