@@ -2,6 +2,7 @@
 
 import type { Command } from "commander"
 import { readFileSync, writeFileSync } from "node:fs"
+import { STAGES } from "../src/keyring/keyring.ts"
 import { ERRORS, type ErrorRow } from "../src/errors.ts"
 import { VERB_TABLE, type VerbRow } from "../src/rotation/verbs.ts"
 import { buildProgram } from "../src/cli/program.ts"
@@ -79,7 +80,7 @@ function stagesPage(): string {
     code(verb),
     stages(from),
     stages(own),
-    to === null ? "stays" : code(to),
+    isStage(to) ? code(to) : to,
     because,
   ])
   return page("Stages", "src/rotation/verbs.ts", [
@@ -87,11 +88,17 @@ function stagesPage(): string {
     "and changes nothing; `--force` skips the order and the comparison of hashes, nothing else. A verb repeated where it was taken",
     "already succeeds and changes nothing. `reencrypt_active` becomes `reencrypt_finished` by itself, when the proof has been made:",
     "`reencrypt` changes nothing while that rewrite runs, and begins it again where its record was lost.",
+    "",
+    "`abort` goes by what the keyring says of the first step of the rotation: it leads back to the stage at which that was taken, and is refused",
+    "where nothing was begun since the last retirement.",
+    "",
     "I1 to I5 are in [invariants.md](invariants.md).",
     "",
     ...table(["verb", "taken at", "repeated at", "leads to", "because"], rows),
   ])
 }
+
+const isStage = (to: VerbRow["to"]) => (STAGES as readonly string[]).includes(to)
 
 const code = (text: string): string => `\`${text}\``
 

@@ -18,7 +18,7 @@ export interface Followed {
   readonly kind: Verb
 }
 
-/** Throws KeyStillNeeded where values stayed behind, RotationUnderWay where another verb took over. */
+/** Throws KeyStillNeeded where values stayed behind, RotationUnderWay where another verb took over, RotationAborted. */
 export async function follow(client: Client, followed: Followed, context: Context): Promise<void> {
   const operation = await ended(client, followed, context)
   if (operation === null) return
@@ -45,6 +45,8 @@ async function ended(
       if (operation?.id !== id || operation.state === "superseded") {
         throw new KnownError("RotationUnderWay", `${kind} did not end: another verb took it over`)
       }
+      if (operation.state === "aborted")
+        throw new KnownError("RotationAborted", `${kind} did not end: it was aborted`)
       if (operation.state === "finished") return operation
       progress.show(operation)
       await sleep(pauseMs, undefined, { signal: context.signal })

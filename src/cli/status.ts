@@ -29,8 +29,8 @@ export async function status(options: StatusOptions, context: Context): Promise<
 }
 
 function remarkOn(operation: OperationSeen | null): string | null {
-  if (operation === null || operation.state === "superseded") return null
-  if (!isRunning(operation)) return leftBehind(operation)
+  if (operation?.state === "finished") return leftBehind(operation)
+  if (operation === null || !isRunning(operation)) return null
   const { kind, trouble } = operation
   return trouble === undefined ? describeOperation(operation) : describeTrouble(kind, trouble)
 }

@@ -17,6 +17,7 @@ test("the tree holds every command", () => {
     "recovery-key",
     "recovery-key create",
     "secrets-encrypt",
+    "secrets-encrypt abort",
     "secrets-encrypt disable",
     "secrets-encrypt enable",
     "secrets-encrypt history",

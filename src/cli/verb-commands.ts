@@ -3,7 +3,7 @@ import type { Verb } from "../rotation/operation.ts"
 
 /** K3s' request body: `stage` wins over `enable`. */
 export interface VerbRequest {
-  readonly stage?: "prepare" | "rotate" | "rotate_keys" | "reencrypt_active"
+  readonly stage?: "prepare" | "rotate" | "rotate_keys" | "reencrypt_active" | "abort"
   readonly enable?: boolean
   readonly force?: boolean
   readonly skip?: boolean
@@ -72,5 +72,13 @@ export const VERB_COMMANDS: { readonly [verb in Verb]: VerbCommand } = {
     taken: "keys rotated, reencryption started",
     finished: "keys rotated, reencryption finished",
     waits: true,
+  },
+  abort: {
+    summary: "Go back to the key that wrote before a rotation that has not retired it yet",
+    flags: [],
+    asks: { stage: "abort" },
+    taken: "rotation aborted",
+    finished: null,
+    waits: false,
   },
 }

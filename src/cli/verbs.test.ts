@@ -60,6 +60,7 @@ test.each<[string, object, string]>([
   ],
   ["reencrypt --no-wait", { stage: "reencrypt_active" }, "reencryption started"],
   ["rotate-keys --no-wait", { stage: "rotate_keys" }, "keys rotated, reencryption started"],
+  ["abort", { stage: "abort" }, "rotation aborted"],
 ])("%s asks %j and prints K3s' line", async (words, asked, line) => {
   const { received, ...outcome } = await take(words.split(" "), script("op-1", []))
   expect(outcome).toEqual({ code: 0, stdout: `${line}\n`, stderr: "" })

@@ -40,6 +40,16 @@ export interface Authority {
   readonly key: string
 }
 
+/** What a rotation that has retired nothing yet came from. */
+export interface WayBack {
+  /** The key that wrote. */
+  readonly writer: string
+  /** One of those at which a rotation may begin. */
+  readonly stage: Stage
+  /** Whether there may be values that no rewrite but this rotation's would come to: one that had not ended was taken over. */
+  readonly rewrites: boolean
+}
+
 export interface Keyring {
   /** Oldest first; a key that was taken in for reading counts as older than those that were there. */
   readonly keys: readonly Key[]
@@ -50,6 +60,8 @@ export interface Keyring {
   /** `none`: never configured, K3s' "no configuration file found". `plain`: identity writes. */
   readonly intent: "none" | "plain" | "encrypted"
   readonly stage: Stage
+  /** Where `abort` leads. `gone`: it has led there, and no rotation was begun since. Null: nowhere. */
+  readonly wayBack: WayBack | "gone" | null
   /** What is encrypted, in the words of an EncryptionConfiguration: `secrets`, `configmaps`, `*.apps`, … */
   readonly resources: readonly string[]
   readonly authorities: { readonly server: Authority; readonly client: Authority }
@@ -66,6 +78,7 @@ export const emptyKeyring = (
   writer: null,
   intent: "none",
   stage: "start",
+  wayBack: null,
   resources: ["secrets"],
   authorities,
   password,
@@ -86,6 +99,19 @@ export const writingKey = (keyring: Keyring): Key | undefined =>
 /** Active keys that do not lead: prepared, imported or left over by an unfinished rotation; oldest first. */
 export const inactiveKeys = (keyring: Keyring): Key[] =>
   keyring.keys.filter(({ name, state }) => state === "active" && name !== keyring.writer)
+
+/** What `rotate` turns to: the last active key after the one that writes. */
+export function preparedKey(keyring: Keyring): Key | undefined {
+  const at = keyring.keys.findIndex(({ name }) => name === keyring.writer)
+  return keyring.keys.slice(at + 1).findLast(({ state }) => state === "active")
+}
+
+/** The keyring with `writer` leading again. The keys after it are for reading from now on, and stand where those do. */
+export function ledBackTo(keyring: Keyring, writer: string): Keyring {
+  const after = 1 + keyring.keys.findIndex(({ name }) => name === writer)
+  const keys = [...keyring.keys.slice(after), ...keyring.keys.slice(0, after)]
+  return { ...keyring, keys, writer }
+}
 
 /** A new random key. K3s' names: the first of a record is `<provider>key`, later ones carry the local time.
  *  Returns undefined where that name is taken: ask again in the next second. */

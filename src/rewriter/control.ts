@@ -7,8 +7,14 @@ import { newKey } from "../keyring/keyring.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 import type { Change, Keys, Observed } from "../registry/keys.ts"
 import { type Caller, entryOf, type Taken } from "../rotation/history.ts"
-import { type Operation, startOperation } from "../rotation/operation.ts"
-import { type Decision, decide, type Request, type Situation } from "../rotation/verbs.ts"
+import { type Operation, startOperation, type Verb } from "../rotation/operation.ts"
+import {
+  type Decision,
+  decide,
+  isRunning,
+  type Request,
+  type Situation,
+} from "../rotation/verbs.ts"
 
 export interface VerbParts {
   readonly keys: Keys
@@ -40,14 +46,14 @@ export async function takeVerb(
       const decision = decide(request, situationOf(observed, { ...parts, mismatch }))
       isToWait = decision.outcome === "wait"
       return decision.outcome === "step"
-        ? changeOf(decision, request, { ...parts, caller })
+        ? changeOf(decision, { verb: request.verb, caller, running: observed.operation, parts })
         : undefined
     })
     if (changed?.entry !== undefined) parts.taken(changed.entry)
     // Also where it was taken before: publishing may have failed then.
     if (!isToWait) {
       await publish().catch((error: unknown) => throwTaken(request, error))
-      return changed?.operation
+      return isRunning(changed?.operation) ? changed.operation : undefined
     }
     await sleep(1000 - (now().getTime() % 1000))
   }
@@ -69,18 +75,29 @@ const situationOf = (
   mismatch,
 })
 
-function changeOf(
-  { keyring, movesFence, target, starts }: Step,
-  { verb }: Request,
-  { nodeName: server, caller, ...parts }: VerbParts & { caller: Caller },
-): Change {
-  const [id, now] = [randomUUID(), parts.now()]
+type Step = Extract<Decision, { outcome: "step" }>
+
+function changeOf(step: Step, { verb, caller, running, parts }: Taking): Change {
+  const { keyring, movesFence, target, starts } = step
+  const [id, server, now] = [randomUUID(), parts.nodeName, parts.now()]
+  const operation = starts
+    ? startOperation({ id, holder: server, target, ...starts, now })
+    : movesFence && aborted(running, now)
   return {
     keyring,
     movesFence,
     entry: entryOf({ id, verb, caller, server, target, now }),
-    ...(starts && { operation: startOperation({ id, holder: server, target, ...starts, now }) }),
+    ...(operation && { operation }),
   }
 }
 
-type Step = Extract<Decision, { outcome: "step" }>
+interface Taking {
+  readonly verb: Verb
+  readonly caller: Caller
+  readonly running: Operation | undefined
+  readonly parts: VerbParts
+}
+
+/** No operation outlives its fence. */
+const aborted = (running: Operation | undefined, now: Date): Operation | undefined =>
+  isRunning(running) ? { ...running, state: "aborted", ended: now.toISOString() } : undefined

@@ -125,7 +125,7 @@ function withEnd(
   const { state, ended, looked, rewritten, unreadable, retired, kept, proof } = own ? after : before
   return {
     ...one,
-    outcome: own ? state : "superseded",
+    outcome: own ? state : entry?.verb === "abort" ? "aborted" : "superseded",
     ended: own ? ended : after.started,
     endedBy: entry?.id ?? null,
     looked,

@@ -13,11 +13,19 @@ import {
   type Shape,
 } from "./shape.ts"
 
-export const VERBS = ["enable", "disable", "prepare", "rotate", "reencrypt", "rotate-keys"] as const
+export const VERBS = [
+  "enable",
+  "disable",
+  "prepare",
+  "rotate",
+  "reencrypt",
+  "rotate-keys",
+  "abort",
+] as const
 export type Verb = (typeof VERBS)[number]
 
 /** The verbs that start a rewrite. */
-export type OperationKind = Exclude<Verb, "prepare" | "rotate">
+export type OperationKind = Exclude<Verb, "prepare" | "rotate" | "abort">
 
 /** A name of a stored value with the reason why it does not open; no contents. */
 export interface Unreadable {
@@ -25,7 +33,7 @@ export interface Unreadable {
   readonly why: string
 }
 
-export const STATES = ["running", "finished", "superseded"] as const
+export const STATES = ["running", "finished", "superseded", "aborted"] as const
 
 /** The census at the end of an operation, and what it holds for: no value under another fence than `fence` was written after
  *  `revision`. */
@@ -42,7 +50,7 @@ export const isProof = (value: unknown): boolean => hasShape(PROOF_SHAPE, value)
 export interface Operation {
   readonly id: string
   readonly kind: OperationKind
-  /** `superseded`: its fence is not the keyring's any more. */
+  /** `superseded`: its fence is not the keyring's any more. `aborted`: somebody took the verb. */
   readonly state: (typeof STATES)[number]
   /** The fence it runs under; it is over when the fence is another. */
   readonly fence: string

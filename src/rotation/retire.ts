@@ -23,7 +23,7 @@ export function afterProof(
   const retired = others.filter((name) => !keyStillNeeded(keyring, counts, name))
   const kept = others.filter((name) => !retired.includes(name))
   return {
-    keyring: { ...archive(keyring, retired), stage: "reencrypt_finished" },
+    keyring: { ...archive(keyring, retired), stage: "reencrypt_finished", wayBack: null },
     retired,
     kept: Object.fromEntries(kept.map((name) => [name, counts.get(name) ?? 0])),
     proof,

@@ -2,7 +2,14 @@ import { createSecretKey, randomBytes } from "node:crypto"
 import fc from "fast-check"
 import { expect, test } from "vitest"
 import { isKnown } from "../errors.ts"
-import { emptyKeyring, type Key, type Keyring, STAGES, writingKey } from "../keyring/keyring.ts"
+import {
+  emptyKeyring,
+  type Key,
+  type Keyring,
+  STAGES,
+  type WayBack,
+  writingKey,
+} from "../keyring/keyring.ts"
 import { type Operation, startOperation, VERBS, type Verb } from "./operation.ts"
 import { afterProof, keyStillNeeded } from "./retire.ts"
 import { decide, type Decision, isRunning, type Situation, VERB_TABLE } from "./verbs.ts"
@@ -46,10 +53,16 @@ const outcome = (run: () => Decision): string => {
   }
 }
 
+const FROM_K1: WayBack = { writer: "k1", stage: "reencrypt_finished", rewrites: false }
+const nextOf = (decision: Decision): Keyring =>
+  decision.outcome === "step" ? decision.keyring : expect.unreachable(decision.outcome)
+
 test("every verb at every stage does what its row says", () => {
   for (const verb of VERBS)
     for (const stage of STAGES) {
-      const keyring: Keyring = { ...enabled, keys: [key("k1"), key("k2")], stage }
+      const begun = !VERB_TABLE["rotate-keys"].from.some((begins) => begins === stage)
+      const wayBack = begun ? FROM_K1 : null
+      const keyring: Keyring = { ...enabled, keys: [key("k1"), key("k2")], stage, wayBack }
       const row = VERB_TABLE[verb]
       const from: readonly string[] = row.from
       const own: readonly string[] = row.own
@@ -68,7 +81,8 @@ test("every verb at every stage does what its row says", () => {
 
 test("while a retiring operation runs every change is refused with its progress", () => {
   const situation = seen({ ...enabled, stage: "reencrypt_active" }, { operation: operation(true) })
-  for (const verb of VERBS.filter((name) => name !== "enable" && name !== "reencrypt"))
+  const others = new Set<Verb>(["enable", "reencrypt", "abort"])
+  for (const verb of VERBS.filter((name) => !others.has(name)))
     for (const force of [false, true])
       expect(
         outcome(() => ask(verb, situation, { force })),
@@ -99,6 +113,85 @@ test("a rewrite that retires nothing is taken over", () => {
   const prepared: Keyring = { ...enabled, keys: [key("k1"), key("k2")], stage: "prepare" }
   const rotated = ask("rotate", seen(prepared, { operation: operation(false) }))
   expect(rotated).toMatchObject({ target: "k2", starts: { kind: "enable", retires: false } })
+})
+
+/** The verbs up to a stage before the retirement, from k1 at rest; a fresh key is named after its verb. */
+const begun = (...steps: readonly Verb[]): Keyring =>
+  steps.reduce(
+    (keyring, verb) => nextOf(ask(verb, seen(keyring, { freshKey: key(verb) }), { force: true })),
+    { ...enabled, stage: "reencrypt_finished" } as Keyring,
+  )
+const names = ({ keys }: Keyring) => keys.map(({ name }) => name)
+
+// biome-ignore format: a table
+const ABORTED: readonly (readonly [readonly Verb[], movesFence: boolean, keys: readonly string[]])[] = [
+  [["prepare"],                        false, ["prepare", "k1"]],
+  [["prepare", "rotate"],              true,  ["prepare", "k1"]],
+  [["prepare", "rotate", "reencrypt"], true,  ["prepare", "k1"]],
+  [["rotate-keys"],                    true,  ["rotate-keys", "k1"]],
+  [["prepare", "rotate", "reencrypt", "rotate-keys"], true, ["prepare", "rotate-keys", "k1"]],
+]
+
+test.each(ABORTED)(
+  "abort after %j leads back to the key and the stage of before",
+  (steps, movesFence, all) => {
+    const runs = { ...operation(true), kind: "rotate-keys" } as const
+    const before = begun(...steps)
+    const decision = ask("abort", seen(before, { operation: movesFence ? runs : undefined }))
+    expect(decision).toMatchObject({ movesFence, target: "k1", starts: undefined })
+    const after = nextOf(decision)
+    expect(after).toMatchObject({ writer: "k1", stage: "reencrypt_finished", wayBack: "gone" })
+    expect(names(after)).toEqual(all)
+    expect(after.keys.map(({ state }) => state)).toEqual(all.map(() => "active"))
+  },
+)
+
+test("abort repeated changes nothing; with nothing to abort it is refused; the next rotation may be aborted again", () => {
+  const aborted = nextOf(ask("abort", seen(begun("rotate-keys"))))
+  expect(outcome(() => ask("abort", seen(aborted)))).toBe("nothing")
+  expect(outcome(() => ask("abort", seen(enabled)))).toBe("WrongStage")
+  expect(() => ask("abort", seen(enabled, { operation: operation(false) }))).toThrow(
+    "disable takes",
+  )
+  expect(outcome(() => ask("abort", seen({ ...enabled, intent: "plain" })))).toBe(
+    "EncryptionDisabled",
+  )
+  const again = nextOf(ask("rotate-keys", seen(aborted, { freshKey: key("k3") })))
+  expect(ask("abort", seen(again))).toMatchObject({ target: "k1" })
+  const { keyring } = afterProof(again, operation(true), new Map(names(again).map((n) => [n, 0])))
+  expect(outcome(() => ask("abort", seen(keyring)))).toBe("WrongStage")
+  expect(keyring.keys.filter(({ state }) => state === "archived").map(({ name }) => name)).toEqual([
+    "rotate-keys",
+    "k1",
+  ])
+})
+
+test("an aborted key is not rotated to, whatever is forced", () => {
+  const aborted = nextOf(ask("abort", seen(begun("prepare"))))
+  expect(outcome(() => ask("rotate", seen(aborted), { force: true }))).toBe("WrongStage")
+  const prepared = nextOf(ask("prepare", seen(aborted, { freshKey: key("k3") })))
+  expect(ask("rotate", seen(prepared))).toMatchObject({ target: "k3" })
+})
+
+test("abort lets no rewrite of before fall: what is left in plain text is come to", () => {
+  const operating = { operation: operation(false) }
+  const takenOver = nextOf(ask("rotate-keys", seen(enabled, operating)))
+  const rewrites = { starts: { kind: "reencrypt", retires: false }, target: "k1" }
+  expect(ask("abort", seen(takenOver, { operation: operation(true) }))).toMatchObject(rewrites)
+  const off = nextOf(ask("disable", seen(begun("prepare", "rotate"))))
+  const on = nextOf(ask("enable", seen(off)))
+  expect(ask("abort", seen(on, operating))).toMatchObject(rewrites)
+  const prepared = nextOf(ask("prepare", seen(enabled, operating)))
+  expect(ask("abort", seen(prepared, operating))).toMatchObject({
+    movesFence: false,
+    starts: undefined,
+  })
+})
+
+test("a rotation that K3s began leads back to where another may begin", () => {
+  const imported: Keyring = { ...enabled, keys: [key("k1"), key("k2")], stage: "prepare" }
+  const aborted = nextOf(ask("abort", seen(nextOf(ask("rotate", seen(imported))))))
+  expect(aborted).toMatchObject({ writer: "k1", stage: "start" })
 })
 
 test("a mismatch of hashes stops the ordered verbs and --force passes over it", () => {

@@ -1,12 +1,14 @@
 /** What a verb does to the keyring, as a pure function of what was observed. One call is one step: the keyring, the fence and
  *  the operation that come out are committed together or not at all, and asking again afterwards changes nothing. */
-import { KnownError } from "../errors.ts"
+import { bug, KnownError } from "../errors.ts"
 import {
-  inactiveKeys,
   type Key,
   type Keyring,
+  ledBackTo,
+  preparedKey,
   STAGES,
   type Stage,
+  type WayBack,
   withKey,
   writingKey,
 } from "../keyring/keyring.ts"
@@ -17,8 +19,7 @@ export interface VerbRow {
   readonly from: readonly Stage[]
   /** The stages at which it was taken already: it succeeds and changes nothing. */
   readonly own: readonly Stage[]
-  /** The stage it leads to; null: it stays. */
-  readonly to: Stage | null
+  readonly to: Stage | "stays" | "as it was before"
   readonly because: string
 }
 
@@ -29,8 +30,9 @@ export const VERB_TABLE = {
   "rotate":      { from: ["prepare"],                     own: ["rotate"],                                 to: "rotate",               because: "I2: the fence moves with the writing key; from here no commit is under the old one" },
   "reencrypt":   { from: ["rotate", "reencrypt_active"],  own: ["reencrypt_finished"],                     to: "reencrypt_active",     because: "I5: rows change in place, nothing is lost; I4: a key leaves after the last byte under it" },
   "rotate-keys": { from: ["start", "reencrypt_finished"], own: [],                                         to: "reencrypt_active",     because: "the three steps above in one commit" },
-  "enable":      { from: STAGES,                          own: [],                                         to: null,                   because: "the writer changes from identity to a key, and the fence with it" },
-  "disable":     { from: STAGES,                          own: [],                                         to: null,                   because: "the writer changes to identity; every key stays" },
+  "enable":      { from: STAGES,                          own: [],                                         to: "stays",                because: "the writer changes from identity to a key, and the fence with it" },
+  "disable":     { from: STAGES,                          own: [],                                         to: "stays",                because: "the writer changes to identity; every key stays" },
+  "abort":       { from: ["prepare", "rotate", "reencrypt_active"], own: [],                               to: "as it was before",     because: "I2: the key of before writes again, and the fence moves with it; I4: the other one reads until a proof retires it" },
 } as const satisfies Record<Verb, VerbRow>
 
 export interface Request {
@@ -73,11 +75,12 @@ export const isRunning = (operation: Operation | undefined): operation is Operat
 export function decide(request: Request, seen: Situation): Decision {
   const { verb, force } = request
   if (isDone(request, seen)) return { outcome: "nothing" }
-  if (isRunning(seen.operation) && seen.operation.retires)
+  if (isRunning(seen.operation) && seen.operation.retires && verb !== "abort")
     throw new KnownError("RotationUnderWay", describeOperation(seen.operation))
   if (verb === "enable" || verb === "disable") return STEPS[verb](seen)
   if (seen.keyring.intent !== "encrypted" && !(verb === "reencrypt" && force))
     throw new KnownError("EncryptionDisabled", `${verb} needs encryption to be enabled`)
+  if (verb === "abort") return abort(seen)
   if (!force) inOrder(verb, seen)
   return verb === "reencrypt" ? reencrypt(seen, request.skip) : STEPS[verb](seen)
 }
@@ -87,6 +90,7 @@ function isDone(request: Request, { keyring, operation }: Situation): boolean {
   if (replaces !== undefined && writingKey(keyring)?.name !== replaces) return true
   if (verb === "enable") return keyring.intent === "encrypted"
   if (verb === "disable") return keyring.intent !== "encrypted"
+  if (verb === "abort") return keyring.wayBack === "gone"
   const own: readonly Stage[] = VERB_TABLE[verb].own
   if (verb === "reencrypt") {
     if (force || skip) return false
@@ -132,24 +136,26 @@ const STEPS = {
     }
   },
 
-  prepare({ keyring, freshKey }: Situation): Decision {
+  prepare(seen: Situation): Decision {
+    const { keyring, freshKey } = seen
     if (freshKey === undefined) return { outcome: "wait" }
     return {
       outcome: "step",
-      keyring: { ...withKey(keyring, freshKey), stage: "prepare" },
+      keyring: { ...withKey(keyring, freshKey), stage: "prepare", wayBack: wayBackFrom(seen) },
       movesFence: false,
       target: freshKey.name,
       starts: undefined,
     }
   },
 
-  rotate({ keyring, operation }: Situation): Decision {
-    const target = inactiveKeys(keyring).at(-1)?.name
+  rotate(seen: Situation): Decision {
+    const { keyring, operation } = seen
+    const target = preparedKey(keyring)?.name
     if (target === undefined)
       throw new KnownError("WrongStage", "there is no prepared key to rotate to")
     return {
       outcome: "step",
-      keyring: { ...keyring, writer: target, stage: "rotate" },
+      keyring: { ...keyring, writer: target, stage: "rotate", wayBack: wayBackFrom(seen) },
       movesFence: true,
       target,
       // A rewrite that ran under the old fence goes on under the new one, to the new key.
@@ -157,7 +163,8 @@ const STEPS = {
     }
   },
 
-  "rotate-keys"({ keyring, freshKey }: Situation): Decision {
+  "rotate-keys"(seen: Situation): Decision {
+    const { keyring, freshKey } = seen
     if (freshKey === undefined) return { outcome: "wait" }
     return {
       outcome: "step",
@@ -165,6 +172,7 @@ const STEPS = {
         ...withKey(keyring, freshKey),
         writer: freshKey.name,
         stage: "reencrypt_active",
+        wayBack: wayBackFrom(seen),
       },
       movesFence: true,
       target: freshKey.name,
@@ -173,13 +181,57 @@ const STEPS = {
   },
 } as const
 
-const enabled = (keyring: Keyring, writer: string): Decision => ({
+const enabled = ({ wayBack, ...keyring }: Keyring, writer: string): Decision => ({
   outcome: "step",
-  keyring: { ...keyring, writer, intent: "encrypted" },
+  keyring: {
+    ...keyring,
+    writer,
+    intent: "encrypted",
+    wayBack: isWayBack(wayBack) ? { ...wayBack, rewrites: true } : wayBack,
+  },
   movesFence: true,
   target: writer,
   starts: { kind: "enable", retires: false },
 })
+
+const isWayBack = (wayBack: Keyring["wayBack"]): wayBack is WayBack =>
+  wayBack !== null && wayBack !== "gone"
+
+/** All that was begun since the last retirement is one rotation, and leads back to where its first step was taken. */
+function wayBackFrom({ keyring, operation }: Situation): WayBack {
+  const { wayBack, writer, stage } = keyring
+  if (isWayBack(wayBack)) return wayBack
+  const begins: readonly Stage[] = VERB_TABLE["rotate-keys"].from
+  return {
+    writer: writer ?? bug("encryption without a key that writes"),
+    // At another stage K3s began it, and nobody knows from which.
+    stage: begins.includes(stage) ? stage : "start",
+    rewrites: isRunning(operation),
+  }
+}
+
+/** The key of before leads again. What lies under the other one stays so until the next rotation. */
+function abort(seen: Situation): Decision {
+  const { wayBack } = seen.keyring
+  if (!isWayBack(wayBack)) throw nothingToAbort(seen)
+  const { writer, stage, rewrites } = wayBack
+  const movesFence = writer !== seen.keyring.writer
+  return {
+    outcome: "step",
+    keyring: { ...ledBackTo(seen.keyring, writer), stage, wayBack: "gone" },
+    movesFence,
+    target: writer,
+    // Plain text that a rewrite of before would have come to may be left.
+    starts: movesFence && rewrites ? { kind: "reencrypt", retires: false } : undefined,
+  }
+}
+
+function nothingToAbort({ keyring, operation }: Situation): KnownError {
+  const runs = isRunning(operation) && operation.kind === "enable"
+  const other = runs ? "; what runs is enable, and disable takes that back" : ""
+  const seen = `there is nothing to abort: no rotation is under way, and the stage is ${keyring.stage}`
+  return new KnownError("WrongStage", `${seen}${other}`)
+}
 
 /** With identity writing there is no key that could take over, so nothing retires: every key stays for enable. */
 function reencrypt({ keyring }: Situation, skip: boolean): Decision {

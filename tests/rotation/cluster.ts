@@ -11,6 +11,7 @@ import { runOperations } from "../../src/rewriter/operations.ts"
 import { runOperation } from "../../src/rewriter/run.ts"
 import type { Verb } from "../../src/rotation/operation.ts"
 import { openSqlite } from "../../src/store/sqlite.ts"
+import type { Store } from "../../src/store/store.ts"
 import { CALLER, verbsOf } from "../harness/verbs.ts"
 
 export const SECRETS = { storagePrefix: "/registry/secrets/" }
@@ -34,14 +35,34 @@ export async function cluster() {
   const take = (verb: Verb, flags = {}) =>
     takeVerb({ verb, force: false, skip: false, ...flags }, CALLER, verbsOf(keys, now))
   const parts = { store, keys, server: "server-1", now, monotonicMs: () => 0 }
-  const run = () => runOperation({ ...parts, signal: new AbortController().signal })
+  const { signal } = new AbortController()
+  const run = () => runOperation({ ...parts, signal })
+  /** The same by another view of the store. */
+  const takeOn = async (other: Store, verb: Verb) =>
+    takeVerb(
+      { verb, force: false, skip: false },
+      CALLER,
+      verbsOf(await Keys.open(other, clusterKey), now),
+    )
+  const runOn = async (other: Store) =>
+    runOperation({ ...parts, store: other, keys: await Keys.open(other, clusterKey), signal })
   const runAll = (signal: AbortSignal, failed: (error: unknown) => Promise<void>) =>
     runOperations(
       { ...parts, signal },
       { began: () => {}, tookOver: () => {}, ended: async () => {}, failed },
     )
   const anotherServer = async () => new Registry(store, await Keys.open(store, clusterKey))
-  return { store, keys, registry: new Registry(store, keys), anotherServer, take, run, runAll }
+  return {
+    store,
+    keys,
+    registry: new Registry(store, keys),
+    anotherServer,
+    take,
+    takeOn,
+    run,
+    runOn,
+    runAll,
+  }
 }
 
 export const secret = (name: string, value: string) => ({

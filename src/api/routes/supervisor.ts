@@ -172,12 +172,13 @@ async function readJson(call: SupervisorCall): Promise<Record<string, unknown>> 
   throw badRequest("the body must be a JSON object")
 }
 
-/** K3s' words for the verbs. */
+/** K3s' words for its verbs. */
 const STAGES = {
   prepare: "prepare",
   rotate: "rotate",
   rotate_keys: "rotate-keys",
   reencrypt_active: "reencrypt",
+  abort: "abort",
 } as const
 
 /** `stage` wins over `enable`; a body with neither asks for nothing. Throws 400. */
