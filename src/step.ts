@@ -5,7 +5,7 @@ import { bug } from "./errors.ts"
 // biome-ignore format: a table
 const STEPS = [
   // the keyring: what a verb asks for, in one commit with fence and operation
-  "prepare", "rotate", "reencrypt", "rotate-keys", "enable", "disable",
+  "prepare", "rotate", "reencrypt", "rotate-keys", "abort", "enable", "disable",
   // the keyring: everything else
   "first-keyring", "take-in-keys", "enroll", "change-token", "recovery-key", "destroy-key",
   // who runs an operation

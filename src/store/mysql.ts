@@ -236,7 +236,8 @@ class MysqlEngine extends SqlTable {
 
   /** This database never goes back to an id that it gave. */
   leap(id: number): Promise<void> {
-    return this.fill({ after: id - 1, upTo: id })
+    const span = { after: id - 1, upTo: id }
+    return this.fill(span)
   }
 
   /** Nobody listens: every server looks by itself, once a second, and at once after its own writes. */

@@ -1,6 +1,6 @@
 /** Abort through the real keyring, registry, rewriter and SQLite, at chosen moments of a rewrite. */
 import { expect, test } from "vitest"
-import { census } from "../../src/rewriter/census.ts"
+import { census, countsOf } from "../../src/rewriter/census.ts"
 import type { Store } from "../../src/store/store.ts"
 import { cluster, secret, SECRETS } from "./cluster.ts"
 
@@ -22,7 +22,7 @@ async function filled() {
       expect(found?.object.data, name).toEqual(secret(name, name).data)
     }
   }
-  const counts = async () => [...(await census(all.store, keys.view)).values()]
+  const counts = async () => [...countsOf(await census(all.store, keys.view)).values()]
   return { ...all, readable, counts }
 }
 
@@ -112,6 +112,6 @@ test("plain text that enable had not come to when it was taken over is encrypted
   await take("rotate-keys")
   await take("abort")
   expect(await run()).toMatchObject({ kind: "reencrypt", state: "finished", retires: false })
-  expect([...(await census(store, keys.view))].at(-1)).toEqual(["aescbckey", 1])
+  expect([...countsOf(await census(store, keys.view))].at(-1)).toEqual(["aescbckey", 1])
   expect(keys.view.record.keyring.stage).toBe("start")
 })

@@ -155,7 +155,8 @@ export class MemoryEngine implements SqlEngine {
 
   /** No id is given twice here. */
   leap(id: number): Promise<void> {
-    return this.fill({ after: id - 1, upTo: id })
+    const span = { after: id - 1, upTo: id }
+    return this.fill(span)
   }
 
   /** Nobody is told: every server looks each second, and as it writes. */
