@@ -193,6 +193,11 @@ test("status tells of a running rewrite, and of values left behind, on standard 
     code: 0,
     stderr: 'keyturn: rotate-keys to the key "new" is under way (30 of 40 stored rows left)\n',
   })
+  expect(await statusBeside({ ...running, pass: 2, upTo: 50, looked: 40 })).toEqual({
+    code: 0,
+    stderr:
+      'keyturn: rotate-keys to the key "new" is under way: it waits for the datastore to clear what was rewritten, and for the proof\n',
+  })
   expect(await statusBeside({ ...finished, kept: { old: 3 } })).toEqual({
     code: 0,
     stderr: 'keyturn: the key "old" is kept for 3 stored values\n',

@@ -153,11 +153,18 @@ export function decodeOperation(stored: Buffer): Operation | undefined {
 }
 
 /** In words, for refusals: `rotate-keys to the key "aescbckey-…" is under way (120 of 900 rows left)`. */
-export function describeOperation({ kind, target, rows, looked }: Operation): string {
+export function describeOperation(operation: Operation): string {
+  const { kind, target, rows, looked } = operation
   const to = target === null ? "plain text" : `the key "${target}"`
-  const left = rows > 0 ? ` (${Math.max(0, rows - looked)} of ${rows} stored rows left)` : ""
-  return `${kind} to ${to} is under way${left}`
+  const begun = `${kind} to ${to} is under way`
+  if (isRewritten(operation))
+    return `${begun}: it waits for the datastore to clear what was rewritten, and for the proof`
+  return rows > 0 ? `${begun} (${Math.max(0, rows - looked)} of ${rows} stored rows left)` : begun
 }
+
+/** Both passes are over. */
+const isRewritten = ({ pass, upTo, rows, looked }: Operation): boolean =>
+  pass === 2 && upTo !== null && looked >= rows
 
 export const describeTrouble = (kind: OperationKind, trouble: string): string =>
   `${kind} stands still: ${trouble}; the server tries again by itself`
