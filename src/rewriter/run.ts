@@ -14,7 +14,7 @@ import { type StepName, step } from "../step.ts"
 import type { RowBatch, Store } from "../store/store.ts"
 import { Budget } from "./budget.ts"
 import { allRows, BATCH_ROWS, census, countsOf } from "./census.ts"
-import { makeTarget, sealAnew, staleIn } from "./rewrite.ts"
+import { makeTarget, sealAnew, staleIn, type Target } from "./rewrite.ts"
 
 /** How fast the passes go. */
 export interface Pacer {
@@ -141,29 +141,60 @@ async function pass(
 ): Promise<boolean> {
   const target = makeTarget(run.keys.view)
   if (target.view.record.fence !== operation.fence) return false
-  const budget = new Budget(run.keys.writes, target.view.counted)
   let progress: Progress = operation
   let savedAtMs = run.monotonicMs()
-  const { cursor } = operation
-  const query = { cursor, upTo, ...(target.settled && { except: target.settled }) }
-  const limit = () => run.pacer.rows
-  for await (const batch of allRows(run.store, query, { signal: run.signal, limit })) {
-    const stale = staleIn(batch.rows, target)
-    await budget.take(stale.length)
-    const { replacements, unreadable } = sealAnew(stale, target)
-    let rewritten = 0
-    if (replacements.length > 0) {
-      const result = await step("batch", () => run.store.rewrite(operation.fence, replacements))
-      if (result.outcome === "fenced") return fencedOff(run, operation)
-      rewritten = result.replaced
-    }
-    progress = advanced(progress, batch, { rewritten, unreadable })
+  const sealed = sealedBatches(run, target, { cursor: operation.cursor, upTo })
+  for await (const written of overlapped(sealed, (one) => write(run, operation, one))) {
+    const { read, rewritten, unreadable } = written
+    if (rewritten === "fenced") return fencedOff(run, operation)
+    progress = advanced(progress, read, { rewritten, unreadable })
     await run.pacer.pause(run.signal)
     if (run.monotonicMs() - savedAtMs < CURSOR_EVERY_MS) continue
     if ((await save(run, "cursor", operation, progress)) === undefined) return false
     savedAtMs = run.monotonicMs()
   }
   return (await save(run, "cursor", operation, progress)) !== undefined
+}
+
+interface Sealed extends ReturnType<typeof sealAnew> {
+  readonly read: RowBatch
+}
+
+async function* sealedBatches(
+  run: Run & { pacer: Pacer },
+  target: Target,
+  range: { readonly cursor: string; readonly upTo: number },
+): AsyncGenerator<Sealed> {
+  const budget = new Budget(run.keys.writes, target.view.counted)
+  const query = { ...range, ...(target.settled && { except: target.settled }) }
+  const limit = () => run.pacer.rows
+  for await (const read of allRows(run.store, query, { signal: run.signal, limit })) {
+    const stale = staleIn(read.rows, target)
+    await budget.take(stale.length)
+    yield { read, ...sealAnew(stale, target) }
+  }
+}
+
+async function write({ store }: Run, { fence }: Operation, { replacements, ...sealed }: Sealed) {
+  if (replacements.length === 0) return { ...sealed, rewritten: 0 }
+  const result = await step("batch", () => store.rewrite(fence, replacements))
+  return { ...sealed, rewritten: result.outcome === "fenced" ? result.outcome : result.replaced }
+}
+
+/** What becomes of each item, in order. The next one is made ready and begun while one is under way, so that the store is never
+ *  without work; more at once would only hold more of it in memory. */
+async function* overlapped<T, R>(
+  items: AsyncIterable<T>,
+  begin: (item: T) => Promise<R>,
+): AsyncGenerator<R> {
+  let underWay: Promise<R> | undefined
+  for await (const item of items) {
+    const begun = begin(item)
+    begun.catch(() => {}) // whoever waits for it learns of it
+    if (underWay !== undefined) yield await underWay
+    underWay = begun
+  }
+  if (underWay !== undefined) yield await underWay
 }
 
 /** Another verb moved the fence; where nobody did, the fence is damaged, and the commit throws RecordCorrupt. */
