@@ -24,6 +24,7 @@ export const ERRORS = {
   ValueCorrupt:        row(500, 10, "final", "restore this object from a backup"),
   KeyDidNotOpen:       row(500, 11, "final", "put the key that wrote it back: start the server with --encryption-provider-config and a file that holds it"),
   KeyDestroyed:        row(500, 11, "final", "nothing opens this object any more: delete it, or restore it from a backup under another key"),
+  PlaintextRefused:    row(500, 33, "final", "see docs/operate/verify.md, \"Plain text that somebody puts there\""),
   ObjectInvalid:       row(400, 1,  "final", ""),
   // the store
   AlreadyExists:       row(409, 1,  "final", ""),

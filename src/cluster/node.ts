@@ -5,6 +5,7 @@ import type { KubeObject } from "../format/object.ts"
 import { toTime } from "../format/time.ts"
 import type { Registry, Stored } from "../registry/registry.ts"
 import { type Kind, NODES_PREFIX } from "../registry/resource.ts"
+import { isUnreadable } from "../registry/view.ts"
 import { step } from "../step.ts"
 import { removeObject, writeOwn } from "./own-object.ts"
 
@@ -179,8 +180,7 @@ export async function ownNode(
     if (stored === undefined) return "deleted"
     return serverNode(stored).isGone ? "gone" : "shown"
   } catch (error) {
-    if (!isKnown(error, "ValueCorrupt", "KeyDidNotOpen", "KeyDestroyed", "ObjectInvalid"))
-      throw error
+    if (!isUnreadable(error)) throw error
     return "gone"
   }
 }

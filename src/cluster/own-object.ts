@@ -2,6 +2,7 @@
 import { isKnown } from "../errors.ts"
 import type { KubeObject } from "../format/object.ts"
 import type { Registry, Stored } from "../registry/registry.ts"
+import { isUnreadable } from "../registry/view.ts"
 import { type Kind, type Ref, storageKey } from "../registry/resource.ts"
 
 export interface OwnObject {
@@ -33,8 +34,7 @@ async function readable(registry: Registry, kind: Kind, ref: Ref): Promise<Store
   try {
     return await registry.get(kind, ref)
   } catch (error) {
-    if (!isKnown(error, "ValueCorrupt", "KeyDidNotOpen", "KeyDestroyed", "ObjectInvalid"))
-      throw error
+    if (!isUnreadable(error)) throw error
     await removeObject(registry, kind, ref)
     return undefined
   }

@@ -62,6 +62,9 @@ export interface Keyring {
   readonly stage: Stage
   /** Where `abort` leads. `gone`: it has led there, and no rotation was begun since. Null: nowhere. */
   readonly wayBack: WayBack | "gone" | null
+  /** The revision at which an operation proved that nothing that is to be encrypted is plain text; null: nobody did since
+   *  identity wrote. Plaintext that is there all the same was put there by somebody else, and is refused. */
+  readonly proven: number | null
   /** What is encrypted, in the words of an EncryptionConfiguration: `secrets`, `configmaps`, `*.apps`, … */
   readonly resources: readonly string[]
   readonly authorities: { readonly server: Authority; readonly client: Authority }
@@ -79,6 +82,7 @@ export const emptyKeyring = (
   intent: "none",
   stage: "start",
   wayBack: null,
+  proven: null,
   resources: ["secrets"],
   authorities,
   password,

@@ -113,6 +113,8 @@ export function openRecord(stored: Buffer, clusterKey: KeyObject): OpenRecord {
     keyring: {
       destroyed: [],
       ...keyring,
+      // Records from before there were proofs lack it.
+      proven: keyring.proven ?? null,
       keys: keyring.keys.map((key) => ({
         ...key,
         secret: unb64(key.secret),

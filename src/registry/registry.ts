@@ -3,11 +3,12 @@
 import { isKnown, KnownError } from "../errors.ts"
 import { decodeObject, encodeObject } from "../format/codec.ts"
 import type { KubeObject } from "../format/object.ts"
+import type { Unreadable } from "../rotation/operation.ts"
 import type { Change, Entry, Store, WatchOptions, WriteResult } from "../store/store.ts"
 import { type Contents, contentsOf } from "./contents.ts"
 import type { Keys } from "./keys.ts"
 import { type Kind, namespacePrefix, type Ref, storageKey } from "./resource.ts"
-import type { View } from "./view.ts"
+import { isUnreadable, type View } from "./view.ts"
 
 /** An object as it is stored, with the bytes that an update must carry on. One may be given to many: never mutate it. */
 export interface Stored {
@@ -21,9 +22,23 @@ export interface Stored {
 
 export interface ObjectPage {
   readonly items: Stored[]
+  /** What stands between them and does not open, where the list was to leave that out; in its order. */
+  readonly unreadable: readonly Unreadable[]
+  /** Key of the last object, whether it opened or not; undefined: none is left. */
+  readonly last: string | undefined
   readonly revision: number
   /** Objects beyond this page at the same revision. */
   readonly remaining: number
+}
+
+export interface ListRange {
+  readonly namespace?: string | undefined
+  /** The key that the page before ended with. */
+  readonly after?: string
+  readonly limit?: number
+  readonly revision?: number
+  /** What does not open is left out and told; else the list fails with the first of it. */
+  readonly leavesOut?: boolean
 }
 
 export interface ObjectEvent {
@@ -35,6 +50,9 @@ export interface ObjectEvent {
   /** What it was before; undefined for a create. */
   readonly previous: KubeObject | undefined
 }
+
+/** What another keyring may read, or the same place by now hold otherwise. */
+const AGAIN = ["KeyDidNotOpen", "KeyDestroyed", "PlaintextRefused"] as const
 
 /** A keyring cannot change this often between two attempts at one write. */
 const ATTEMPTS_MAX = 20
@@ -70,20 +88,23 @@ export class Registry {
     return (await this.#store.get(storageKey(kind, ref))).entry?.revision
   }
 
-  /** `after`: the key that the page before ended with. */
-  async list(
-    kind: Kind,
-    range: { namespace?: string | undefined; after?: string; limit?: number; revision?: number },
-  ): Promise<ObjectPage> {
-    const { namespace, ...rest } = range
+  async list(kind: Kind, range: ListRange): Promise<ObjectPage> {
+    const { namespace, leavesOut = false, ...rest } = range
     const page = await this.#store.list({ prefix: namespacePrefix(kind, namespace), ...rest })
     const items: Stored[] = []
+    const unreadable: Unreadable[] = []
     for (const entry of page.entries) {
       const again = async () => (await this.#store.get(entry.key, page.revision)).entry
-      const stored = this.#open(entry) ?? (await this.#openAgain(again))
-      if (stored !== undefined) items.push(stored)
+      try {
+        const stored = this.#open(entry) ?? (await this.#openAgain(again))
+        if (stored !== undefined) items.push(stored)
+      } catch (error) {
+        if (!leavesOut || !isUnreadable(error)) throw error
+        unreadable.push({ key: entry.key, why: error.message })
+      }
     }
-    return { items, revision: page.revision, remaining: page.remaining }
+    const { revision, remaining } = page
+    return { items, unreadable, last: page.entries.at(-1)?.key, revision, remaining }
   }
 
   /** What a namespace holds, served here or not, by the prefix of its kind. */
@@ -132,8 +153,8 @@ export class Registry {
     throw new KnownError("Conflict", `${key} is not at revision ${expected} any more`)
   }
 
-  /** Events above `after`, in order. Throws Compacted, SlowWatcher, and KeyDidNotOpen or ValueCorrupt for an event that does
-   *  not open. */
+  /** Events above `after`, in order. Throws Compacted, SlowWatcher, and what isUnreadable knows for an event that does not
+   *  open. */
   async *watch(
     kind: Kind,
     from: Omit<WatchOptions, "prefix"> & { namespace?: string | undefined },
@@ -153,12 +174,12 @@ export class Registry {
     }
   }
 
-  /** Undefined where a key is missing: then the keyring and the value are to be read again, once. */
+  /** Undefined where the keyring may be behind, or the value was read before it was rewritten: then the keyring and the value are to be read again, once. */
   #open(entry: Entry): Stored | undefined {
     try {
       return this.#opened(entry)
     } catch (error) {
-      if (isKnown(error, "KeyDidNotOpen", "KeyDestroyed")) return undefined
+      if (isKnown(error, ...AGAIN)) return undefined
       throw error
     }
   }
@@ -184,11 +205,11 @@ export class Registry {
     const { type, key, revision } = change
     const decode = async (stored: Buffer | undefined) => {
       if (stored === undefined) return undefined
-      const open = () => decoded(key, this.#keys.view.open(key, stored).plaintext)
+      const open = () => decoded(key, this.#keys.view.open(key, stored, revision).plaintext)
       try {
         return open()
       } catch (error) {
-        if (!isKnown(error, "KeyDidNotOpen", "KeyDestroyed")) throw error
+        if (!isKnown(error, ...AGAIN)) throw error
         await this.#keys.refresh()
         return open()
       }

@@ -1,7 +1,7 @@
 /** What one keyring means for values: which key seals, which open, and under which fence. A view never changes; a change of
  *  the keyring makes a new one. Transformer is Kubernetes' word for this. */
 import { bug, isKnown, KnownError } from "../errors.ts"
-import { hasPrefix, prefixOf } from "../format/value.ts"
+import { hasPrefix, isEncrypted, prefixOf } from "../format/value.ts"
 import { writingKey } from "../keyring/keyring.ts"
 import type { OpenRecord } from "../keyring/record.ts"
 import { identity } from "../providers/identity.ts"
@@ -21,9 +21,9 @@ export interface View {
   fenceOf(key: string): string | undefined
   /** Sealed for `key`, or as it is where the kind is not encrypted; `fence` must hold as it is written. */
   seal(key: string, plaintext: Buffer): { value: Buffer; fence: string | undefined }
-  /** `stale`: the next write of the same bytes would be stored otherwise. Throws KeyDidNotOpen, KeyDestroyed,
-   *  ValueCorrupt with the name of the object. */
-  open(key: string, stored: Buffer): { plaintext: Buffer; stale: boolean }
+  /** `stale`: the next write of the same bytes would be stored otherwise. `changedAt`: the revision of the change that told of
+   *  the value; absent: it is what stands there. Throws what {@link isUnreadable} knows, with the name of the object. */
+  open(key: string, stored: Buffer, changedAt?: number): { plaintext: Buffer; stale: boolean }
   /** The provider of the key `name`, archived ones too; null: identity. */
   provider(name: string | null): Provider
   /** Whether values at `key` are to be encrypted while a key writes. */
@@ -40,6 +40,14 @@ export function makeView(record: OpenRecord, version: string): View {
     writing === identity ? [identity, ...others] : [writing, ...others, identity]
   const plain: readonly Provider[] = [identity, ...providers.values()]
   const isCovered = memoized(keyring.resources)
+  const { proven } = keyring
+  /** What was told up to the proof may have been plain text then, and is remembered so. */
+  const isRefused = (key: string, stored: Buffer, changedAt: number = NOW) =>
+    writing !== identity &&
+    proven !== null &&
+    changedAt > proven &&
+    !isEncrypted(stored) &&
+    isCovered(key)
   const fenceOf = (key: string) => (isCovered(key) ? fence : undefined)
   return {
     version,
@@ -51,7 +59,8 @@ export function makeView(record: OpenRecord, version: string): View {
       value: isCovered(key) ? writing.seal(plaintext, key) : plaintext,
       fence: fenceOf(key),
     }),
-    open(key, stored) {
+    open(key, stored, changedAt) {
+      if (isRefused(key, stored, changedAt)) throw plaintextRefused(key)
       try {
         return openStored(isCovered(key) ? encrypted : plain, stored, key)
       } catch (error) {
@@ -67,6 +76,25 @@ export function makeView(record: OpenRecord, version: string): View {
       name === null ? identity : (providers.get(name) ?? bug(`no key "${name}" in this keyring`)),
   }
 }
+
+const NOW = Number.POSITIVE_INFINITY
+
+const plaintextRefused = (key: string): KnownError =>
+  new KnownError(
+    "PlaintextRefused",
+    `${key}: the value is plain text, put there after all had been proven to be encrypted`,
+  )
+
+/** Of a value that cannot be read as it stands. */
+export const isUnreadable = (error: unknown): error is KnownError =>
+  isKnown(
+    error,
+    "KeyDidNotOpen",
+    "KeyDestroyed",
+    "ValueCorrupt",
+    "ObjectInvalid",
+    "PlaintextRefused",
+  )
 
 /** One answer for each resource, for the question is asked at every read and write. */
 function memoized(resources: readonly string[]): (key: string) => boolean {

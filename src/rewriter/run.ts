@@ -239,16 +239,17 @@ function gone(view: View, kind: Operation["kind"]): readonly Uint8Array[] | unde
 /** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. */
 async function finish(run: Run, { id, fence, kind }: Operation): Promise<void> {
   await step("scrub", () => run.store.scrub(gone(run.keys.view, kind)))
-  const counts = countsOf(await census(run.store, run.keys.view, run))
+  const found = await census(run.store, run.keys.view, run)
+  const counted = { counts: countsOf(found), unencrypted: found.unencrypted.stored }
   await run.keys.change("retire", (observed) => {
     const operation = heldBy(run, observed)
     if (operation?.id !== id || operation.fence !== fence) return undefined
     const { record } = observed
-    const { keyring, ...found } = afterProof(record.keyring, operation, counts)
+    const { keyring, ...outcome } = afterProof(record.keyring, operation, counted)
     const ended = run.now().toISOString()
     return {
-      ...(operation.retires ? { keyring } : {}),
-      operation: { ...operation, state: "finished", ended, ...found },
+      ...(keyring === record.keyring ? {} : { keyring }),
+      operation: { ...operation, state: "finished", ended, ...outcome },
     }
   })
 }

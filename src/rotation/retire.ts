@@ -6,18 +6,27 @@ import type { Operation, Proof } from "./operation.ts"
 /** Stored byte strings under each key, counted under every key whose prefix fits. */
 export type Counts = ReadonlyMap<string, number>
 
+/** What a census found under the operation's fence. */
+export interface Counted {
+  readonly counts: Counts
+  /** Byte strings that are plain although their kind is an encrypted one. */
+  readonly unencrypted: number
+}
+
 /** I4: whether a key still has stored bytes under it, or is the one that writes. `counts` is the census that the proof
  *  made under the operation's fence; a key that it does not name was not looked for, so it is needed. */
 export const keyStillNeeded = (keyring: Keyring, counts: Counts, name: string): boolean =>
   keyring.writer === name || counts.get(name) !== 0
 
-/** The keyring after the proof: unused keys archived where the operation retires, the stage moved on. */
+/** The keyring after the proof: unused keys archived where the operation retires, the stage moved on, and what it proved of
+ *  plain text held fast. */
 export function afterProof(
-  keyring: Keyring,
+  before: Keyring,
   operation: Operation,
-  counts: Counts,
+  { counts, unencrypted }: Counted,
 ): { keyring: Keyring; retired: string[]; kept: Record<string, number>; proof: Proof } {
-  const proof = proofOf(keyring, operation, counts)
+  const proof = proofOf(before, operation, counts)
+  const keyring = unencrypted === 0 ? withProof(before, proof) : before
   if (!operation.retires) return { keyring, retired: [], kept: {}, proof }
   const others = inactiveKeys(keyring).map(({ name }) => name)
   const retired = others.filter((name) => !keyStillNeeded(keyring, counts, name))
@@ -29,6 +38,12 @@ export function afterProof(
     proof,
   }
 }
+
+/** What was proven once stays so until identity writes: plain text that comes later must not make itself readable. */
+const withProof = (keyring: Keyring, { revision }: Proof): Keyring =>
+  keyring.intent === "encrypted" && keyring.proven === null
+    ? { ...keyring, proven: revision }
+    : keyring
 
 function proofOf({ keys }: Keyring, { fence, upTo }: Operation, counts: Counts): Proof {
   const counted = keys.map(({ name, state }) => ({ name, state, values: counts.get(name) ?? 0 }))

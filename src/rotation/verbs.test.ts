@@ -158,7 +158,8 @@ test("abort repeated changes nothing; with nothing to abort it is refused; the n
   )
   const again = nextOf(ask("rotate-keys", seen(aborted, { freshKey: key("k3") })))
   expect(ask("abort", seen(again))).toMatchObject({ target: "k1" })
-  const { keyring } = afterProof(again, operation(true), new Map(names(again).map((n) => [n, 0])))
+  const counts = new Map(names(again).map((n) => [n, 0]))
+  const { keyring } = afterProof(again, operation(true), { counts, unencrypted: 0 })
   expect(outcome(() => ask("abort", seen(keyring)))).toBe("WrongStage")
   expect(keyring.keys.filter(({ state }) => state === "archived").map(({ name }) => name)).toEqual([
     "rotate-keys",
@@ -286,7 +287,10 @@ test("whatever the order: the writer is there and active, no key is lost, and th
           const counts = new Map(
             situation.keyring.keys.map(({ name }, n) => [name, n % (left + 1)]),
           )
-          const { keyring } = afterProof(situation.keyring, situation.operation, counts)
+          const { keyring } = afterProof(situation.keyring, situation.operation, {
+            counts,
+            unencrypted: 0,
+          })
           situation = seen(keyring, { operation: { ...situation.operation, state: "finished" } })
         }
         holds(before, situation.keyring)

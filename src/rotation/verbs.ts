@@ -129,7 +129,7 @@ const STEPS = {
   disable({ keyring }: Situation): Decision {
     return {
       outcome: "step",
-      keyring: { ...keyring, intent: "plain" },
+      keyring: { ...keyring, intent: "plain", proven: null },
       movesFence: true,
       target: null,
       starts: { kind: "disable", retires: false },
@@ -187,6 +187,7 @@ const enabled = ({ wayBack, ...keyring }: Keyring, writer: string): Decision => 
     ...keyring,
     writer,
     intent: "encrypted",
+    proven: null,
     wayBack: isWayBack(wayBack) ? { ...wayBack, rewrites: true } : wayBack,
   },
   movesFence: true,

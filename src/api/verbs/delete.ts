@@ -8,12 +8,13 @@ import { isRecord } from "../../format/schema.ts"
 import { toTime } from "../../format/time.ts"
 import { asStored, type Stored } from "../../registry/registry.ts"
 import { type Ref, storageKey } from "../../registry/resource.ts"
+import { isUnreadable } from "../../registry/view.ts"
 import { decodeDeleteBody } from "../request/body.ts"
 import { type Call, type Deps, mediaTypeOf, refOf, subjectOf } from "./call.ts"
 import type { Answer } from "../answer/respond.ts"
 import { refuseImmortal } from "./namespaces.ts"
 import { type DeleteOptions, deleteOptions, listOptions } from "../request/options.ts"
-import { listSelected, selectionOf, toList } from "./read.ts"
+import { listSelected, selectionOf, toList, UNREAD } from "./read.ts"
 import type { StoredResource } from "../kinds/resources.ts"
 import { conflict, fieldError, invalid, notFound } from "../status.ts"
 import { isReleased } from "./write.ts"
@@ -24,8 +25,6 @@ interface Asked extends DeleteOptions {
   /** Delete what cannot be read. */
   readonly unread: boolean
 }
-
-const UNREAD = "ignoreStoreReadErrorWithClusterBreakingPotential"
 
 async function askedOf(call: Call): Promise<Asked> {
   const body = await call.body()
@@ -75,8 +74,7 @@ async function removeUnread(
   try {
     if ((await registry.get(resource, ref)) === undefined) return undefined
   } catch (error) {
-    if (!isKnown(error, "KeyDidNotOpen", "KeyDestroyed", "ValueCorrupt", "ObjectInvalid"))
-      throw error
+    if (!isUnreadable(error)) throw error
     const revision = await registry.revisionOf(resource, ref)
     if (revision === undefined) return undefined
     if (!dryRun) await registry.remove({ key: storageKey(resource, ref), revision })

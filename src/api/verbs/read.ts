@@ -4,6 +4,8 @@ import { isKnown } from "../../errors.ts"
 import type { KubeObject } from "../../format/object.ts"
 import type { Registry } from "../../registry/registry.ts"
 import { storageKey } from "../../registry/resource.ts"
+import { isUnreadable } from "../../registry/view.ts"
+import type { Unreadable } from "../../rotation/operation.ts"
 import { type Call, type Deps, refOf, subjectOf } from "./call.ts"
 import type { Answer, ObjectList } from "../answer/respond.ts"
 import {
@@ -65,25 +67,45 @@ export interface Listed {
   readonly revision: number
   readonly continue?: string
   readonly remainingItemCount?: number
+  /** What is among them and does not open: none, unless it was to be left out. */
+  readonly unreadable: readonly Unreadable[]
 }
+
+/** Kubernetes' name of the wish to do without what cannot be read. It has it for deletes alone; here lists take it too. */
+export const UNREAD = "ignoreStoreReadErrorWithClusterBreakingPotential"
 
 export async function list(deps: Deps, call: Call): Promise<Answer> {
   const options = listOptions(call.query)
   const selection = selectionOf(call.resource, options)
-  const listed = await listSelected(deps, call, { options, selection })
-  return { code: 200, object: toList(call.resource, listed) }
+  const leavesOut = call.query.get(UNREAD) === "true"
+  const listed = await listSelected(deps, call, { options, selection, leavesOut })
+  return { code: 200, object: toList(call.resource, listed), warnings: warningsOf(listed) }
+}
+
+/** The number comes first: a header has an end. */
+function warningsOf({ unreadable }: Listed): string[] {
+  const { length } = unreadable
+  if (length === 0) return []
+  const left =
+    length === 1 ? "1 object does not open and is" : `${length} objects do not open and are`
+  return [`${left} left out`, ...unreadable.map(({ why }) => why)]
 }
 
 export const toList = (
   resource: StoredResource,
-  { items, revision, ...rest }: Listed,
+  { items, revision, unreadable: _, ...rest }: Listed,
 ): ObjectList =>
   listOf(
     { apiVersion: apiVersionOf(resource), listKind: resource.listKind },
     { items, metadata: { resourceVersion: String(revision), ...rest } },
   )
 
-type Asked = { readonly options: ListOptions; readonly selection: Selection }
+interface Asked {
+  readonly options: ListOptions
+  readonly selection: Selection
+  /** See {@link UNREAD}. */
+  readonly leavesOut?: boolean
+}
 type Where = Pick<Call, "resource" | "namespace">
 
 /** Throws 400, 410, 504. */
@@ -134,45 +156,61 @@ const prefixOf = ({ resource, namespace }: Where): string =>
 async function listOne(
   { registry }: Deps,
   { resource, namespace }: Where,
-  { selection, revision }: Asked & { revision: number | undefined },
+  { selection, revision, leavesOut }: Asked & { revision: number | undefined },
 ): Promise<Listed> {
   const at = revision ?? (await registry.revision())
-  const stored = await registry.get(resource, { namespace, name: selection.name ?? "" }, at)
-  const isIn = stored !== undefined && selection.matches(stored.object)
-  return { items: isIn ? [stored.object] : [], revision: at }
+  const ref = { namespace, name: selection.name ?? "" }
+  try {
+    const stored = await registry.get(resource, ref, at)
+    const isIn = stored !== undefined && selection.matches(stored.object)
+    return { items: isIn ? [stored.object] : [], revision: at, unreadable: [] }
+  } catch (error) {
+    if (leavesOut !== true || !isUnreadable(error)) throw error
+    const unreadable = [{ key: storageKey(resource, ref), why: error.message }]
+    return { items: [], revision: at, unreadable }
+  }
 }
 
 /** With a selector a page is filled from as many pages of the store as it takes. */
 async function listPages(
   { registry }: Deps,
   { resource, namespace }: Where,
-  { options: { limit }, selection, from }: Asked & { from: From },
+  { options: { limit }, selection, leavesOut = false, from }: Asked & { from: From },
 ): Promise<Listed> {
   const found: KubeObject[] = []
+  const unreadable: Unreadable[] = []
   let { after, revision } = from
   for (;;) {
     const page = await registry.list(resource, {
       namespace,
+      leavesOut,
       ...(after === undefined ? {} : { after }),
       ...(limit > 0 ? { limit } : {}),
       ...(revision === undefined ? {} : { revision }),
     })
     revision = page.revision
-    let left = page.items.length + page.remaining
+    const unopened = [...page.unreadable]
+    let left = page.items.length + unopened.length + page.remaining
     for (const { object, key } of page.items) {
+      while (unopened[0] !== undefined && unopened[0].key < key) {
+        unreadable.push(...unopened.splice(0, 1))
+        left--
+      }
       left--
-      after = key
       if (!selection.matches(object)) continue
       found.push(object)
       if (found.length !== limit || left === 0) continue
       const prefix = storageKey(resource, { namespace, name: "" })
       return {
         items: found,
+        unreadable,
         revision,
         continue: encodeContinue({ prefix, lastKey: key, revision }),
         ...(selection.empty ? { remainingItemCount: left } : {}),
       }
     }
-    if (page.remaining === 0) return { items: found, revision }
+    unreadable.push(...unopened)
+    if (page.remaining === 0) return { items: found, unreadable, revision }
+    after = page.last
   }
 }
