@@ -23,6 +23,7 @@ import type { Keys } from "../registry/keys.ts"
 import { Registry } from "../registry/registry.ts"
 import { runOperations } from "../rewriter/operations.ts"
 import type { Run } from "../rewriter/run.ts"
+import { StoredSecrets } from "../rewriter/stored-secrets.ts"
 import { BEAT_MS } from "../rotation/lease.ts"
 import type { Store } from "../store/store.ts"
 import { onceAgreed } from "./agree.ts"
@@ -36,6 +37,7 @@ import { makeMembership } from "./membership.ts"
 import { agreedFlags, type ServerOptions } from "./options.ts"
 import { ApiPacer } from "./pacer.ts"
 import { Publisher } from "./publish.ts"
+import { addSecretsStored } from "./secrets-stored.ts"
 import { Servers } from "./servers.ts"
 import { makeSupervisor } from "./supervisor.ts"
 
@@ -197,6 +199,8 @@ async function serve(parts: Parts): Promise<void> {
     "Values that were sealed under a key whose writes are counted, and those that servers have reserved.",
     () => keyWrites(keys),
   )
+  const storedSecrets = new StoredSecrets(store, keys)
+  addSecretsStored(metrics, storedSecrets)
   const api = createApi({
     metrics,
     registry,
@@ -256,6 +260,7 @@ async function serve(parts: Parts): Promise<void> {
       setTrouble: (seen) => void (trouble = seen),
     }),
   )
+  background.run("counting what is stored", (stop) => storedSecrets.follow(stop))
   background.run("following the keyring", (stop) =>
     followKeyring({ store, keys, publisher, paths, server, now, log, signal: stop }),
   )
