@@ -81,6 +81,11 @@ export function decide(request: Request, seen: Situation): Decision {
   if (seen.keyring.intent !== "encrypted" && !(verb === "reencrypt" && force))
     throw new KnownError("EncryptionDisabled", `${verb} needs encryption to be enabled`)
   if (verb === "abort") return abort(seen)
+  if (request.replaces !== undefined && seen.keyring.wayBack === "gone")
+    throw new KnownError(
+      "WrongStage",
+      "the last rotation was aborted: the next is for somebody to begin",
+    )
   if (!force) inOrder(verb, seen)
   return verb === "reencrypt" ? reencrypt(seen, request.skip) : STEPS[verb](seen)
 }

@@ -158,3 +158,21 @@ test("a key that is due waits while somebody else is about to turn keys, and say
     expect.stringMatching(/^the key "aesgcmkey" is due and not turned yet: incorrect stage/),
   ])
 })
+
+test("a rotation that somebody aborted is not begun again by itself", async () => {
+  const all = await cluster()
+  const [first] = all.servers
+  await first.keys.writes.add("aesgcmkey", { clients: SEALS_MAX })
+  const { look, started, said } = watching(all)
+  await look[0]?.look()
+  await first.take({ verb: "abort", force: false, skip: false })
+  await look[0]?.look()
+  await look[1]?.look()
+  expect(started).toHaveLength(1)
+  expect(first.keys.view.record.keyring.writer).toBe("aesgcmkey")
+  expect(said).toContain(
+    'the key "aesgcmkey" is due and not turned yet: the last rotation was aborted: the next is for somebody to begin',
+  )
+  const byHand = await first.take({ verb: "rotate-keys", force: false, skip: false })
+  expect(byHand).toMatchObject({ kind: "rotate-keys", state: "running" })
+})
