@@ -1,14 +1,12 @@
 /** Destroys a key: proves that nothing stored needs it, takes its bytes out of the keyring under the fence of the proof, and
  *  clears what the datastore's files may still hold of the keyring before. */
-import { isKnown, KnownError } from "../errors.ts"
-import { hasPrefix } from "../format/value.ts"
+import { bug, isKnown, KnownError } from "../errors.ts"
 import type { DestroyedKey } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
-import type { View } from "../registry/view.ts"
-import { alreadyDestroyed, destroyed, type Under } from "../rotation/destroy.ts"
+import { alreadyDestroyed, destroyed } from "../rotation/destroy.ts"
 import type { HistoryEntry } from "../rotation/history.ts"
 import type { Store } from "../store/store.ts"
-import { allRows } from "./census.ts"
+import { census } from "./census.ts"
 
 export interface Destroy {
   readonly store: Store
@@ -49,31 +47,13 @@ async function proveAndDestroy(
   const view = await keys.refresh()
   const known = before(view.record.keyring, name)
   if (known !== undefined) return known
-  const under = await storedUnder(name, { store, view })
+  const under = (await census(store, view)).keys.get(name) ?? bug(`"${name}" was not counted`)
   const changed = await keys.change("destroy-key", ({ record: { fence, keyring } }) => {
     if (fence !== view.record.fence || before(keyring, name) !== undefined) return undefined
     return { keyring: destroyed(keyring, { name, under, now: now() }), entry }
   })
   const key = changed && alreadyDestroyed(changed.view.record.keyring, name)
   return key && { key, isNew: true }
-}
-
-const NAMED_MAX = 100
-
-async function storedUnder(
-  name: string,
-  { store, view }: { readonly store: Store; readonly view: View },
-): Promise<Under> {
-  const { prefix } = view.provider(name)
-  const names = new Set<string>()
-  let stored = 0
-  for await (const { rows } of allRows(store, { cursor: "" }))
-    for (const { key, value, previous } of rows) {
-      const under = [value, previous].filter((bytes) => bytes && hasPrefix(bytes, prefix))
-      stored += under.length
-      if (under.length > 0 && names.size < NAMED_MAX) names.add(key)
-    }
-  return { stored, names: [...names] }
 }
 
 async function clear(keys: Keys, name: string): Promise<void> {
