@@ -1,8 +1,11 @@
 /** What people do to a server of a simulation: Secrets written, read and deleted, verbs, compaction. Every answer is held against
  *  the ledger. */
+import { randomUUID } from "node:crypto"
 import { ERRORS, isKnown } from "../../src/errors.ts"
 import { KEY_PROVIDERS } from "../../src/providers/provider.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
+import { destroyKey } from "../../src/rewriter/destroy.ts"
+import { entryOf } from "../../src/rotation/history.ts"
 import { type Verb, VERBS } from "../../src/rotation/operation.ts"
 import type { Request } from "../../src/rotation/verbs.ts"
 import { CALLER } from "../harness/verbs.ts"
@@ -56,7 +59,8 @@ export class Clients {
     if (choice < 52) return this.#do(server, `delete ${name}`, (to) => this.#remove(to, name))
     if (choice < 68) return this.read(server, name)
     if (choice < 76) return this.#do(server, "list", (to) => this.#list(to))
-    if (choice < 84) return this.#do(server, "compact", compact)
+    if (choice < 82) return this.#do(server, "compact", compact)
+    if (choice < 85) return this.#do(server, "destroy a retired key", (to) => this.#destroy(to))
     return this.verb(server, this.#request())
   }
 
@@ -69,6 +73,15 @@ export class Clients {
       const parts = { keys, nodeName, provider, now, mismatch, publish, taken }
       await takeVerb(request, CALLER, parts)
     })
+  }
+
+  async #destroy({ store, keys, now, name: server }: Asking): Promise<void> {
+    const { keys: all } = keys.view.record.keyring
+    const target = this.#parts.world.pick(all.filter(({ state }) => state === "archived"))?.name
+    if (target === undefined) return
+    const verb = "keys destroy"
+    const entry = entryOf({ caller: CALLER, id: randomUUID(), verb, server, target, now: now() })
+    await destroyKey({ store, keys, entry, now }, target)
   }
 
   read(server: Asking, name: string): Promise<void> {

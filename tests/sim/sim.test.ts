@@ -6,7 +6,7 @@ import { BUGS } from "./planted.ts"
 
 const SEEDS = Number(process.env.KEYTURN_TEST_SEEDS ?? 500)
 const SEEDS_TIMEOUT_MS = 60_000 + SEEDS * 500
-/** Most bugs are found within the first ten seeds. */
+/** Each bug is found within the first ten, as the code stands. */
 const BUG_SEEDS = 100
 const base = Math.floor(Math.random() * 1_000_000_000)
 
@@ -46,9 +46,9 @@ test("one seed makes one history", async () => {
 describe("a planted bug is found:", () => {
   const FINDS: Readonly<Record<keyof typeof BUGS, RegExp>> = {
     "fence-left-out": /found I2: /,
-    "old-value-forgotten": /found I4: /,
+    "old-value-forgotten": /found I[46]: /,
     "conflict-counted-as-done": /found I5: /,
-    "one-phase": /found I4: /,
+    "one-phase": /found I[45]: /,
     "no-second-try": /found I6: /,
   }
   test.each(Object.entries(FINDS))("%s", async (bug, finding) => {

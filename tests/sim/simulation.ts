@@ -247,6 +247,7 @@ class Simulation {
     this.#isDamaged = true
     this.#world.note(`${DAMAGED_KEY} is damaged`)
     this.#datastore.put(DAMAGED_KEY, Buffer.concat([prefixOf(writer), Buffer.alloc(64, 7)]))
+    this.#check()
   }
 
   #crash(server: Server): void {
