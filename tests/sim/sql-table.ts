@@ -83,6 +83,7 @@ export class SqlTable {
     this.#inFlight.delete(row.revision)
     const at = this.#rows.findLastIndex(({ revision }) => revision < row.revision) + 1
     this.#rows.splice(at, 0, row)
+    this.#nextId = Math.max(this.#nextId, row.revision + 1)
     this.changes += 1
   }
 

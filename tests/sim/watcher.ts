@@ -11,16 +11,15 @@ const AGAIN_MS = 1_000
 interface Watching {
   readonly ledger: Ledger
   readonly wrong: (what: string) => void
+  /** Until the datastore is put back to another history: a server that has not noticed that tells of the one before. */
+  readonly goesOn: () => boolean
 }
 
-/** A watch that ends begins anew, as an informer's does. Returns where the datastore was put back to another history: until the
- *  server notices it tells of the one before. */
+/** A watch that ends begins anew, as an informer's does. */
 export async function watchSecrets(registry: Registry, watching: Watching): Promise<void> {
-  const { restores } = watching.ledger
-  const goesOn = () => watching.ledger.restores === restores
-  while (goesOn()) {
+  while (watching.goesOn()) {
     try {
-      await watchOnce(registry, { ...watching, goesOn })
+      await watchOnce(registry, watching)
     } catch (error) {
       if (!isKnown(error)) throw error
       await sleep(AGAIN_MS)
@@ -28,10 +27,7 @@ export async function watchSecrets(registry: Registry, watching: Watching): Prom
   }
 }
 
-async function watchOnce(
-  registry: Registry,
-  { ledger, wrong, goesOn }: Watching & { readonly goesOn: () => boolean },
-): Promise<void> {
+async function watchOnce(registry: Registry, { ledger, wrong, goesOn }: Watching): Promise<void> {
   const { signal } = new AbortController()
   let after = await registry.revision()
   for await (const events of registry.watch(SECRETS, { after, signal })) {
