@@ -28,5 +28,5 @@ function labelsOf(place: Place, view: View | undefined): { key: string; provider
   if (place === PLAIN) return { key: "", provider: "identity" }
   if (place === FOREIGN) return { key: "", provider: "unknown" }
   const key = view?.record.keyring.keys.find(({ name }) => name === place)
-  return { key: String(place), provider: key?.provider ?? "unknown" }
+  return { key: place, provider: key?.provider ?? "unknown" }
 }

@@ -236,8 +236,7 @@ class MysqlEngine extends SqlTable {
 
   /** This database never goes back to an id that it gave. */
   leap(id: number): Promise<void> {
-    const span = { after: id - 1, upTo: id }
-    return this.fill(span)
+    return this.fill(only(id))
   }
 
   /** Nobody listens: every server looks by itself, once a second, and at once after its own writes. */
@@ -262,6 +261,7 @@ class MysqlEngine extends SqlTable {
 
 const FILL = `INSERT IGNORE INTO kine
   (id, name, created, deleted, create_revision, prev_revision, lease, value, old_value) VALUES`
+const only = (id: number): Span => ({ after: id - 1, upTo: id })
 const filler = (id: number): string => `(${id}, 'gap-${id}', 0, 1, 0, 0, 0, NULL, NULL)`
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("base64")
