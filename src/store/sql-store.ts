@@ -263,9 +263,11 @@ class SqlStore implements Store {
     const at = revision ?? this.#tail.settled
     const found = await read(at)
     if (revision === undefined) {
-      if (found.newest < at) return this.#readAt(await this.#tail.wentBackFrom(at), read)
       if (found.newest === at) return { found, at }
-      return this.#readAt(await this.#tail.reach(found.newest), read)
+      const isBack = found.newest < at
+      const reached = await (isBack ? this.#tail.wentBackFrom(at) : this.#tail.reach(found.newest))
+      // While another table comes, what is reached may be less than what was there when it was asked.
+      return this.#readAt(isBack || reached < found.newest ? undefined : reached, read)
     }
     refuseFuture(revision, found.newest)
     if (revision < found.compacted) throw compactedAway(revision, found.compacted)
