@@ -3,11 +3,13 @@
 import { bug } from "./errors.ts"
 
 // biome-ignore format: a table
-const STEPS = [
+export const STEPS = [
   // the keyring: what a verb asks for, in one commit with fence and operation
   "prepare", "rotate", "reencrypt", "rotate-keys", "abort", "enable", "disable",
   // the keyring: everything else
   "first-keyring", "take-in-keys", "enroll", "change-token", "recovery-key", "destroy-key",
+  // beside the keyring
+  "count-writes",
   // who runs an operation
   "take-over", "give-back", "beat",
   // how far it is, what it rewrote, what it ends in
@@ -43,7 +45,7 @@ export function stepSync<T>(name: StepName, commit: () => T): T {
 const FAILPOINT = /^([a-z-]+):(before|after)(?:@(\d+))?(?:=(SIG[A-Z]+))?$/
 
 /** `batch:after`, `cursor:before@2` (the second time), `batch:after=SIGSTOP` (in place of SIGKILL), and several of these with commas
- *  between them. The end of a process by SIGKILL is here before `kill` returns. */
+ *  between them. `kill` of the own process by SIGKILL does not return. */
 export function armFailpoints(text: string, kill: (signal: string) => void): void {
   const waiting = text.split(",").map((one) => {
     const [, name, side, times = "1", signal = "SIGKILL"] = FAILPOINT.exec(one) ?? []

@@ -26,6 +26,11 @@ const PIECES: readonly Piece[] = [
   { file: "tests/e2e/several-starts", engines: SHARED, seedsEach: 10 },
   { file: "tests/e2e/several-faults", engines: ALL, seedsEach: 5 },
   { file: "tests/e2e/crash", engines: ["sqlite"], seedsEach: 10 },
+  {
+    file: "tests/e2e/failpoints",
+    engines: ["sqlite", "etcd", "postgres"],
+    env: { KEYTURN_TEST_ROUNDS: "1" },
+  },
   { file: "tests/sim", engines: ["memory"], env: { KEYTURN_TEST_SEEDS: "100000" } },
 ]
 

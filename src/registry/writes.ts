@@ -11,6 +11,7 @@ import {
   type Usage,
   withSeals,
 } from "../rotation/usage.ts"
+import { step } from "../step.ts"
 import type { Store } from "../store/store.ts"
 
 export const BLOCK = 1_000
@@ -88,10 +89,13 @@ export class Writes {
   /** False where nobody knows that it is put: then it is counted again. */
   async #put(usage: Usage, version: string | null): Promise<boolean> {
     try {
-      const { outcome } = await this.#store.step({
-        compare: [{ name: "usage", version }],
-        put: [{ name: "usage", value: encodeUsage(usage, randomUUID()) }],
-      })
+      const value = encodeUsage(usage, randomUUID())
+      const { outcome } = await step("count-writes", () =>
+        this.#store.step({
+          compare: [{ name: "usage", version }],
+          put: [{ name: "usage", value }],
+        }),
+      )
       return outcome === "done"
     } catch (error) {
       if (isKnown(error, "OutcomeUnknown")) return false

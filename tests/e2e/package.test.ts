@@ -5,7 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll, expect, test } from "vitest"
-import { type Outcome, run } from "../harness/process.ts"
+import { type Outcome, Program, run, until } from "../harness/process.ts"
 import { KEYTURN } from "../harness/server.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
@@ -41,6 +41,17 @@ test("it holds the program, its documents and nothing else", () => {
   expect(files).toEqual(
     expect.arrayContaining(["bin/keyturn", "dist/main.js", "packaging/openrc/keyturn", "LICENSE"]),
   )
+})
+
+test("it does not end where a test of the sources would have it end", async () => {
+  const args = (name: string) =>
+    `server --config /dev/null --https-listen-port 0 --data-dir ${join(folder, name)}`.split(" ")
+  const env = { ...process.env, HOME: folder, KEYTURN_FAILPOINT: "first-keyring:before" }
+  expect((await run(KEYTURN, args("source"), { env })).code).toBe(137)
+  await using published = new Program(installed, args("published"), { env })
+  const isReady = () => published.stdout.includes("keyturn is ready")
+  await until(() => isReady() || !published.isRunning, { timeoutMs: 30_000 })
+  expect(isReady(), published.stderr).toBe(true)
 })
 
 const expected: Outcome = { stdout: `keyturn ${version}\n`, stderr: "", code: 0 }

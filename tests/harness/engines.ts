@@ -1,7 +1,11 @@
 /** The engines that several servers may share. A test that needs only one of them is dealt one by a seed, which is printed:
  *  KEYTURN_TEST_ENGINE names one, KEYTURN_TEST_SEED deals the same again. */
+import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import { FENCE, OWN } from "../../src/store/etcd-keys.ts"
 import type { KeyValue } from "../../src/store/etcd-messages.ts"
 import { decodeOperation, type Operation } from "../../src/rotation/operation.ts"
+import type { RecordName } from "../../src/store/store.ts"
 import type { Way } from "./cut.ts"
 import { Etcd } from "./etcd.ts"
 import { Mariadb } from "./mariadb.ts"
@@ -36,6 +40,9 @@ export interface Datastore {
   secrets(): Promise<StoredSecret[]>
   /** How many of them are under what: `aescbc:v1:aescbckey`, or `plain`. */
   censusOfSecrets(): Promise<Record<string, number>>
+  /** As it is stored. */
+  record(name: RecordName): Promise<Buffer | undefined>
+  fence(): Promise<string | undefined>
   /** The record of the running rewrite or the last one. */
   operation(): Promise<Operation | undefined>
   /** Whether a live value is at `key`. */
@@ -81,14 +88,20 @@ function sqlDatastore(endpoint: string, query: (text: string) => Promise<unknown
       stored.flatMap((bytes) => storedAt(String(key), bytes)),
     )
   }
+  const record = async (name: RecordName) => {
+    const [row] = await query(`SELECT value FROM keyturn_record WHERE name = '${name}'`)
+    return row && Buffer.from(row[0] as Uint8Array)
+  }
   return {
     endpoint,
     secrets,
     censusOfSecrets: async () => census(await secrets()),
-    async operation() {
-      const [row] = await query("SELECT value FROM keyturn_record WHERE name = 'operation'")
-      return row && decodeOperation(Buffer.from(row[0] as Uint8Array))
+    record,
+    async fence() {
+      const [row] = await query("SELECT fence FROM keyturn_fence")
+      return row && String(row[0])
     },
+    operation: async () => decoded(await record("operation")),
     async has(key) {
       const [row] = await query(
         `SELECT deleted FROM kine WHERE name = '${key}' ORDER BY id DESC LIMIT 1`,
@@ -97,6 +110,17 @@ function sqlDatastore(endpoint: string, query: (text: string) => Promise<unknown
     },
   }
 }
+
+/** That of a server without others, beside it: it may run. */
+export function sqliteDatastore(dataDir: string): Datastore {
+  const path = join(dataDir, "server/db/state.db")
+  return sqlDatastore(`sqlite://${path}`, async (text) => {
+    using database = new DatabaseSync(path, { readOnly: true })
+    return database.prepare(text).all().map(Object.values)
+  })
+}
+
+const decoded = (record: Buffer | undefined) => record && decodeOperation(record)
 
 /** Where there is no such column, or nothing in it, PostgreSQL has NULL and MariaDB may have none of its bytes. */
 const storedAt = (key: string, bytes: unknown): StoredSecret[] =>
@@ -134,14 +158,14 @@ export function keysDatastore(
     return found.map(({ key, value }) => ({ key, bytes: value }))
   }
   const at = async (key: string) => (await entries({ key })).at(0)
+  const record = async (name: RecordName) => (await at(OWN + name))?.value
   return {
     endpoint,
     secrets,
     censusOfSecrets: async () => census(await secrets()),
-    async operation() {
-      const record = await at("/keyturn/operation")
-      return record && decodeOperation(record.value)
-    },
+    record,
+    fence: async () => (await at(FENCE))?.value.toString(),
+    operation: async () => decoded(await record("operation")),
     has: async (key) => (await at(key)) !== undefined,
   }
 }

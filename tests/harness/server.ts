@@ -46,11 +46,13 @@ export class TestServer implements AsyncDisposable {
   }
 
   /** Returns when it says that it is ready; rejects with its output where it does not within 30 s. */
-  async start(args: readonly string[] = []): Promise<void> {
+  async start(args: readonly string[] = [], failpoints?: string): Promise<void> {
     const own = ["--config", "/dev/null", "--data-dir", this.dataDir]
     const port = ["--https-listen-port", String(this.port)]
     const given = [...(this.#options.args ?? []), ...args]
-    const program = new Program(KEYTURN, ["server", ...own, ...port, ...given], { env: this.env })
+    const program = new Program(KEYTURN, ["server", ...own, ...port, ...given], {
+      env: { ...this.env, KEYTURN_FAILPOINT: failpoints },
+    })
     this.#program = program
     const ready = /^keyturn is ready: https:\/\/\S+:(\d+)\n/m
     const said = () => ready.exec(program.stdout)?.[1]
