@@ -23,6 +23,11 @@ const PROGRAMS = {
     wanted: "PgBouncer",
   },
   openssl: { args: ["version"], fits: () => true, wanted: "openssl" },
+  "fiu-run": {
+    args: ["-n", "-x", "true"],
+    fits: () => true,
+    wanted: "libfiu (fiu-utils), which makes system calls fail,",
+  },
   etcd: {
     args: ["--version"],
     fits: (stdout: string) => /^etcd Version: (3\.([4-9]|\d\d)|[4-9])/.test(stdout),
