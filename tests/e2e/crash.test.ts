@@ -73,6 +73,7 @@ async function writeUntilCut(server: TestServer, ledger: Ledger, writer: number,
 }
 
 test("kill -9 at any moment of a rotation", { timeout: ROUNDS * ROUND_MS_MAX }, async () => {
+  // https://github.com/k3s-io/k3s/issues/13763 (docs/pains.md 2)
   const seed = Number(process.env.KEYTURN_TEST_SEED ?? 20261123)
   const next = random(seed)
   await using server = await startServer({ args: ["--secrets-encryption"] })

@@ -187,6 +187,7 @@ test("the keys and the stage of a half-way rotation are taken over: K3s' next ve
 })
 
 test("values whose key is not in the configuration stop the start, which names them and changes nothing", async () => {
+  // docs/pains.md 6
   const given = vector("aescbc32")
   const wrong = given.encryptionConfiguration.replace("name: key1", "name: key9")
   const dataDir = makeK3sDir(given, { config: wrong })

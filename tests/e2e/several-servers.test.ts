@@ -33,6 +33,7 @@ const storedKeys = async ({ datastore }: Cluster) => Object.keys(await datastore
 test("eight writers and readers on all servers throughout rotations: none fails, and nothing stays under an old key", {
   timeout: 600_000,
 }, async () => {
+  // docs/pains.md 3
   await using cluster = await dealt.start({ args: ["--secrets-encryption"] })
   await fill(cluster, SECRETS)
   await using traffic = new Traffic(cluster, { workers: WORKERS, pauseMs: 0 })
@@ -64,6 +65,7 @@ test("eight writers and readers on all servers throughout rotations: none fails,
 test("encryption is turned on where there was none: one command, from any server, no restart", {
   timeout: 120_000,
 }, async () => {
+  // https://github.com/k3s-io/k3s/issues/13598, https://github.com/k3s-io/k3s/issues/13595 (docs/pains.md 1)
   await using cluster = await dealt.start()
   await fill(cluster, SECRETS)
   await using traffic = new Traffic(cluster, { workers: WORKERS })

@@ -36,6 +36,7 @@ async function expectOne(servers: readonly TestServer[], round: number) {
 test("two servers at the same moment with one token: one CA, one keyring, one first key", {
   timeout: ROUNDS * ROUND_MS_MAX,
 }, async () => {
+  // https://github.com/k3s-io/k3s/issues/7195 (docs/pains.md 5)
   for (let round = 1; round <= ROUNDS; round++) {
     await using cluster = new Cluster(await dealt.newDatastore(), {
       args: ["--secrets-encryption"],

@@ -39,6 +39,7 @@ async function names(server: TestServer): Promise<string[]> {
 const databases = ({ dataDir }: TestServer) => readdirSync(dataDirPaths(dataDir).db)
 
 test("a snapshot from before a rotation and a change of token comes back, and clients are told to list again", async () => {
+  // https://github.com/rancher/rke/issues/2559 (docs/pains.md 8)
   await using server = await startServer({ args: ["--secrets-encryption"] })
   const paths = dataDirPaths(server.dataDir)
   const tokenFile = join(server.home, "token-of-then")

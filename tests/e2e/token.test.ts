@@ -191,6 +191,7 @@ test("kill -9 in the middle of a real change", async () => {
 })
 
 test("a wrong or lost token: the error says what opens it, and nothing is changed", async () => {
+  // https://github.com/k3s-io/k3s/issues/4640, https://github.com/rancher/rke2/issues/2410 (docs/pains.md 7)
   await using server = await startServer({ args: ["--secrets-encryption"] })
   await write(server, "one")
   const [recoveryKey] = (await said(server, "recovery-key", "create")).split("\n")
@@ -302,6 +303,7 @@ function supervisorOf(server: TestServer) {
 const REFUSED = ["pw ", "p\nw", "", "abcdef.0123456789abcdef"]
 
 test("a new token that could not open what it seals is refused", async () => {
+  // https://github.com/k3s-io/k3s/issues/3675 (docs/pains.md 7)
   await using server = await startServer()
   const before = tokenIn(server)
   for (const newToken of REFUSED) {

@@ -15,14 +15,19 @@ import type { Store } from "../../src/store/store.ts"
 import { CALLER, verbsOf } from "../harness/verbs.ts"
 
 export const SECRETS = { storagePrefix: "/registry/secrets/" }
-/** One server without API over a SQLite of its own, until the end of the test. */
-export async function cluster() {
+/** A SQLite of its own until the end of the test. */
+function ownSqlite(): Store {
   const dir = mkdtempSync(join(tmpdir(), "keyturn-rotation-"))
   const store = openSqlite({ path: join(dir, "state.db") })
   onTestFinished(async () => {
     await store.close()
     rmSync(dir, { recursive: true })
   })
+  return store
+}
+
+/** One server without API. */
+export async function cluster(store: Store = ownSqlite()) {
   const clusterKey = newClusterKey()
   const pair = { cert: "", key: "" }
   const keyring = emptyKeyring({ server: pair, client: pair }, { password: "pw" })

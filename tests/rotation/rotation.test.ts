@@ -160,6 +160,7 @@ test("a key that opens a value of another one to rubbish does not spoil it", asy
 })
 
 test("what opens to no object is left as it is, and its key kept", async () => {
+  // https://github.com/kubernetes/kubernetes/issues/86489 (docs/pains.md 9)
   const { store, keys, take, run } = await withOverlappingKeys()
   const key = "/registry/secrets/default/rubbish"
   const { value, fence } = keys.view.seal(key, Buffer.from("rubbish"))
