@@ -1,10 +1,8 @@
-/** A program of its own, run by sqlite-residue.ts: VACUUM takes seconds, in which the server goes on, and it can be ended at any
- *  moment, as a thread of the server could not.
- *
- *  Standard input: the path of the database. Standard output: an {@link Outcome} as JSON. */
-import { readFileSync, writeFileSync } from "node:fs"
+/** The thread that sqlite-residue.ts starts: VACUUM takes seconds, in which the server goes on. It is given the path of the
+ *  database and answers with an {@link Outcome}. Nothing can end it before its time. */
 import { DatabaseSync } from "node:sqlite"
-import { MAINTENANCE_TIMEOUT_MS, temporariesBeside, truncateLog } from "./sqlite-file.ts"
+import { parentPort, workerData } from "node:worker_threads"
+import { MAINTENANCE_TIMEOUT_MS, truncateLog } from "./sqlite-file.ts"
 
 /** SQLite's own words and result code where it failed; both absent where it did not. */
 export interface Outcome {
@@ -15,7 +13,8 @@ export interface Outcome {
 const SQLITE_BUSY = 5
 const READ = "another process reads it, so old pages stay in its write-ahead log"
 
-writeFileSync(1, JSON.stringify(outcomeOf(readFileSync(0, "utf8"))))
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is a window's
+parentPort?.postMessage(outcomeOf(workerData as string))
 
 function outcomeOf(path: string): Outcome {
   try {
@@ -31,7 +30,7 @@ function outcomeOf(path: string): Outcome {
  *  needs none. */
 function writeAfresh(path: string): void {
   using db = new DatabaseSync(path, { timeout: MAINTENANCE_TIMEOUT_MS })
-  db.exec(`PRAGMA synchronous = FULL; ${temporariesBeside(path)}`)
+  db.exec("PRAGMA synchronous = FULL")
   truncateLog(db)
   let isEmpty = false
   try {

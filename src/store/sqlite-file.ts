@@ -51,12 +51,8 @@ INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease,
 
 const quoted = (text: string): string => `'${text.replaceAll("'", "''")}'`
 
-/** What SQLite spills (VACUUM: a whole copy) goes to the folder of the database, without a name: elsewhere there may be no
- *  space, no right to write, or somebody else's disk. */
-export const temporariesBeside = (path: string): string =>
-  `PRAGMA temp_store_directory = ${quoted(dirname(path))}`
-
-/** Opens or creates the file, readable by its owner alone. */
+/** Opens or creates the file, readable by its owner alone. What SQLite spills (VACUUM: a whole copy, in whatever thread) goes to
+ *  the same folder, without a name: elsewhere there may be no space, no right to write, or somebody else's disk. */
 export function openFile(path: string): DatabaseSync {
   const isNew = makePrivate(path)
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
@@ -67,7 +63,7 @@ export function openFile(path: string): DatabaseSync {
       PRAGMA synchronous = FULL;
       PRAGMA secure_delete = ON;
       PRAGMA cache_size = -32768;
-      ${temporariesBeside(path)};
+      PRAGMA temp_store_directory = ${quoted(dirname(path))};
       BEGIN IMMEDIATE; ${SCHEMA} COMMIT`)
     return db
   } catch (error) {

@@ -1,14 +1,12 @@
 /** What old values leave behind in the database file: how it is found, and how it is removed.
  *
  *  secure_delete zeroes what is deleted, but rows that moved to another page while the tree was balanced leave copies behind in
- *  the old one. Only VACUUM removes these, for it writes every page afresh; that is sqlite-afresh.ts', a process of its own. */
-import { spawn } from "node:child_process"
+ *  the old one. Only VACUUM removes these, for it writes every page afresh; that is sqlite-afresh.ts', a thread of its own. */
 import { once } from "node:events"
 import { closeSync, openSync, read } from "node:fs"
 import { extname, join } from "node:path"
-import { execPath } from "node:process"
-import { text } from "node:stream/consumers"
 import { promisify } from "node:util"
+import { Worker } from "node:worker_threads"
 import type { Outcome } from "./sqlite-afresh.ts"
 
 const SLICE_BYTES = 1 << 20
@@ -29,11 +27,12 @@ export class RawFile implements Disposable {
     const common = commonStart(searched)
     // Each slice begins with the end of the one before: what is searched may lie across.
     const slice = Buffer.alloc(kept + SLICE_BYTES)
-    for (let position = 0; ; position += SLICE_BYTES) {
+    for (let position = 0; ; ) {
       const { bytesRead } = await readSlice(this.#file, slice, kept, SLICE_BYTES, position)
       if (bytesRead === 0) return false
       if (includes(slice.subarray(0, kept + bytesRead), { searched, common })) return true
-      slice.copyWithin(0, SLICE_BYTES)
+      slice.copyWithin(0, bytesRead, kept + bytesRead)
+      position += bytesRead
     }
   }
 
@@ -47,6 +46,7 @@ function includes(
   bytes: Buffer,
   { searched, common }: { searched: readonly Uint8Array[]; common: Uint8Array },
 ): boolean {
+  if (common.length === 0) return searched.some((one) => bytes.includes(one))
   for (let at = bytes.indexOf(common); at >= 0; at = bytes.indexOf(common, at + 1))
     if (searched.some((one) => bytes.subarray(at, at + one.length).equals(one))) return true
   return false
@@ -59,14 +59,12 @@ function commonStart([first = new Uint8Array(), ...others]: readonly Uint8Array[
 
 const AFRESH = join(import.meta.dirname, `sqlite-afresh${extname(import.meta.filename)}`)
 
-/** Writes the database afresh and empties its log. Whoever else writes waits meanwhile; the signal ends it with nothing changed.
- *  Throws as SQLite does. */
-export async function writeAfresh(path: string, signal: AbortSignal): Promise<void> {
-  const stdio: ["pipe", "pipe", "ignore"] = ["pipe", "pipe", "ignore"]
-  const child = spawn(execPath, [AFRESH], { stdio, env: {}, signal, killSignal: "SIGKILL" })
-  child.stdin.end(path)
-  const [said] = await Promise.all([text(child.stdout), once(child, "close")])
-  if (said === "") throw new Error(`${AFRESH} ended with ${child.signalCode ?? child.exitCode}`)
-  const { message, errcode } = JSON.parse(said) as Outcome
+/** Writes the database afresh and empties its log. Whoever else writes waits meanwhile. Throws as SQLite does.
+ *
+ *  In this process, for another would rely on locks that any reader of the file here may have taken away. */
+export async function writeAfresh(path: string): Promise<void> {
+  const worker = new Worker(AFRESH, { workerData: path, execArgv: [], env: {} })
+  const [said] = await Promise.all([once(worker, "message"), once(worker, "exit")])
+  const { message, errcode } = said[0] as Outcome
   if (message !== undefined) throw Object.assign(new Error(message), { errcode })
 }

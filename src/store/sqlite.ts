@@ -75,7 +75,6 @@ class SqliteStore implements Store {
   #newest: number | undefined
   readonly #pageCounts = new PageCounts()
   #closed = false
-  readonly #closing = new AbortController()
   #scrubbing: Promise<void> = Promise.resolve()
 
   constructor({ path, warn = () => {}, schedule = systemSchedule }: SqliteOptions) {
@@ -262,6 +261,7 @@ class SqliteStore implements Store {
 
   /** One after another. */
   scrub(of: "records" | readonly Uint8Array[] = []): Promise<void> {
+    this.#reading(() => {})
     const next = this.#scrubbing.catch(() => {}).then(() => this.#scrub(of))
     this.#scrubbing = next
     return next
@@ -273,9 +273,8 @@ class SqliteStore implements Store {
     this.#reading(() => emptyLog(this.#db, this.#path))
     if (of !== "records" && of.length > 0 && !(await this.#raw.holds(of))) return
     try {
-      await this.#queue.hold(() => writeAfresh(this.#path, this.#closing.signal))
+      await this.#queue.hold(() => writeAfresh(this.#path))
     } catch (error) {
-      this.#reading(() => {}) // a store that is closed ends it
       throw storeError(this.#path, error)
     }
   }
@@ -288,7 +287,6 @@ class SqliteStore implements Store {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    this.#closing.abort()
     await this.#scrubbing.catch(() => {})
     this.#queue.close()
     await nextTurn() // the writers of the last group start the clocks of their entries, which then stop

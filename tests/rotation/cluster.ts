@@ -15,19 +15,22 @@ import type { Store } from "../../src/store/store.ts"
 import { CALLER, verbsOf } from "../harness/verbs.ts"
 
 export const SECRETS = { storagePrefix: "/registry/secrets/" }
-/** A SQLite of its own until the end of the test. */
-function ownSqlite(): Store {
+/** A temporary folder until the end of the test. */
+export function ownDir(): string {
   const dir = mkdtempSync(join(tmpdir(), "keyturn-rotation-"))
+  onTestFinished(() => rmSync(dir, { recursive: true }))
+  return dir
+}
+
+/** Until the end of the test. */
+export function sqliteIn(dir: string): Store {
   const store = openSqlite({ path: join(dir, "state.db") })
-  onTestFinished(async () => {
-    await store.close()
-    rmSync(dir, { recursive: true })
-  })
+  onTestFinished(() => store.close())
   return store
 }
 
 /** One server without API. */
-export async function cluster(store: Store = ownSqlite()) {
+export async function cluster(store: Store = sqliteIn(ownDir())) {
   const clusterKey = newClusterKey()
   const pair = { cert: "", key: "" }
   const keyring = emptyKeyring({ server: pair, client: pair }, { password: "pw" })
