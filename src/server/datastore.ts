@@ -1,7 +1,7 @@
 /** Which datastore a server works on, from its flags, and opening it. */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
-import { isKnown } from "../errors.ts"
+import { isKnown, type KnownError } from "../errors.ts"
 import { ETCD_SCHEMES, parseEtcdEndpoints } from "../store/etcd-url.ts"
 import { type MysqlAddress, parseMysqlUrl } from "../store/mysql-url.ts"
 import { type PostgresAddress, parsePostgresUrl } from "../store/postgres-url.ts"
@@ -39,6 +39,8 @@ export function datastoreOf(
 
 /** As long as kine waits for its database. */
 const ATTEMPTS = 300
+/** A name that nobody knows is a mistake, once the machine's own start is over. */
+const ATTEMPTS_OF_NAME = 30
 const ATTEMPT_EVERY_MS = 1_000
 const TELL_EVERY = 10
 
@@ -48,8 +50,13 @@ export interface DatastoreContext {
   readonly signal: AbortSignal
 }
 
-/** Waits for a database server that is not there yet, or not ready: it may be starting as well. Undefined where the signal came
- *  first. Throws what lasts, and StoreUnavailable after five minutes. */
+/** Whether a database server that does not answer may be there soon: it may be starting as well. */
+export const mayCome = (error: unknown, attempt: number): error is KnownError =>
+  isKnown(error, "StoreUnavailable") &&
+  attempt < (error.message.includes("ENOTFOUND") ? ATTEMPTS_OF_NAME : ATTEMPTS)
+
+/** Waits for a database server that is not there yet, or not ready. Undefined where the signal came first. Throws what lasts,
+ *  and StoreUnavailable after five minutes. */
 export async function openDatastore(
   datastore: Datastore,
   { log, signal }: DatastoreContext,
@@ -58,8 +65,7 @@ export async function openDatastore(
     try {
       return await openNow(datastore, log)
     } catch (error) {
-      const mayCome = datastore.kind !== "sqlite" && isKnown(error, "StoreUnavailable")
-      if (!mayCome || attempt === ATTEMPTS) throw error
+      if (datastore.kind === "sqlite" || !mayCome(error, attempt)) throw error
       if (attempt % TELL_EVERY === 1) log.warn(`waiting for the datastore: ${error.message}`)
       await sleep(ATTEMPT_EVERY_MS, undefined, { signal }).catch(() => {})
     }

@@ -114,6 +114,7 @@ async function startAndServe(context: ServerContext): Promise<void> {
       { keys: destroyed, file: files.configuration?.file },
       "the file of --encryption-provider-config holds keys that were destroyed: they are not taken in; take them out of it",
     )
+  warnOfShort(keys.view.record.keyring, context)
   sayWhatDecides(keys.view.record.keyring, context)
   await serve({ context, files, store, embedded, keys, paths, stack })
 }
@@ -330,6 +331,17 @@ function readNamedFiles(options: ServerOptions) {
         : parseTokenFile(tokenAuthFile, readNamed(tokenAuthFile)),
     configuration: file === null ? null : { file, text: readNamed(file) },
   }
+}
+
+/** Half of what a token that is made here has. */
+const PASSWORD_LENGTH = 16
+
+/** As K3s does, any password is taken; what it seals can be tried at by whoever has a copy of the datastore. */
+function warnOfShort({ password }: Keyring, { log }: ServerContext): void {
+  if (password.length < PASSWORD_LENGTH)
+    log.warn(
+      `the token's password has fewer than ${PASSWORD_LENGTH} characters: whoever has a copy of the datastore can guess it; run: keyturn token rotate`,
+    )
 }
 
 /** The keyring decides whether values are encrypted; where the flag says otherwise, one line tells. */

@@ -302,6 +302,15 @@ function supervisorOf(server: TestServer) {
 
 const REFUSED = ["pw ", "p\nw", "", "abcdef.0123456789abcdef"]
 
+test("a token that can be guessed is taken, as K3s takes it, with a warning", async () => {
+  await using server = await startServer({ args: ["--token", "x"] })
+  expect(server.logs()).toContain("fewer than 16 characters")
+  await keyturn(server, ["token", "rotate"])
+  const before = server.logs().length
+  await server.restart(["--token", tokenIn(server).trim()])
+  expect(server.logs().slice(before)).not.toContain("fewer than")
+})
+
 test("a new token that could not open what it seals is refused", async () => {
   // https://github.com/k3s-io/k3s/issues/3675 (docs/pains.md 7)
   await using server = await startServer()
