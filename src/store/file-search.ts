@@ -1,9 +1,14 @@
 /** A search through the bytes of whole files, whatever they mean to the database that owns them: pages in use and free ones, what
  *  is left over in a page, a write-ahead log. A text that the end of a page cuts in two is not found. */
-import { existsSync } from "node:fs"
-import { open } from "node:fs/promises"
+import { existsSync, openSync, read, statSync } from "node:fs"
+import { promisify } from "node:util"
 
 const CHUNK_BYTES = 1 << 20
+const readChunk = promisify(read)
+
+/** By device and inode, for the life of the process: when a process closes any descriptor of a file, POSIX takes away all its locks
+ *  on it, those of an SQLite that it has open too. */
+const descriptors = new Map<string, number>()
 
 export interface Search {
   readonly texts: readonly Buffer[]
@@ -31,13 +36,24 @@ interface Window {
 }
 
 async function* windowsOf(path: string, overlapBytes: number): AsyncGenerator<Window> {
-  await using file = await open(path)
-  for (let kept = Buffer.alloc(0); ; ) {
-    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES))
-    const bytes = Buffer.concat([kept, buffer.subarray(0, bytesRead)])
+  const file = descriptorOf(path)
+  let kept = Buffer.alloc(0)
+  for (let position = 0; ; ) {
+    const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
+    const { bytesRead } = await readChunk(file, chunk, 0, CHUNK_BYTES, position)
+    const bytes = Buffer.concat([kept, chunk.subarray(0, bytesRead)])
     const upTo = bytesRead === 0 ? bytes.length : Math.max(0, bytes.length - overlapBytes)
     yield { bytes, upTo }
     if (bytesRead === 0) return
+    position += bytesRead
     kept = bytes.subarray(upTo)
   }
+}
+
+function descriptorOf(path: string): number {
+  const { dev, ino } = statSync(path)
+  const place = `${dev}:${ino}`
+  const file = descriptors.get(place) ?? openSync(path, "r")
+  descriptors.set(place, file)
+  return file
 }
