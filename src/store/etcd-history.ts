@@ -67,7 +67,6 @@ export class EtcdHistory {
     this.#lastEvent = mark
     this.#hub = new WatchHub(
       {
-        sharesRevisions: true,
         compacted: () => this.#compacted,
         reach: async (revision) => refuseFuture(revision, await newestRevision(channel)),
         read: (prefix, span) => this.#untilThere(() => this.#stretch(prefix, span)),

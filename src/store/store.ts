@@ -116,8 +116,7 @@ export interface Replacement {
 
 export interface WatchOptions {
   readonly prefix: string
-  /** Changes with a revision above this one are delivered, in order, none twice, none missing. Where several share this one, as of
-   *  a rewrite on etcd, they are delivered too: their reader may have seen only some of them. */
+  /** Changes with a revision above this one are delivered, in order, none twice, none missing. */
   readonly after: number
   readonly signal: AbortSignal
   /** Kept at the revision up to which everything was delivered, and taken: the reader has asked for more since. */

@@ -20,8 +20,6 @@ export interface Stretch {
 }
 
 export interface ChangeLog {
-  /** Whether several changes may have one revision. */
-  readonly sharesRevisions?: boolean
   /** As far as is known; what is read says it for sure. */
   compacted(): number | Promise<number>
   /** To be asked for a revision that was not published yet. Throws FutureRevision where it is none: it is of a history that
@@ -108,17 +106,12 @@ export class WatchHub {
     at.revision = after
     const life = this.#life
     let refusal: Refusal = "Compacted"
-    const compacted = await this.#log.compacted()
-    refuseGap(after, compacted, refusal)
+    refuseGap(after, await this.#log.compacted(), refusal)
     if (after > this.#newest) await this.#log.reach(after)
-    if (this.#log.sharesRevisions && after > compacted) {
-      const changes = await this.#sharing(prefix, after)
-      if (changes.length > 0) yield changes
-    }
     while (!signal.aborted) {
       if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
       if (this.#life !== life) throw new KnownError("SlowWatcher", "history began anew")
-      const batch = await this.#read(prefix, at.revision, { refusal })
+      const batch = await this.#read(prefix, at.revision, refusal)
       refusal = "SlowWatcher"
       if (batch.changes.length > 0) yield batch.changes
       at.revision = batch.upTo
@@ -135,14 +128,6 @@ export class WatchHub {
     for (const sleeper of this.#sleepers) this.#wake(sleeper)
   }
 
-  /** The changes that share a revision: who has seen that revision may have been cut off among them, and of one that he has not
-   *  seen he would keep an old revision for ever. Empty where there is but one. */
-  async #sharing(prefix: string, revision: number): Promise<readonly Change[]> {
-    const { changes } = await this.#read(prefix, revision - 1, { refusal: "Compacted", stride: 1 })
-    const shared = changes.filter((change) => change.revision === revision)
-    return shared.length > 1 ? shared : []
-  }
-
   /** From here on the position is the watcher's own: no later publish may move it. */
   #wake(sleeper: Sleeper): void {
     this.#sleepers.delete(sleeper)
@@ -152,9 +137,9 @@ export class WatchHub {
   async #read(
     prefix: string,
     after: number,
-    { refusal, stride = STRIDE }: { refusal: Refusal; stride?: number },
+    refusal: Refusal,
   ): Promise<{ changes: readonly Change[]; upTo: number }> {
-    const upTo = Math.max(after, Math.min(after + stride, this.#newest))
+    const upTo = Math.max(after, Math.min(after + STRIDE, this.#newest))
     if (after < this.#recentAfter) {
       const stretch = await this.#log.read(prefix, { after, upTo })
       refuseGap(after, stretch.compacted, refusal)

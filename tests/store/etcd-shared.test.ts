@@ -148,26 +148,6 @@ describe("rewriting", () => {
     expect(await store.rewrite("f1", all)).toEqual({ outcome: "done", replaced: 0 })
   })
 
-  test("of several objects in one revision is told again to who resumes there, and of one is not", async () => {
-    const store = await etcd.open()
-    await setFence(store, "f1")
-    for (const name of ["a", "b", "c"]) await create(store, name, "x")
-    const alone = await store.revision()
-    await store.rewrite("f1", await replacements(store))
-    const shared = await store.revision()
-    const last = await create(store, "d", "y")
-    const fresh = await etcd.open() // remembers none of it
-    for (const each of [store, fresh]) {
-      const resumed = await watched(each, { after: shared, count: 4 })
-      expect(resumed.map(line)).toEqual([
-        ...["a", "b", "c"].map((name) => `update ${name} ${shared} x→x!`),
-        `create d ${last} →y`,
-      ])
-      const [first] = await watched(each, { after: alone, count: 1 })
-      expect(first?.revision).toBe(shared)
-    }
-  })
-
   test("of much at once is told whole and once", async () => {
     const store = await etcd.open()
     await setFence(store, "f1")
