@@ -18,6 +18,8 @@ const PING_EVERY_MS = 5_500
 const PONG_TIMEOUT_MS = 3_000
 /** As much as gRPC's own clients take in before they must say so. */
 const WINDOW_BYTES = 16 << 20
+/** What a session may hold, in MB. At Node's own 10 it ends streams whose answers are on their way: writes that are committed. */
+const SESSION_MB_MAX = 1024
 const PREFIX_BYTES = 5
 
 export interface ChannelOptions {
@@ -215,7 +217,11 @@ export class EtcdChannel {
 /** Resolves when the member at `origin` has spoken. The connection ends with the signal. */
 function connectTo(origin: string, tls: Tls, signal: AbortSignal): Promise<ClientHttp2Session> {
   const { promise, resolve, reject } = Promise.withResolvers<ClientHttp2Session>()
-  const session = connect(origin, { ...tls, settings: { initialWindowSize: WINDOW_BYTES } })
+  const session = connect(origin, {
+    ...tls,
+    maxSessionMemory: SESSION_MB_MAX,
+    settings: { initialWindowSize: WINDOW_BYTES },
+  })
   const late = setTimeout(() => {
     reject(new Error(`no word within ${CONNECT_TIMEOUT_MS / 1000} s`))
     session.destroy()
