@@ -44,7 +44,7 @@ export const ERRORS = {
   RecordCorrupt:       row(500, 10, "final", "restore the datastore from a backup"),
   RotationUnderWay:    row(409, 12, "retry", "run: keyturn secrets-encrypt status, then try again"),
   WrongStage:          row(409, 16, "final", "run: keyturn secrets-encrypt status"),
-  RotationAborted:     row(409, 33, "final", "run: keyturn secrets-encrypt history"),
+  RotationAborted:     row(409, 34, "final", "run: keyturn secrets-encrypt history"),
   HashMismatch:        row(409, 16, "retry", "run: keyturn secrets-encrypt status"),
   EncryptionDisabled:  row(409, 16, "final", "run: keyturn secrets-encrypt enable"),
   KeyNameTaken:        row(409, 17, "final", "give the key another name"),
