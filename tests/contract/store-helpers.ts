@@ -63,14 +63,14 @@ export function line({ type, key: name, revision, value, previous }: Change): st
   return `${type} ${name.slice(ROOT.length)} ${revision} ${before}→${after}`
 }
 
-/** The first `count` changes after a revision; fails when they do not come. */
+/** The first `count` changes after a revision; fails when they take longer than a few seconds. */
 export async function watched(
   store: Store,
-  range: { after: number; count: number; prefix?: string },
+  range: { after: number; count: number; prefix?: string; timeoutMs?: number },
 ): Promise<Change[]> {
-  const { after, count, prefix = ROOT } = range
+  const { after, count, prefix = ROOT, timeoutMs = 8_000 } = range
   const seen: Change[] = []
-  const signal = AbortSignal.timeout(45_000)
+  const signal = AbortSignal.timeout(timeoutMs)
   if (count === 0) return seen
   for await (const batch of store.watch({ prefix, after, signal })) {
     seen.push(...batch)

@@ -95,7 +95,8 @@ describe("what lies in etcd", () => {
   test("many large values are written, read and told at once", async () => {
     const store = await etcd.open()
     const after = await store.revision()
-    const watching = watched(store, { after, count: 40 })
+    // The time to write 56 MB is in it.
+    const watching = watched(store, { after, count: 40, timeoutMs: 45_000 })
     const names = Array.from({ length: 40 }, (_, index) => `n${index}`)
     const made = await Promise.all(names.map((name) => create(store, name, "x".repeat(1_400_000))))
     const lists = await Promise.all([1, 2].map(() => store.list({ prefix: ROOT })))
