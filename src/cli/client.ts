@@ -3,7 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Agent } from "node:https"
 import type { HistoryEntry } from "../rotation/history.ts"
 import type { Verification } from "../rewriter/verify.ts"
-import type { OperationSeen } from "../rotation/operation.ts"
+import type { Plan } from "../rewriter/plan.ts"
+import type { OperationSeen, Verb } from "../rotation/operation.ts"
 import type { KeyListed } from "../server/key-list.ts"
 import type { ArchivedKeyInUse, Status as EncryptionStatus } from "../server/status.ts"
 import { type Exchange, exchange, failureOf, jsonOf } from "../cluster/http.ts"
@@ -70,6 +71,12 @@ export class Client {
   /** The running operation, or the last one; null where there never was one. */
   async operation(): Promise<OperationSeen | null> {
     return (await this.#ask("GET", "/v1-keyturn/encrypt/operation")) as OperationSeen | null
+  }
+
+  /** It reads every stored value. */
+  async plan(verb: Verb): Promise<Plan> {
+    const path = `/v1-keyturn/encrypt/plan?verb=${verb}`
+    return (await this.#ask("GET", path, undefined, LONG_TIMEOUT_MS)) as Plan
   }
 
   /** Oldest first. */

@@ -1,7 +1,14 @@
 /** Waits for the end of an operation on the server, and judges it: a command is done when nothing needs an old key any more. */
 import { setTimeout as sleep } from "node:timers/promises"
 import { ERRORS, isKnown, KnownError } from "../errors.ts"
-import type { Operation, OperationSeen, Verb } from "../rotation/operation.ts"
+import {
+  counted,
+  leftBehind,
+  type Operation,
+  type OperationSeen,
+  quoted,
+  type Verb,
+} from "../rotation/operation.ts"
 import type { Client } from "./client.ts"
 import { type Context, note } from "./context.ts"
 import { startProgress } from "./progress.ts"
@@ -77,21 +84,3 @@ function summary({ started, ended, rewritten, retired }: Operation): string {
   const keys = retired.length === 0 ? "" : `; retired ${retired.map(quoted).join(", ")}`
   return `rewrote ${counted(rewritten)} in ${seconds.toFixed(2)} s${keys}`
 }
-
-/** What an ended operation could not do, with the names of the values; null where it did all. */
-export function leftBehind({ kept, unreadable, unreadableNames }: Operation): string | null {
-  const keys = Object.entries(kept).map(
-    ([name, values]) => `the key ${quoted(name)} is kept for ${counted(values)}`,
-  )
-  const named = unreadableNames.map(({ key, why }) => (why.includes(key) ? why : `${key}: ${why}`))
-  const more = unreadable - named.length
-  // A value and its copy in the history are two of one name.
-  const names = [...new Set(named), ...(more > 0 ? [`and ${more} more`] : [])].join(", ")
-  const values = unreadable > 0 ? [`cannot open ${counted(unreadable)}: ${names}`] : []
-  const all = [...keys, ...values]
-  return all.length === 0 ? null : all.join("; ")
-}
-
-const counted = (values: number) => `${values} stored value${values === 1 ? "" : "s"}`
-
-const quoted = (name: string) => `"${name}"`

@@ -8,6 +8,7 @@ import type { ConnectOptions } from "./connect.ts"
 import type { Context } from "./context.ts"
 import type { HistoryOptions } from "./history.ts"
 import type { KeysOptions } from "./keys.ts"
+import type { PlanOptions } from "./plan.ts"
 import type { ListOptions, SaveOptions } from "./snapshot.ts"
 import type { StatusOptions } from "./status.ts"
 import type { TokenOptions } from "./token.ts"
@@ -93,6 +94,7 @@ function secretsEncryptCommand(run: Run): Command {
     .addCommand(keysCommand(run))
     .addCommand(historyCommand(run))
     .addCommand(verifyCommand(run))
+    .addCommand(planCommand(run))
   for (const verb of VERBS) group.addCommand(verbCommand(verb, run))
   return group
 }
@@ -159,6 +161,19 @@ function verifyCommand(run: Run): Command {
     ),
   )
 }
+
+const planCommand = (run: Run): Command =>
+  command("plan", {
+    summary: "Print what a verb would do, and whether it would be taken; it changes nothing",
+    example: "keyturn secrets-encrypt plan rotate-keys",
+  })
+    .argument("[verb]", `One of ${VERBS.join(", ")}`, "rotate-keys")
+    .addOption(outputOption())
+    .action((verb: string, _own, plan: Command) =>
+      run(async (context) =>
+        (await import("./plan.ts")).plan(verb, plan.optsWithGlobals<PlanOptions>(), context),
+      ),
+    )
 
 const outputOption = (...more: readonly string[]): Option =>
   choice("-o, --output <FORMAT>", "Form of the output", ["text", "json", ...more]).default("text")

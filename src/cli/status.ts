@@ -1,11 +1,15 @@
 /** `keyturn secrets-encrypt status`. What K3s does not tell (a running rewrite, values left behind) goes to standard error. */
-import { describeOperation, describeTrouble, type OperationSeen } from "../rotation/operation.ts"
+import {
+  describeOperation,
+  describeTrouble,
+  leftBehind,
+  type OperationSeen,
+} from "../rotation/operation.ts"
 import { isRunning } from "../rotation/verbs.ts"
 import type { Status } from "../server/status.ts"
 import type { Client } from "./client.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note } from "./context.ts"
-import { leftBehind } from "./follow.ts"
 import { statusJson, statusText, statusWide } from "./status-text.ts"
 
 /** Forms of the output, by what -o takes. */

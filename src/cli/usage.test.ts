@@ -23,6 +23,7 @@ test("the tree holds every command", () => {
     "secrets-encrypt history",
     "secrets-encrypt keys",
     "secrets-encrypt keys destroy",
+    "secrets-encrypt plan",
     "secrets-encrypt prepare",
     "secrets-encrypt reencrypt",
     "secrets-encrypt rotate",

@@ -55,9 +55,25 @@ export async function takeVerb(
       await publish().catch((error: unknown) => throwTaken(request, error))
       return isRunning(changed?.operation) ? changed.operation : undefined
     }
-    await sleep(1000 - (now().getTime() % 1000))
+    await nextSecond(now)
   }
 }
+
+/** The step that the verb would take now; undefined where it would change nothing. It takes none, and throws what `decide` throws. */
+export async function stepOf(request: Request, parts: VerbParts): Promise<Step | undefined> {
+  const { keys, now } = parts
+  const mismatch = request.force ? undefined : await parts.mismatch()
+  for (;;) {
+    const { record } = await keys.refresh()
+    const observed = { record, operation: await keys.operation() }
+    const decision = decide(request, situationOf(observed, { ...parts, mismatch }))
+    if (decision.outcome !== "wait") return decision.outcome === "step" ? decision : undefined
+    await nextSecond(now)
+  }
+}
+
+/** Until a key may have another name. */
+const nextSecond = (now: () => Date) => sleep(1000 - (now().getTime() % 1000))
 
 function throwTaken({ verb }: Request, error: unknown): never {
   if (!isKnown(error)) throw error
@@ -75,7 +91,7 @@ const situationOf = (
   mismatch,
 })
 
-type Step = Extract<Decision, { outcome: "step" }>
+export type Step = Extract<Decision, { outcome: "step" }>
 
 function changeOf(step: Step, { verb, caller, running, parts }: Taking): Change {
   const { keyring, movesFence, target, starts } = step

@@ -168,3 +168,23 @@ const isRewritten = ({ pass, upTo, rows, looked }: Operation): boolean =>
 
 export const describeTrouble = (kind: OperationKind, trouble: string): string =>
   `${kind} stands still: ${trouble}; the server tries again by itself`
+
+/** What an ended operation could not do, with the names of the values; null where it did all. */
+export function leftBehind({ kept, unreadable, unreadableNames }: Left): string | null {
+  const keys = Object.entries(kept).map(
+    ([name, values]) => `the key ${quoted(name)} is kept for ${counted(values)}`,
+  )
+  const named = unreadableNames.map(({ key, why }) => (why.includes(key) ? why : `${key}: ${why}`))
+  const more = unreadable - named.length
+  // A value and its copy in the history are two of one name.
+  const names = [...new Set(named), ...(more > 0 ? [`and ${more} more`] : [])].join(", ")
+  const values = unreadable > 0 ? [`cannot open ${counted(unreadable)}: ${names}`] : []
+  const all = [...keys, ...values]
+  return all.length === 0 ? null : all.join("; ")
+}
+
+type Left = Pick<Operation, "kept" | "unreadable" | "unreadableNames">
+
+export const counted = (values: number) => `${values} stored value${values === 1 ? "" : "s"}`
+
+export const quoted = (name: string) => `"${name}"`

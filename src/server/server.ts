@@ -178,6 +178,7 @@ async function serve(parts: Parts): Promise<void> {
     store,
     nodeName: server,
     files: embedded === undefined ? databaseFiles(options.datastore) : [],
+    monotonicMs,
     shown: () => publisher.shown,
     provider: options.secretsEncryptionProvider,
     now,

@@ -54,6 +54,7 @@ test("of changes of the token that come together, a token that opens lies on the
     shown: () => keys.view.record.keyring,
     trouble: () => undefined,
     servers: async () => [],
+    monotonicMs: () => 0,
     limits: { keyMaxAgeMs: null, autoRotate: false },
     engine: "sqlite" as const,
   })

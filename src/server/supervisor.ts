@@ -1,5 +1,6 @@
 /** What the supervisor routes do: K3s' verbs and status, the token, recovery keys. */
 import { randomUUID } from "node:crypto"
+import { SECRETS } from "../api/kinds/resources.ts"
 import type { Supervisor } from "../api/routes/supervisor.ts"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import { saveSnapshot } from "../cluster/snapshots.ts"
@@ -19,6 +20,7 @@ import type { Store } from "../store/store.ts"
 import { census, countsOf } from "../rewriter/census.ts"
 import { destroyKey } from "../rewriter/destroy.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
+import { planVerb } from "../rewriter/plan.ts"
 import type { Datastore } from "./datastore.ts"
 import { listKeys } from "./key-list.ts"
 import { lookAtLimits } from "./limits.ts"
@@ -33,6 +35,7 @@ export interface SupervisorParts extends VerbParts {
   readonly store: Store
   /** Those of the database that this server can read. */
   readonly files: readonly string[]
+  readonly monotonicMs: () => number
   /** The keyring as this server shows it. */
   readonly shown: () => Keyring
   /** Why the rewriting stands still; undefined where it does not. */
@@ -49,7 +52,8 @@ export function makeSupervisor(parts: SupervisorParts): Made {
   const { keys, registry, paths, store, nodeName, shown, now, taken } = parts
   const changes = oneByOne()
   const snapshots = oneByOne()
-  const verifications = oneByOne()
+  /** What goes through the whole datastore. */
+  const readings = oneByOne()
   /** The token that holds now: another server may have changed it since this one did. */
   const keep = () => keepToken(paths, tokenFor(keys.view.record.keyring))
   const entered = (verb: EnteredVerb, caller: Caller) =>
@@ -90,11 +94,11 @@ export function makeSupervisor(parts: SupervisorParts): Made {
       return { destroyed: key.destroyed, outOfReach: copies }
     },
     take: (request, caller) => takeVerb(request, caller, parts),
+    plan: (verb, signal) =>
+      readings(() => planVerb(verb, { ...parts, secretsPrefix: SECRETS.storagePrefix, signal })),
     history: () => keys.history(),
     verify: (asked) =>
-      verifications(async () =>
-        verify(store, await keys.refresh(), { ...asked, files: parts.files }),
-      ),
+      readings(async () => verify(store, await keys.refresh(), { ...asked, files: parts.files })),
     async operation() {
       const operation = await keys.operation()
       const trouble = operation?.holder === nodeName ? parts.trouble() : undefined

@@ -69,6 +69,7 @@ export async function serveInProcess(): Promise<Served> {
     shown: () => keys.view.record.keyring,
     trouble: () => undefined,
     servers: async () => [],
+    monotonicMs: () => performance.now(),
     limits: { keyMaxAgeMs: null, autoRotate: false },
     engine: "sqlite" as const,
   }

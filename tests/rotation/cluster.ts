@@ -61,6 +61,7 @@ export async function cluster(store: Store = sqliteIn(ownDir())) {
     )
   const anotherServer = async () => new Registry(store, await Keys.open(store, clusterKey))
   return {
+    now,
     store,
     keys,
     registry: new Registry(store, keys),

@@ -5,7 +5,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Caller, HistoryEntry } from "../../rotation/history.ts"
-import type { Operation, OperationSeen } from "../../rotation/operation.ts"
+import { type Operation, type OperationSeen, type Verb, VERBS } from "../../rotation/operation.ts"
 import type { Request } from "../../rotation/verbs.ts"
 import { isAnonymous, isServer, type User } from "../request/auth.ts"
 import type { RequestInfo } from "../request/request.ts"
@@ -37,6 +37,8 @@ export interface Supervisor {
   take(request: Request, caller: Caller): Promise<Operation | undefined>
   /** The running or last operation. */
   operation(): Promise<OperationSeen | undefined>
+  /** What the verb would do; it reads every stored value. */
+  plan(verb: Verb, signal: AbortSignal): Promise<object>
   /** What was done to the keys, oldest first. */
   history(): Promise<readonly HistoryEntry[]>
   /** Returns the token that holds from now on. */
@@ -105,6 +107,11 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
       return supervisor.destroyKey(name, callerOf(call))
     },
     "GET encrypt/operation": async (supervisor) => (await supervisor.operation()) ?? null,
+    "GET encrypt/plan": (supervisor, { info, signal }) => {
+      const verb = VERBS.find((known) => known === info.query.get("verb"))
+      if (verb === undefined) throw badRequest(`verb must be one of ${VERBS.join(", ")}`)
+      return supervisor.plan(verb, signal)
+    },
     "GET encrypt/history": (supervisor) => supervisor.history(),
     "PUT token": async (supervisor, call) => {
       const { newToken } = await readJson(call)

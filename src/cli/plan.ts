@@ -1,0 +1,39 @@
+/** `keyturn secrets-encrypt plan`. It ends as the verb would: with 0, or with the code of what stands in its way. */
+import { KnownError } from "../errors.ts"
+import type { Plan, Work } from "../rewriter/plan.ts"
+import { VERBS } from "../rotation/operation.ts"
+import { type ConnectOptions, connect } from "./connect.ts"
+import type { Context } from "./context.ts"
+import { duration } from "./progress.ts"
+import { oneOf } from "./usage.ts"
+
+export interface PlanOptions extends ConnectOptions {
+  readonly output: "text" | "json"
+}
+
+export async function plan(text: string, options: PlanOptions, context: Context): Promise<void> {
+  const verb = oneOf(VERBS, { text, what: "the verb" })
+  const planned = await (await connect(options, context)).plan(verb)
+  const json = () => `${JSON.stringify(planned, null, "\t")}\n`
+  context.stdout.write(options.output === "json" ? json() : planText(planned))
+  const { blocked } = planned
+  if (blocked !== null) throw new KnownError(blocked.code, blocked.message)
+}
+
+export function planText({ verb, blocked, work }: Plan): string {
+  const lines = [
+    `Verb: ${verb}`,
+    `Would Go: ${blocked === null ? "yes" : `no, ${blocked.code}`}`,
+    ...(work === null ? [] : workLines(work)),
+    ...(work === null && blocked === null ? ["Values To Rewrite: 0"] : []),
+  ]
+  return `${lines.join("\n")}\n`
+}
+
+const workLines = (work: Work): string[] => [
+  `Secrets: ${work.secrets}`,
+  `Values To Rewrite: ${work.values} of ${work.rows} rows, ${work.bytes} bytes, in ${work.batches} batches`,
+  `Unreadable Values: ${work.unreadable}`,
+  `Watch Events: ${work.events}`,
+  `Time: about ${work.seconds < 10 ? `${work.seconds.toFixed(1)} s` : duration(Math.round(work.seconds))}`,
+]
