@@ -8,6 +8,8 @@ export const STEPS = [
   "prepare", "rotate", "reencrypt", "rotate-keys", "abort", "enable", "disable",
   // the keyring: everything else
   "first-keyring", "take-in-keys", "enroll", "change-token", "recovery-key", "destroy-key",
+  // what a keyring of before left in the datastore's files
+  "scrub-records", "scrubbed",
   // beside the keyring
   "count-writes",
   // who runs an operation
@@ -15,7 +17,7 @@ export const STEPS = [
   // how far it is, what it rewrote, what it ends in
   "barrier", "pass", "batch", "cursor", "second-pass", "scrub", "retire", "supersede",
   // files of the token
-  "token-file", "node-token", "next-token", "keep-token", "drop-next-token", "forget-token",
+  "token-file", "node-token", "next-token", "keep-token", "drop-next-token",
   // what a server shows: files, and objects of its own
   "encryption-config", "encryption-state", "kubeconfig", "certificate-key", "certificate", "node", "server-lease", "namespace",
 ] as const

@@ -7,7 +7,7 @@ import { newClusterKey } from "../keyring/record.ts"
 import { makeSlot } from "../keyring/slots.ts"
 import type { Keys } from "../registry/keys.ts"
 import type { HistoryEntry } from "../rotation/history.ts"
-import { step, stepSync } from "../step.ts"
+import { stepSync } from "../step.ts"
 import { type DataDirPaths, writeToken } from "./data-dir.ts"
 import { moveDurably, readIfPresent, writeDurably } from "./files.ts"
 import { caHash, formatToken } from "./token.ts"
@@ -30,6 +30,7 @@ export async function changeToken(
   stepSync("next-token", () => writeDurably(paths.nextToken, `${token}\n`))
   await keys.change("change-token", ({ record }) => ({
     clusterKey: newClusterKey(),
+    scrubs: true,
     keyring: { ...record.keyring, password },
     slots: [slot, ...record.slots.filter(({ kind }) => kind !== "token")],
     ...(entry && { entry }),
@@ -50,10 +51,10 @@ export function keepToken(paths: DataDirPaths, token: string): void {
  *  StoreUnavailable: the new token holds all the same. */
 export async function forgetOldToken(paths: DataDirPaths, keys: Keys): Promise<void> {
   try {
-    await step("forget-token", () => keys.scrub())
+    await keys.scrub()
   } catch (error) {
     if (!isKnown(error)) throw error
-    const done = `the token is changed and lies in ${paths.token}, but the old one still opens copies of the datastore`
+    const done = `the token is changed and lies in ${paths.token}, but the old one still opens copies of the datastore until its files are cleared, which the server tries again by itself`
     throw new KnownError(error.code, `${done}: ${error.message}`, { cause: error })
   }
 }

@@ -43,6 +43,8 @@ export interface Change {
   /** A new cluster key. */
   readonly clusterKey?: KeyObject
   readonly movesFence?: boolean
+  /** What it replaces may not stay in the files of the datastore: {@link Keys.scrub} is due from now on. */
+  readonly scrubs?: true
   /** Written with the fence that holds after the change. */
   readonly operation?: Omit<Operation, "fence">
   /** What the history is to tell of it; the end of an operation it tells without. */
@@ -62,6 +64,10 @@ const ATTEMPTS_MAX = 100
 
 /** Servers that came last; more would make the record grow with every name that there ever was. */
 const SERVERS_MAX = 32
+
+/** Stored: never change one. */
+const SCRUB_DUE = Buffer.from("due")
+const SCRUBBED = Buffer.from("done")
 
 export class Keys {
   /** How much is sealed under them. */
@@ -172,10 +178,25 @@ export class Keys {
     return view
   }
 
-  /** Leaves no earlier keyring behind in the files of the datastore: who held a secret that opened it could open it still.
-   *  Throws StoreUnavailable. */
-  scrub(): Promise<void> {
-    return this.#store.scrub("records")
+  /** Where a change asked for it, leaves no earlier keyring behind in the files of the datastore: who held a secret that opened it
+   *  could open it still. Throws StoreUnavailable: it stays due. */
+  async scrub(): Promise<void> {
+    const due = await this.scrubDue()
+    if (due === undefined) return
+    await step("scrub-records", () => this.#store.scrub("records"))
+    // A change that came meanwhile made it due anew.
+    await step("scrubbed", () =>
+      this.#store.step({
+        compare: [{ name: "scrub", version: due }],
+        put: [{ name: "scrub", value: SCRUBBED }],
+      }),
+    )
+  }
+
+  /** Another text for each change that made it due; undefined: it is not. */
+  async scrubDue(): Promise<string | undefined> {
+    const stored = await this.#store.record("scrub")
+    return stored?.value.equals(SCRUB_DUE) === true ? stored.version : undefined
   }
 
   async operation(): Promise<Operation | undefined> {
@@ -223,7 +244,7 @@ export class Keys {
       after: operation,
     })
     this.#nextClusterKey = change.clusterKey ?? this.#nextClusterKey
-    const { operation: _, entry: __, ...keyringChange } = change
+    const { operation: _, entry: __, scrubs, ...keyringChange } = change
     const keyringChanges = Object.values(keyringChange).some(Boolean)
     const commit: RecordStep = {
       compare: [
@@ -237,6 +258,7 @@ export class Keys {
           : []),
         ...(operation ? [{ name: "operation" as const, value: encodeOperation(operation) }] : []),
         ...history.put,
+        ...(scrubs ? [{ name: "scrub" as const, value: SCRUB_DUE }] : []),
       ],
       fence: {
         expected: record.fence,

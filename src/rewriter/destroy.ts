@@ -22,7 +22,7 @@ export interface Destroyed {
   readonly isNew: boolean
 }
 
-/** Where it was destroyed before, the clearing alone, which may have failed. Throws NotFound, KeyNotArchived, KeyInUse: nothing
+/** Where it was destroyed before, the clearing alone, if that is still due. Throws NotFound, KeyNotArchived, KeyInUse: nothing
  *  is changed then; and StoreUnavailable, also after the key is destroyed. */
 export async function destroyKey(parts: Destroy, name: string): Promise<Destroyed> {
   const { keys, store } = parts
@@ -50,7 +50,7 @@ async function proveAndDestroy(
   const under = (await census(store, view)).keys.get(name) ?? bug(`"${name}" was not counted`)
   const changed = await keys.change("destroy-key", ({ record: { fence, keyring } }) => {
     if (fence !== view.record.fence || before(keyring, name) !== undefined) return undefined
-    return { keyring: destroyed(keyring, { name, under, now: now() }), entry }
+    return { keyring: destroyed(keyring, { name, under, now: now() }), scrubs: true, entry }
   })
   const key = changed && alreadyDestroyed(changed.view.record.keyring, name)
   return key && { key, isNew: true }
@@ -61,7 +61,7 @@ async function clear(keys: Keys, name: string): Promise<void> {
     await keys.scrub()
   } catch (error) {
     if (!isKnown(error)) throw error
-    const done = `the key "${name}" is destroyed, but the datastore's files may still hold an earlier keyring; destroy it again`
+    const done = `the key "${name}" is destroyed, but the datastore's files may still hold an earlier keyring; the server tries again by itself to clear them`
     throw new KnownError(error.code, `${done}: ${error.message}`, { cause: error })
   }
 }

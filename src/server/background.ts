@@ -5,6 +5,10 @@ import type { Logger } from "pino"
 /** A clock may jump past the end of a certificate. */
 export const CERTIFICATES_EVERY_MS = 60 * 60_000
 
+/** False at the signal. Keeps no process alive. */
+const pause = (ms: number, signal: AbortSignal): Promise<boolean> =>
+  sleep(ms, true, { signal, ref: false }).catch(() => false)
+
 export class Background {
   readonly #log: Logger
   readonly #stop = new AbortController()
@@ -28,8 +32,15 @@ export class Background {
   /** A failed round is told; the next one comes all the same. */
   every(what: string, ms: number, round: () => Promise<void>): void {
     this.run(what, async (signal) => {
-      while (await sleep(ms, true, { signal, ref: false }).catch(() => false))
-        await round().catch((err) => this.#log.warn({ err }, `${what} failed; tried again later`))
+      while (await pause(ms, signal)) await this.#told(what, round)
+    })
+  }
+
+  /** As {@link every}; the first one comes at once. */
+  fromNowOn(what: string, ms: number, round: () => Promise<void>): void {
+    this.run(what, async (signal) => {
+      do await this.#told(what, round)
+      while (await pause(ms, signal))
     })
   }
 
@@ -51,5 +62,9 @@ export class Background {
   async stop(): Promise<void> {
     this.#stop.abort()
     await Promise.all(this.#running)
+  }
+
+  #told(what: string, round: () => Promise<void>): Promise<void> {
+    return round().catch((err) => this.#log.warn({ err }, `${what} failed; tried again later`))
   }
 }

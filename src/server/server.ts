@@ -35,6 +35,7 @@ import { keyWrites, limitsWatch } from "./limits.ts"
 import { listen } from "./listener.ts"
 import { makeMembership } from "./membership.ts"
 import { agreedFlags, type ServerOptions } from "./options.ts"
+import { overdueScrub } from "./overdue-scrub.ts"
 import { ApiPacer } from "./pacer.ts"
 import { Publisher } from "./publish.ts"
 import { addSecretsStored } from "./secrets-stored.ts"
@@ -63,6 +64,7 @@ const ATTEND_EVERY_MS = 1_000
 const LIMITS_EVERY_MS = 10_000
 const HISTORY_KEPT_MS = 5 * 60_000
 const RETRY_MS = 5_000
+const SCRUB_EVERY_MS = 30_000
 /** The user that history names where a limit asked for a verb. */
 const AUTO_ROTATE = "--auto-rotate"
 
@@ -274,6 +276,7 @@ async function serve(parts: Parts): Promise<void> {
     listener.setServing(renewed.serving)
     writeConfig(renewed.admin)
   })
+  background.fromNowOn("clearing what earlier keyrings left", SCRUB_EVERY_MS, overdueScrub(keys))
   background.every("the node's heartbeat", HEARTBEAT_EVERY_MS, () => publisher.renew())
   if (embedded !== undefined) tendEmbedded(embedded, { store, log, monotonicMs, background })
   greet(context, url)

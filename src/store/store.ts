@@ -1,5 +1,5 @@
 /** What every datastore does for keyturn: versioned values with compare-and-swap, a watch, the records (keyring, operation,
- *  history, usage) with the fence beside them, and rewriting. Stored bytes are never opened here.
+ *  history, usage, scrub) with the fence beside them, and rewriting. Stored bytes are never opened here.
  *
  *  A revision is a positive integer below 2^53, new for every committed change, growing over all keys. */
 
@@ -62,7 +62,7 @@ export interface StoredRecord {
   readonly version: string
 }
 /** Stored: never rename one. */
-export const RECORD_NAMES = ["keyring", "operation", "history", "usage"] as const
+export const RECORD_NAMES = ["keyring", "operation", "history", "usage", "scrub"] as const
 export type RecordName = (typeof RECORD_NAMES)[number]
 
 /** One atomic step on the records, under the exclusive lock that keeps every fenced write out. */

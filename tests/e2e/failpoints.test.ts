@@ -64,9 +64,9 @@ const CASES: readonly Case[] = [
   ...each("rotate-keys", "rotate-keys", "encryption-config@2", "encryption-state@2", "node@2"),
   ...each("rotate-keys", "barrier", "pass", "batch", "cursor", "second-pass", "scrub", "retire"),
   { at: "count-writes", by: "rotate-keys", args: ["--secrets-encryption-provider", "aesgcm"] },
-  ...each("token", "next-token", "change-token", "keep-token", "drop-next-token@3", "forget-token"),
+  ...each("token", "next-token", "change-token", "keep-token", "drop-next-token@3", "scrub-records", "scrubbed"),
   ...each("recovery key", "recovery-key"),
-  ...each("destroy", "destroy-key"),
+  ...each("destroy", "destroy-key", "scrub-records"),
   { at: "supersede", by: "start", how: "edited" },
   { at: "give-back", by: "rotate-keys", how: "given back" },
   { at: "take-over", by: "rotate-keys", how: "taken over" },
@@ -276,6 +276,11 @@ function moreKeys({ server, expected }: Life): string[] {
 /** Nothing is done by hand but the start. */
 async function cameBack(life: Life, name: string, stage: string): Promise<AtRest> {
   await atItsEnd(life)
+  await until(async () => String((await life.datastore.record("scrub")) ?? "done") === "done", {
+    timeoutMs: 60_000,
+    intervalMs: 200,
+    what: `${name}: what an earlier keyring left is cleared`,
+  })
   const { encryptionState } = dataDirPaths(life.server.dataDir)
   const shown = () => readFileSync(encryptionState, "utf8").startsWith(`${stage}-`)
   await until(shown, { what: `${name}: the files show ${stage}` })

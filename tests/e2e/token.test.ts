@@ -54,23 +54,28 @@ function rows(dataDir: string): unknown[] {
 
 const SLOTS = /it opens by: server token of \d{4}-\d\d-\d\dT[\d:.]+Z/
 
+/** The keyring's sealed part, as it is stored now. */
+function boxOf({ dataDir }: TestServer): string {
+  using db = new DatabaseSync(dataDirPaths(dataDir).state, { readOnly: true })
+  const [row] = db.prepare("SELECT value FROM keyturn_record WHERE name = 'keyring'").all()
+  return JSON.parse(Buffer.from(row?.value as Uint8Array).toString()).box
+}
+
+/** The database's files that hold a box. */
+const filesWith = ({ dataDir }: TestServer, box: string): string[] =>
+  [...filesBelow(dataDirPaths(dataDir).db)].flatMap(([name, bytes]) =>
+    bytes.includes(box.slice(0, 200)) ? [name] : [],
+  )
+
 test("token rotate leaves nothing in the files of the datastore that the old token opens, or says so", async () => {
   await using server = await startServer({ args: ["--secrets-encryption"] })
-  const keyring = () => {
-    using db = new DatabaseSync(dataDirPaths(server.dataDir).state, { readOnly: true })
-    const [row] = db.prepare("SELECT value FROM keyturn_record WHERE name = 'keyring'").all()
-    return JSON.parse(Buffer.from(row?.value as Uint8Array).toString())
-  }
-  const left = (box: string) =>
-    [...filesBelow(dataDirPaths(server.dataDir).db)].flatMap(([name, bytes]) =>
-      bytes.includes(box.slice(0, 200)) ? [name] : [],
-    )
-  const first = keyring().box
+  const left = (box: string) => filesWith(server, box)
+  const first = boxOf(server)
   expect(left(first)).not.toEqual([])
   await said(server, "token", "rotate")
   expect(left(first)).toEqual([])
 
-  const second = keyring().box
+  const second = boxOf(server)
   using reader = new DatabaseSync(dataDirPaths(server.dataDir).state, { readOnly: true })
   reader.exec("BEGIN; SELECT count(*) FROM kine")
   const { code, stderr } = await keyturn(server, ["token", "rotate"])
@@ -82,6 +87,25 @@ test("token rotate leaves nothing in the files of the datastore that the old tok
   reader.exec("COMMIT")
   await said(server, "token", "rotate")
   expect(left(second)).toEqual([])
+})
+
+test.each([
+  ["change-token:after", ["token", "rotate"]],
+  ["destroy-key:after", ["secrets-encrypt", "keys", "destroy", "aescbckey"]],
+])("killed at %s, the next start clears the files of the datastore", async (point, verb) => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  await said(server, "secrets-encrypt", "rotate-keys")
+  await server.stop()
+  await server.start([], point)
+  const box = boxOf(server)
+  const confirm = verb.includes("destroy") ? ["--confirm", "aescbckey"] : []
+  expect((await keyturn(server, [...verb, ...confirm])).code).not.toBe(0)
+  expect(await server.ended()).toBe(137)
+  expect(boxOf(server)).not.toBe(box)
+  expect(filesWith(server, box)).not.toEqual([])
+  await server.start()
+  await until(() => filesWith(server, box).length === 0, { what: "the files are cleared" })
+  expectQuiet(server)
 })
 
 test("token rotate: the old one is refused at once, the new one opens all there ever was", async () => {
