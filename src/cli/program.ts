@@ -186,6 +186,11 @@ function verbCommand(verb: Verb, run: Run): Command {
     made.option("-f, --force", `Force this stage: ${skips}`)
   }
   if (flags.includes("skip")) made.option("--skip", "Skip removing old key")
+  if (flags.includes("vacuum"))
+    made.option(
+      "--vacuum",
+      "Write SQLite's file afresh at the end, for one that was written without secure_delete",
+    )
   if (finished !== null) {
     made.option("--wait", "Wait until all stored values are rewritten")
     made.option("--no-wait", "Return as soon as the server has begun")

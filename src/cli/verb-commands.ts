@@ -7,12 +7,13 @@ export interface VerbRequest {
   readonly enable?: boolean
   readonly force?: boolean
   readonly skip?: boolean
+  readonly vacuum?: boolean
 }
 
 export interface VerbCommand {
   readonly summary: string
   /** Flags of its own, beside --wait and --no-wait of the verbs that have an end to wait for. */
-  readonly flags: readonly ("force" | "skip")[]
+  readonly flags: readonly ("force" | "skip" | "vacuum")[]
   readonly asks: VerbRequest
   /** Printed when the server has taken the verb. */
   readonly taken: string
@@ -59,7 +60,7 @@ export const VERB_COMMANDS: { readonly [verb in Verb]: VerbCommand } = {
   },
   reencrypt: {
     summary: "Reencrypt all data with new encryption key",
-    flags: ["force", "skip"],
+    flags: ["force", "skip", "vacuum"],
     asks: { stage: "reencrypt_active" },
     taken: "reencryption started",
     finished: REWRITTEN,
@@ -67,7 +68,7 @@ export const VERB_COMMANDS: { readonly [verb in Verb]: VerbCommand } = {
   },
   "rotate-keys": {
     summary: "Rotate secrets encryption keys and reencrypt all data, in one go",
-    flags: [],
+    flags: ["vacuum"],
     asks: { stage: "rotate_keys" },
     taken: "keys rotated, reencryption started",
     finished: "keys rotated, reencryption finished",

@@ -58,6 +58,12 @@ test.each<[string, object, string]>([
     { stage: "reencrypt_active", force: true, skip: true },
     "reencryption started",
   ],
+  ["reencrypt --vacuum", { stage: "reencrypt_active", vacuum: true }, "reencryption started"],
+  [
+    "rotate-keys --vacuum --no-wait",
+    { stage: "rotate_keys", vacuum: true },
+    "keys rotated, reencryption started",
+  ],
   ["reencrypt --no-wait", { stage: "reencrypt_active" }, "reencryption started"],
   ["rotate-keys --no-wait", { stage: "rotate_keys" }, "keys rotated, reencryption started"],
   ["abort", { stage: "abort" }, "rotation aborted"],

@@ -8,15 +8,16 @@ import { VERB_COMMANDS } from "./verb-commands.ts"
 export interface VerbOptions extends ConnectOptions {
   readonly force?: boolean
   readonly skip?: boolean
+  readonly vacuum?: boolean
   readonly wait?: boolean
 }
 
 export async function takeVerb(verb: Verb, options: VerbOptions, context: Context): Promise<void> {
   const { asks, taken, finished, waits } = VERB_COMMANDS[verb]
-  const { force = false, skip = false, wait = waits } = options
+  const { force = false, skip = false, vacuum = false, wait = waits } = options
   const client = await connect(options, context)
   try {
-    const id = await client.take({ ...asks, force, skip })
+    const id = await client.take({ ...asks, force, skip, ...(vacuum && { vacuum }) })
     if (!(waits && wait)) say(context, taken)
     if (finished === null) return
     if (!wait) {

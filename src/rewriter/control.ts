@@ -7,7 +7,7 @@ import { newKey } from "../keyring/keyring.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 import type { Change, Keys, Observed } from "../registry/keys.ts"
 import { type Caller, entryOf, type Taken } from "../rotation/history.ts"
-import { type Operation, startOperation, type Verb } from "../rotation/operation.ts"
+import { type Operation, startOperation } from "../rotation/operation.ts"
 import {
   type Decision,
   decide,
@@ -46,7 +46,7 @@ export async function takeVerb(
       const decision = decide(request, situationOf(observed, { ...parts, mismatch }))
       isToWait = decision.outcome === "wait"
       return decision.outcome === "step"
-        ? changeOf(decision, { verb: request.verb, caller, running: observed.operation, parts })
+        ? changeOf(decision, { request, caller, running: observed.operation, parts })
         : undefined
     })
     if (changed?.entry !== undefined) parts.taken(changed.entry)
@@ -93,11 +93,12 @@ const situationOf = (
 
 export type Step = Extract<Decision, { outcome: "step" }>
 
-function changeOf(step: Step, { verb, caller, running, parts }: Taking): Change {
+function changeOf(step: Step, { request, caller, running, parts }: Taking): Change {
   const { keyring, movesFence, target, starts } = step
   const [id, server, now] = [randomUUID(), parts.nodeName, parts.now()]
+  const { verb, vacuum = false } = request
   const operation = starts
-    ? startOperation({ id, holder: server, target, ...starts, now })
+    ? startOperation({ id, holder: server, target, ...starts, vacuums: vacuum, now })
     : movesFence && aborted(running, now)
   return {
     keyring,
@@ -108,7 +109,7 @@ function changeOf(step: Step, { verb, caller, running, parts }: Taking): Change 
 }
 
 interface Taking {
-  readonly verb: Verb
+  readonly request: Request
   readonly caller: Caller
   readonly running: Operation | undefined
   readonly parts: VerbParts

@@ -237,8 +237,9 @@ function gone(view: View, kind: Operation["kind"]): readonly Uint8Array[] | unde
 }
 
 /** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. */
-async function finish(run: Run, { id, fence, kind }: Operation): Promise<void> {
-  await step("scrub", () => run.store.scrub(gone(run.keys.view, kind)))
+async function finish(run: Run, { id, fence, kind, vacuums }: Operation): Promise<void> {
+  const of = vacuums ? undefined : gone(run.keys.view, kind)
+  await step("scrub", () => run.store.scrub(of))
   const found = await census(run.store, run.keys.view, run)
   const counted = { counts: countsOf(found), unencrypted: found.unencrypted.stored }
   await run.keys.change("retire", (observed) => {

@@ -60,6 +60,8 @@ export interface Operation {
   readonly target: string | null
   /** Whether it ends in retiring the keys that nothing needs any more. */
   readonly retires: boolean
+  /** Whether the database's file is written afresh before the proof, whatever is found in it; absent: no. */
+  readonly vacuums?: true
   /** RFC 3339, for people only. */
   readonly started: string
   readonly ended: string | null
@@ -97,6 +99,7 @@ export const startOperation = (of: {
   holder: string
   target: string | null
   retires: boolean
+  vacuums?: boolean
   now: Date
 }): Omit<Operation, "fence"> => ({
   id: of.id,
@@ -105,6 +108,7 @@ export const startOperation = (of: {
   holder: of.holder,
   target: of.target,
   retires: of.retires,
+  ...(of.vacuums && { vacuums: true }),
   started: of.now.toISOString(),
   ended: null,
   pass: 1,
@@ -131,6 +135,7 @@ const SHAPE: Shape<Operation> = {
   holder: orNull(isText),
   target: orNull(isText),
   retires: oneOf([true, false]),
+  vacuums: oneOf([true, undefined]),
   started: isText,
   ended: orNull(isText),
   pass: oneOf([1, 2]),

@@ -7,6 +7,7 @@ import {
   type Key,
   type Keyring,
   STAGES,
+  type Stage,
   type WayBack,
   writingKey,
 } from "../keyring/keyring.ts"
@@ -98,6 +99,17 @@ test("a rewrite whose record was lost is begun again, by the verb that every ref
   expect(ask("reencrypt", situation)).toMatchObject({
     starts: { kind: "reencrypt", retires: true },
   })
+})
+
+test("reencrypt --vacuum has something to do at the end of a rotation, and skips no stage", () => {
+  const at = (stage: Stage) => seen({ ...enabled, stage })
+  const vacuum = (stage: Stage) => outcome(() => ask("reencrypt", at(stage), { vacuum: true }))
+  expect(outcome(() => ask("reencrypt", at("reencrypt_finished")))).toBe("nothing")
+  expect(ask("reencrypt", at("reencrypt_finished"), { vacuum: true })).toMatchObject({
+    keyring: { stage: "reencrypt_active" },
+    starts: { kind: "reencrypt", retires: true },
+  })
+  expect([vacuum("start"), vacuum("prepare")]).toEqual(["WrongStage", "WrongStage"])
 })
 
 test("a rewrite that retires nothing is taken over", () => {

@@ -41,6 +41,8 @@ export interface Request {
   readonly force: boolean
   /** For reencrypt: rewrite, but retire no key; the stage stays. */
   readonly skip: boolean
+  /** Of what rewrites: write SQLite's file afresh at its end. Such a reencrypt has something to do at the end of a rotation too. */
+  readonly vacuum?: boolean
   /** Only while this key writes: of several servers that find it due one turns it. */
   readonly replaces?: string
 }
@@ -86,29 +88,29 @@ export function decide(request: Request, seen: Situation): Decision {
       "WrongStage",
       "the last rotation was aborted: the next is for somebody to begin",
     )
-  if (!force) inOrder(verb, seen)
+  if (!force) inOrder(request, seen)
   return verb === "reencrypt" ? reencrypt(seen, request.skip) : STEPS[verb](seen)
 }
 
 function isDone(request: Request, { keyring, operation }: Situation): boolean {
-  const { verb, force, skip, replaces } = request
+  const { verb, force, skip, vacuum, replaces } = request
   if (replaces !== undefined && writingKey(keyring)?.name !== replaces) return true
   if (verb === "enable") return keyring.intent === "encrypted"
   if (verb === "disable") return keyring.intent !== "encrypted"
   if (verb === "abort") return keyring.wayBack === "gone"
   const own: readonly Stage[] = VERB_TABLE[verb].own
   if (verb === "reencrypt") {
-    if (force || skip) return false
+    if (force || skip || vacuum) return false
     // At `reencrypt_active` the rewrite runs, or its record was lost and this verb begins it again.
     if (isRunning(operation) && operation.retires) return true
   }
   return keyring.intent === "encrypted" && own.includes(keyring.stage)
 }
 
-function inOrder(verb: Verb, { keyring, mismatch }: Situation): void {
+function inOrder({ verb, vacuum }: Request, { keyring, mismatch }: Situation): void {
   if (mismatch !== undefined) throw new KnownError("HashMismatch", mismatch)
-  const from: readonly Stage[] = VERB_TABLE[verb].from
-  if (!from.includes(keyring.stage))
+  const { from, own }: VerbRow = VERB_TABLE[verb]
+  if (!from.includes(keyring.stage) && !(vacuum && own.includes(keyring.stage)))
     throw new KnownError(
       "WrongStage",
       `incorrect stage: ${verb} follows ${from.join(" or ")}, and the stage is ${keyring.stage}; next: ${NEXT[keyring.stage]}`,

@@ -26,7 +26,7 @@ import { listKeys } from "./key-list.ts"
 import { lookAtLimits } from "./limits.ts"
 import { verify } from "../rewriter/verify.ts"
 import { oneByOne } from "./one-by-one.ts"
-import { outOfReach } from "./out-of-reach.ts"
+import { outOfReach, refuseVacuum } from "./out-of-reach.ts"
 import { archivedKeysInUse, type ServerStatus, statusOf } from "./status.ts"
 
 export interface SupervisorParts extends VerbParts {
@@ -93,7 +93,10 @@ export function makeSupervisor(parts: SupervisorParts): Made {
       const copies = outOfReach(paths, { engine: parts.engine, away })
       return { destroyed: key.destroyed, outOfReach: copies }
     },
-    take: (request, caller) => takeVerb(request, caller, parts),
+    async take(request, caller) {
+      if (request.vacuum) refuseVacuum(parts.engine)
+      return takeVerb(request, caller, parts)
+    },
     plan: (verb, signal) =>
       readings(() => planVerb(verb, { ...parts, secretsPrefix: SECRETS.storagePrefix, signal })),
     history: () => keys.history(),

@@ -1,5 +1,7 @@
 /** What lies in the files after a rotation and after `enable`, in a database that was used: values of all sizes updated, deleted and
  *  compacted, with other kinds between them, so that rows move between pages and leave copies behind. */
+import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { expect, test } from "vitest"
 import { random } from "../harness/random.ts"
 import { filesBelow } from "../harness/stored.ts"
@@ -55,5 +57,32 @@ test("nothing of the old key or of plaintext is left in any file", {
     expect((await run())?.retired).toHaveLength(1)
     expect(found(dir, old)).toBe(0)
     expect(found(dir, PLANTED)).toBe(0)
+  }
+})
+
+/** Text in pages that are free, as deleting leaves it there without secure_delete. */
+function plantInFreePages(dir: string): void {
+  using db = new DatabaseSync(join(dir, "state.db"))
+  db.exec("PRAGMA secure_delete = OFF; CREATE TABLE planted (text)")
+  const insert = db.prepare("INSERT INTO planted VALUES (?)")
+  for (let row = 0; row < 100; row++) insert.run(PLANTED.repeat(1_000))
+  db.exec("DROP TABLE planted; PRAGMA wal_checkpoint(TRUNCATE)")
+}
+
+test("--vacuum removes what an earlier writer without secure_delete left in free pages", async () => {
+  const dir = ownDir()
+  const { registry, take, run } = await cluster(sqliteIn(dir))
+  const name = "s"
+  await registry.create(SECRETS, { namespace: "default", name }, secret(name, "of"))
+  await take("enable")
+  await run()
+  for (const verb of ["rotate-keys", "reencrypt"] as const) {
+    plantInFreePages(dir)
+    await take("reencrypt", { force: true })
+    await run()
+    expect(found(dir, PLANTED), verb).toBeGreaterThan(0)
+    await take(verb, { vacuum: true })
+    expect(await run(), verb).toMatchObject({ state: "finished", kind: verb })
+    expect(found(dir, PLANTED), verb).toBe(0)
   }
 })

@@ -191,17 +191,20 @@ const STAGES = {
 /** `stage` wins over `enable`; a body with neither asks for nothing. Throws 400. */
 function readVerb(body: Record<string, unknown>): Request | undefined {
   const { stage, enable } = body
-  const force = body.force === true
-  const skip = body.skip === true
+  const flags = {
+    force: body.force === true,
+    skip: body.skip === true,
+    vacuum: body.vacuum === true,
+  }
   if (typeof stage === "string" && stage !== "") {
     if (!Object.hasOwn(STAGES, stage))
       throw badRequest(
         `unknown stage "${stage}", expected one of ${Object.keys(STAGES).join(", ")}`,
       )
-    return { verb: STAGES[stage as keyof typeof STAGES], force, skip }
+    return { verb: STAGES[stage as keyof typeof STAGES], ...flags }
   }
   if (typeof enable !== "boolean") return undefined
-  return { verb: enable ? "enable" : "disable", force, skip }
+  return { verb: enable ? "enable" : "disable", ...flags }
 }
 
 const LOOK_MS = 100
