@@ -196,7 +196,8 @@ export class EtcdChannel {
       } catch (error) {
         if (this.#closing.signal.aborted) break
         if (isKnown(error)) throw error
-        failures.push(`${this.where}: ${error instanceof Error ? reasonOf(error) : String(error)}`)
+        const why = error instanceof Error ? reasonOf(error) : String(error)
+        failures.push(`${this.where}: ${why}${doubtOf(why)}`)
         this.#turn += 1
       }
     }
@@ -213,6 +214,12 @@ export class EtcdChannel {
     session.once("close", () => clearInterval(timer))
   }
 }
+
+/** What an etcd does that is spoken to with https where it has http, or the other way round; and what other servers do. */
+const MISUNDERSTOOD =
+  /before secure TLS connection|wrong version number|^the connection ended$|^Protocol error$/
+const doubtOf = (why: string): string =>
+  MISUNDERSTOOD.test(why) ? "; is an etcd there, and is it http or https as said?" : ""
 
 /** Resolves when the member at `origin` has spoken. The connection ends with the signal. */
 function connectTo(origin: string, tls: Tls, signal: AbortSignal): Promise<ClientHttp2Session> {

@@ -61,7 +61,8 @@ async function expectStoredUnder(cluster: Cluster, under: string) {
 
 async function finished({ cluster, traffic }: { cluster: Cluster; traffic: Traffic }) {
   await traffic.end()
-  for (const server of cluster.servers) expectQuiet(server)
+  const { hasMembers: losesWrites } = cluster
+  for (const server of cluster.servers) expectQuiet(server, { losesWrites })
 }
 
 const MODES: readonly Mode[] = ["restart", "watch"]

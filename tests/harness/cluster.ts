@@ -12,6 +12,8 @@ export interface ClusterOptions {
   /** For the server s<n> alone. */
   readonly envOf?: (n: number) => Readonly<Record<string, string>>
   readonly argsOf?: (n: number) => readonly string[]
+  /** Each server has a member of the datastore, which ends with it. */
+  readonly hasMembers?: boolean
 }
 
 /** `await using cluster = await startCluster(datastore)`: three servers that are ready, named s1 to s3; s1 came first. */
@@ -34,6 +36,7 @@ export async function startCluster(
 export class Cluster implements AsyncDisposable {
   readonly datastore: Datastore
   readonly servers: readonly TestServer[]
+  readonly hasMembers: boolean
   /** Those that a test ended, is ending, or stopped. */
   readonly #down = new Set<TestServer>()
   readonly #ends = new Map<TestServer, number>()
@@ -42,6 +45,7 @@ export class Cluster implements AsyncDisposable {
   constructor(datastore: Datastore, options: ClusterOptions = {}) {
     const { args = [], token = TOKEN, count = 3, envOf = () => ({}), argsOf = () => [] } = options
     this.datastore = datastore
+    this.hasMembers = options.hasMembers ?? false
     this.servers = Array.from({ length: count }, (_, n) => {
       const own = ["--node-name", `s${n + 1}`, ...(token === null ? [] : ["--token", token])]
       const env = { KEYTURN_DATASTORE_ENDPOINT: datastore.endpoint, ...envOf(n + 1) }
@@ -63,6 +67,11 @@ export class Cluster implements AsyncDisposable {
   /** Grows with every end and every stop of this server. */
   endsOf(server: TestServer): number {
     return this.#ends.get(server) ?? 0
+  }
+
+  /** Grows with every end and every stop of any. */
+  get ends(): number {
+    return this.servers.reduce((sum, server) => sum + this.endsOf(server), 0)
   }
 
   async stop(server: TestServer, signal: NodeJS.Signals = "SIGTERM"): Promise<void> {

@@ -20,7 +20,8 @@ export function embeddedCluster({
 }: ClusterOptions = {}): Cluster {
   const up = () => cluster.servers.find((one) => cluster.isUp(one)) ?? cluster.server(1)
   const datastore = keysDatastore("", (range) => stored(up(), range))
-  const cluster: Cluster = new Cluster(datastore, { ...options, args: [...OWN_PORTS, ...args] })
+  const own = { args: [...OWN_PORTS, ...args], hasMembers: true }
+  const cluster: Cluster = new Cluster(datastore, { ...options, ...own })
   return cluster
 }
 

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { issueAdmin, issueServing, makeAuthorities } from "../../src/cluster/issue.ts"
+import type { KnownError } from "../../src/errors.ts"
 import { openEtcd } from "../../src/store/etcd.ts"
 import type { TlsFiles } from "../../src/store/tls-files.ts"
 import { create, failure, live } from "../contract/store-helpers.ts"
@@ -69,9 +70,18 @@ test("a server is trusted by its authority and its name, and shown a certificate
   expect(await failure(spoken({ ca: join(folder, "none"), cert, key }))).toBe("FilesUnreadable")
 })
 
-test("plain HTTP to it is refused in time", async () => {
-  const start = performance.now()
-  const opening = openEtcd({ endpoints: [`http://127.0.0.1:${etcd.port}`] })
-  expect(await failure(opening)).toBe("StoreUnavailable")
-  expect(performance.now() - start).toBeLessThan(8_000)
+test("plain HTTP to it, and TLS to one without, is refused in time and asked about", async () => {
+  await using plain = await Etcd.start()
+  for (const endpoint of [`http://127.0.0.1:${etcd.port}`, `https://127.0.0.1:${plain.port}`]) {
+    const start = performance.now()
+    const { code, message } = await openEtcd({ endpoints: [endpoint] }).then(
+      () => ({ code: "no failure", message: "" }),
+      (error: unknown) => error as KnownError,
+    )
+    expect({ code, message }).toEqual({
+      code: "StoreUnavailable",
+      message: expect.stringMatching(/; is an etcd there, and is it http or https as said\?$/),
+    })
+    expect(performance.now() - start).toBeLessThan(8_000)
+  }
 })
