@@ -236,11 +236,15 @@ function gone(view: View, kind: Operation["kind"]): readonly Uint8Array[] | unde
   return writer === undefined ? prefixes : [...prefixes, PLAIN_SECRET]
 }
 
-/** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. */
+/** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. What is
+ *  cleared meanwhile is copies that it does not read. */
 async function finish(run: Run, { id, fence, kind, vacuums }: Operation): Promise<void> {
-  const of = vacuums ? undefined : gone(run.keys.view, kind)
-  await step("scrub", () => run.store.scrub(of))
-  const found = await census(run.store, run.keys.view, run)
+  const { store, keys } = run
+  const of = vacuums ? undefined : gone(keys.view, kind)
+  const [found] = await Promise.all([
+    census(store, keys.view, run),
+    step("scrub", () => store.scrub(of)),
+  ])
   const counted = { counts: countsOf(found), unencrypted: found.unencrypted.stored }
   await run.keys.change("retire", (observed) => {
     const operation = heldBy(run, observed)

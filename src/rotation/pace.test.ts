@@ -8,7 +8,7 @@ const quiet: Heard = { isAsked: false, delayMs: 80, slowness: 9 }
 const asked: Heard = { isAsked: true, delayMs: 1, slowness: 1 }
 
 test("while nobody asks, batches grow and nothing pauses, however long they take", () => {
-  expect(after(10, quiet)).toEqual({ rows: 1_000, rest: 3 })
+  expect(after(10, quiet)).toEqual({ rows: 2_000, rest: 3 })
   expect(pauseMs(after(10, quiet), quiet, 60)).toBe(0)
 })
 

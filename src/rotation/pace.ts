@@ -18,7 +18,7 @@ export interface Heard {
   readonly slowness: number
 }
 
-const ROWS_MAX = 1_000
+const ROWS_MAX = 2_000
 /** With {@link PAUSE_MS_MAX} the floor: some hundred rows a second, whatever else goes on. */
 const ROWS_MIN = 16
 export const PAUSE_MS_MAX = 50

@@ -14,7 +14,15 @@ import {
   encodeRange,
   type WatchEvent,
 } from "./etcd-messages.ts"
-import { changeOf, HistoryGone, type WatchBatch, watchRange } from "./etcd-watch.ts"
+import {
+  changeOf,
+  HistoryGone,
+  type Replacing,
+  type WatchBatch,
+  watchGathered,
+  watchRange,
+  withReplaced,
+} from "./etcd-watch.ts"
 import { refuseFuture } from "./revisions.ts"
 import type { Change, WatchOptions } from "./store.ts"
 import { Wakers } from "./wakers.ts"
@@ -22,6 +30,7 @@ import { type Stretch, WatchHub } from "./watch-hub.ts"
 
 const RETRY_MS = 200
 const TIMEOUT_MS = 10_000
+const CATCH_UP_TIMEOUT_MS = 60_000
 
 interface Span {
   readonly after: number
@@ -51,6 +60,7 @@ export class EtcdHistory {
   readonly #warn: HistoryOptions["warn"]
   readonly #hub: WatchHub
   readonly #recordWakers = new Wakers()
+  readonly #positionWakers = new Wakers()
   readonly #stop = new AbortController()
   readonly #followed: Promise<void>
   /** Every event up to here was told. */
@@ -102,17 +112,28 @@ export class EtcdHistory {
     throw this.#late()
   }
 
+  /** A revision up to which all watchers were told. */
+  async caughtUp(): Promise<number> {
+    const upTo = await putMark(this.#channel)
+    const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(CATCH_UP_TIMEOUT_MS)])
+    if (this.#position < upTo)
+      for await (const _ of this.#positionWakers.wakes(signal)) if (this.#position >= upTo) break
+    if (this.#position < upTo) throw this.#late()
+    return upTo
+  }
+
   /** History up to `revision` was compacted. */
   compactedTo(revision: number): void {
     this.#compacted = Math.max(this.#compacted, revision)
   }
 
   /** What happened to a key from a revision on until now. */
-  async eventsOf(key: string, after: number): Promise<WatchEvent[]> {
+  async eventsOf(key: string, after: number): Promise<Replacing[]> {
     const upTo = await putMark(this.#channel)
     this.#lastEvent = Math.max(this.#lastEvent, upTo)
     const { events } = await this.#read({ after, upTo })
-    return events.filter(({ entry }) => entry.key === key)
+    const ofKey = events.filter(({ entry }) => entry.key === key)
+    return withReplaced(this.#channel, ofKey)
   }
 
   /** To be called before the channel closes. */
@@ -120,6 +141,7 @@ export class EtcdHistory {
     this.#stop.abort()
     this.#hub.close()
     this.#recordWakers.close()
+    this.#positionWakers.close()
   }
 
   /** Resolves when nothing is followed any more. */
@@ -134,8 +156,8 @@ export class EtcdHistory {
       try {
         await this.#lookForRestore()
         const from = { range: FOLLOWED, after: this.#position, signal }
-        for await (const batch of watchRange(this.#channel, from)) {
-          this.#tell(batch)
+        for await (const batch of watchGathered(this.#channel, from)) {
+          await this.#tell(batch)
           failures = 0
         }
       } catch (error) {
@@ -159,15 +181,23 @@ export class EtcdHistory {
     this.#recordWakers.wake()
   }
 
-  #tell({ events, upTo }: WatchBatch): void {
+  async #tell({ events, upTo }: WatchBatch): Promise<void> {
+    const values = valuesOf(events)
+    const keys = values.map(({ entry }) => entry.key)
+    // What nobody waits for need not be asked for, nor remembered.
+    const isWatched = values.length === 0 || this.#hub.isWatched(keys)
+    const changes = isWatched ? await this.#changes(values) : []
     this.#position = upTo
     if (events.length > 0) this.#lastEvent = upTo
-    this.#hub.publish(changesOf(events), upTo)
+    this.#positionWakers.wake()
+    this.#hub.publish(changes, upTo)
+    if (!isWatched) this.#hub.forget()
     if (events.some(({ entry }) => entry.key.startsWith(OWN))) this.#recordWakers.wake()
   }
 
   #skip(revision: number): void {
     this.#position = revision
+    this.#positionWakers.wake()
     this.compactedTo(revision)
     this.#hub.skip(revision)
     this.#recordWakers.wake()
@@ -177,7 +207,8 @@ export class EtcdHistory {
   async #stretch(prefix: string, span: Span): Promise<Stretch> {
     try {
       const { events, upTo } = await this.#read(span)
-      const changes = changesOf(events).filter(({ key }) => key.startsWith(prefix))
+      const meant = valuesOf(events).filter(({ entry }) => entry.key.startsWith(prefix))
+      const changes = await this.#changes(meant)
       return { changes, upTo, compacted: this.#compacted }
     } catch (error) {
       if (!(error instanceof HistoryGone)) throw error
@@ -197,6 +228,10 @@ export class EtcdHistory {
       if (batch.upTo >= end) return { events, upTo: Math.max(upTo, batch.upTo) }
     }
     throw this.#late()
+  }
+
+  async #changes(events: readonly WatchEvent[]): Promise<Change[]> {
+    return (await withReplaced(this.#channel, events)).map(changeOf)
   }
 
   #inTime(): AbortSignal {
@@ -221,5 +256,5 @@ export class EtcdHistory {
   }
 }
 
-const changesOf = (events: readonly WatchEvent[]): Change[] =>
-  events.filter(({ entry }) => entry.key.startsWith(VALUES)).map(changeOf)
+const valuesOf = (events: readonly WatchEvent[]): WatchEvent[] =>
+  events.filter(({ entry }) => entry.key.startsWith(VALUES))

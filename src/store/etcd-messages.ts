@@ -67,7 +67,6 @@ export interface WatchEvent {
   readonly deleted: boolean
   /** Of a deleted key: its name and the revision that deleted it. */
   readonly entry: KeyValue
-  readonly previous: KeyValue | undefined
 }
 
 export interface WatchAnswer {
@@ -150,9 +149,9 @@ export const encodeCompaction = (revision: number, { isPhysical = false } = {}):
 export const encodeLeaseGrant = ({ id, ttlSeconds }: { id: number; ttlSeconds: number }): Buffer =>
   Buffer.concat([int(1, ttlSeconds), int(2, id)])
 
-/** From `after` on, with what each event replaced, in fragments, and with a sign of life where nothing happens. */
+/** From `after` on, in fragments, and with a sign of life where nothing happens. */
 export const encodeWatch = (range: KeySpan, after: number): Buffer =>
-  bytes(1, Buffer.concat([...span(range), int(3, after + 1), int(4, 1), int(6, 1), int(8, 1)]))
+  bytes(1, Buffer.concat([...span(range), int(3, after + 1), int(4, 1), int(8, 1)]))
 
 // Reading
 
@@ -246,13 +245,11 @@ export function decodeVersion(message: Buffer): string {
 function decodeEvent(message: Buffer): WatchEvent {
   let deleted = false
   let entry: KeyValue | undefined
-  let previous: KeyValue | undefined
   decode(message, "Event", {
     1: (field) => (deleted = readInt(field) === 1),
     2: (field) => (entry = decodeKeyValue(readBytes(field))),
-    3: (field) => (previous = decodeKeyValue(readBytes(field))),
   })
-  return { deleted, entry: entry ?? decodeKeyValue(Buffer.alloc(0)), previous }
+  return { deleted, entry: entry ?? decodeKeyValue(Buffer.alloc(0)) }
 }
 
 export function decodeWatch(message: Buffer): WatchAnswer {

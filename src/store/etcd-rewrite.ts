@@ -5,7 +5,8 @@ import type { Replacement } from "./store.ts"
 const PUTS_MAX = 127
 /** etcd's --max-request-bytes is 1.5 MiB. */
 const BYTES_MAX = 1 << 20
-const IN_FLIGHT_MAX = 4
+/** So many that it does not wait while the next ones are sealed. */
+const IN_FLIGHT_MAX = 16
 
 type Batch = readonly Replacement[]
 /** `lost`: at least one comparison of the batch, and nothing of it was written. */

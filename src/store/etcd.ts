@@ -8,6 +8,7 @@
  *  etcd is linearizable and gives a revision as it commits, so what it answers at is the newest revision of all. One
  *  watch a store follows both ranges and tells all watchers. */
 import { open } from "node:fs/promises"
+import { setTimeout as sleep } from "node:timers/promises"
 import { KnownError } from "../errors.ts"
 import { type ChannelOptions, EtcdChannel } from "./etcd-channel.ts"
 import { IsFuture, LeaseGone, WasCompacted } from "./etcd-errors.ts"
@@ -30,7 +31,6 @@ import {
   type Ranged,
   type Txn,
   type TxnAnswer,
-  type WatchEvent,
 } from "./etcd-messages.ts"
 import { rewriteAll } from "./etcd-rewrite.ts"
 import { BATCH_BYTES_MAX } from "./kine.ts"
@@ -54,9 +54,12 @@ import type {
   WatchOptions,
   WriteResult,
 } from "./store.ts"
+import type { Replacing } from "./etcd-watch.ts"
 import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
 
 const SCRUB_TIMEOUT_MS = 60_000
+/** So much later than this server another one may tell of a change. */
+const OTHERS_BEHIND_MS = 250
 /** What a row is taken to weigh before one was seen. */
 const ROW_BYTES = 64 << 10
 const OLDEST = [3, 4] as const
@@ -243,9 +246,11 @@ class EtcdStore implements Store {
     })
   }
 
-  /** What was replaced lies in history until that is compacted. */
+  /** What was replaced lies in history until that is compacted; a watch that has not told of it by then ends. */
   async scrub(): Promise<void> {
-    await this.compact(await this.revision(), { isPhysical: true })
+    const revision = await this.#history.caughtUp()
+    await sleep(OTHERS_BEHIND_MS)
+    await this.compact(revision, { isPhysical: true })
   }
 
   /** As etcd's own `snapshot save` writes it. */
@@ -382,7 +387,7 @@ const rowOf = ({ key, value, modified: revision }: KeyValue) => ({
 const averageBytes = (entries: readonly KeyValue[]): number =>
   1 + entries.reduce((sum, { key, value }) => sum + key.length + value.length, 0) / entries.length
 
-const writtenRow = ({ deleted, entry, previous }: WatchEvent): WrittenRow => ({
+const writtenRow = ({ deleted, entry, previous }: Replacing): WrittenRow => ({
   revision: entry.modified,
   created: !deleted && entry.created === entry.modified,
   deleted,

@@ -32,3 +32,19 @@ test.each(["its signal", "the end of the store", "history that begins anew"])(
     expect(await Promise.race([ended, late])).toBe(true)
   },
 )
+
+test("a key is watched while a watch over its prefix runs, asleep or not", async () => {
+  const { hub } = slowHub(10)
+  const isWatched = () => hub.isWatched(["/b/1", "/a/1"])
+  const stop = new AbortController()
+  const watch = hub.watch({ prefix: "/a/", after: 10, signal: stop.signal })
+  expect(isWatched()).toBe(false)
+  const next = watch.next()
+  expect(isWatched()).toBe(true)
+  expect(hub.isWatched(["/b/1"])).toBe(false)
+  await new Promise(setImmediate)
+  expect(isWatched()).toBe(true)
+  stop.abort()
+  await next
+  expect(isWatched()).toBe(false)
+})

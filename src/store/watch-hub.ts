@@ -43,6 +43,7 @@ interface Sleeper {
 
 export class WatchHub {
   readonly #log: ChangeLog
+  readonly #watchers = new Set<Pick<WatchOptions, "prefix">>()
   readonly #sleepers = new Set<Sleeper>()
   /** Every change above `#recentAfter`, in order. */
   #recent: Change[] = []
@@ -97,7 +98,21 @@ export class WatchHub {
     this.#recentAfter = this.#newest
   }
 
-  async *watch({
+  /** Whether anybody waits for what happens to one of `keys`. */
+  isWatched(keys: readonly string[]): boolean {
+    return this.#watchers.values().some(({ prefix }) => keys.some((key) => key.startsWith(prefix)))
+  }
+
+  async *watch(options: WatchOptions): AsyncGenerator<readonly Change[], void> {
+    this.#watchers.add(options)
+    try {
+      yield* this.#watch(options)
+    } finally {
+      this.#watchers.delete(options)
+    }
+  }
+
+  async *#watch({
     prefix,
     after,
     signal,
