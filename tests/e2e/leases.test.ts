@@ -3,7 +3,7 @@
 import { expect, test } from "vitest"
 import { BEAT_MS, LEASE_MS } from "../../src/rotation/lease.ts"
 import { apiClient } from "../harness/api.ts"
-import type { ClusterOptions } from "../harness/cluster.ts"
+import type { Cluster, ClusterOptions } from "../harness/cluster.ts"
 import { deal } from "../harness/dealt.ts"
 import type { Datastore } from "../harness/engines.ts"
 import { until } from "../harness/process.ts"
@@ -24,10 +24,12 @@ async function startThree(argsOf: ClusterOptions["argsOf"] = () => []): Promise<
   const cluster = await dealt.start({ args: ["--secrets-encryption"], argsOf })
   const { datastore } = cluster
   const [s1, s2, s3] = [cluster.server(1), cluster.server(2), cluster.server(3)]
-  return { datastore, s1, s2, s3, [Symbol.asyncDispose]: () => cluster[Symbol.asyncDispose]() }
+  const dispose = () => cluster[Symbol.asyncDispose]()
+  return { cluster, datastore, s1, s2, s3, [Symbol.asyncDispose]: dispose }
 }
 
 interface Three extends AsyncDisposable {
+  readonly cluster: Cluster
   readonly datastore: Datastore
   readonly s1: TestServer
   readonly s2: TestServer
@@ -117,11 +119,11 @@ async function beginRotation(datastore: Datastore, server: TestServer): Promise<
 test("the holder of a rewrite is killed: another goes on within 10 s, and no rotation waits for the dead", {
   timeout: 180_000,
 }, async () => {
-  await using cluster = await startThree()
-  const { datastore, s1, s2, s3 } = cluster
+  await using three = await startThree()
+  const { cluster, datastore, s1, s2, s3 } = three
   const expected = await createSecrets(s2, SECRETS_COUNT)
   await beginRotation(datastore, s1)
-  await s1.kill9()
+  await cluster.stop(s1, "SIGKILL")
   const killedMs = performance.now()
   expect(await datastore.operation()).toMatchObject({ state: "running", holder: "s1" })
   expect(await keysInUse(datastore)).toHaveLength(2)
@@ -154,7 +156,7 @@ test("the holder of a rewrite is killed: another goes on within 10 s, and no rot
 
   await kubectlSaid(s2, ["delete", "node", "s3"])
   await until(async () => "s3" in (await readyNodes(s2)), PATIENCE)
-  await s1.start()
+  await cluster.start(s1)
   expect(await readyNodes(s2)).toEqual({ s1: "Ready", s2: "Ready", s3: "Ready" })
   await check(datastore, [s1, s2, s3], expected)
 })
@@ -162,8 +164,8 @@ test("the holder of a rewrite is killed: another goes on within 10 s, and no rot
 test("the holder of a rewrite is stopped, and wakes after another rotation: no harm", {
   timeout: 180_000,
 }, async () => {
-  await using cluster = await startThree()
-  const { datastore, s1, s2, s3 } = cluster
+  await using three = await startThree()
+  const { datastore, s1, s2, s3 } = three
   const expected = await createSecrets(s2, SECRETS_COUNT)
   await beginRotation(datastore, s1)
   process.kill(s1.pid, "SIGSTOP")
@@ -197,10 +199,10 @@ test("the holder of a rewrite is stopped, and wakes after another rotation: no h
 test("status -o wide shows each server, and which flags differ; a server that ends gives its work away", {
   timeout: 120_000,
 }, async () => {
-  await using cluster = await startThree((n) =>
+  await using three = await startThree((n) =>
     n === 3 ? ["--secrets-encryption-provider", "aesgcm"] : [],
   )
-  const { datastore, s1, s2, s3 } = cluster
+  const { cluster, datastore, s1, s2, s3 } = three
   const wide = await keyturn(s1, ["secrets-encrypt", "status", "-o", "wide"])
   const text = await keyturn(s1, ["secrets-encrypt", "status"])
   expect(wide.stdout.startsWith(text.stdout)).toBe(true)
@@ -223,7 +225,7 @@ test("status -o wide shows each server, and which flags differ; a server that en
 
   const expected = await createSecrets(s2, SECRETS_COUNT)
   await beginRotation(datastore, s1)
-  expect(await s1.stop()).toBe(0)
+  expect(await cluster.stop(s1)).toBe(0)
   const endedMs = performance.now()
   expect(await keysInUse(datastore)).toHaveLength(2)
   await until(async () => (await datastore.operation())?.state === "finished")

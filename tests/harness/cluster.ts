@@ -74,9 +74,10 @@ export class Cluster implements AsyncDisposable {
     return this.servers.reduce((sum, server) => sum + this.endsOf(server), 0)
   }
 
-  async stop(server: TestServer, signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
+  /** The exit code. */
+  stop(server: TestServer, signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
     this.#goesDown(server)
-    await server.stop(signal)
+    return server.stop(signal)
   }
 
   /** It stands still where it is. */

@@ -1,5 +1,6 @@
 /** Servers on an embedded etcd, as real processes on this machine. */
 import { readFileSync } from "node:fs"
+import { isKnown } from "../../src/errors.ts"
 import { EtcdChannel } from "../../src/store/etcd-channel.ts"
 import { decodeRanged, encodeRange, type KeyValue } from "../../src/store/etcd-messages.ts"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
@@ -19,10 +20,17 @@ export function embeddedCluster({
   ...options
 }: ClusterOptions = {}): Cluster {
   const up = () => cluster.servers.find((one) => cluster.isUp(one)) ?? cluster.server(1)
-  const datastore = keysDatastore("", (range) => stored(up(), range))
+  const datastore = keysDatastore("", (range) =>
+    until(() => stored(up(), range).catch(unlessAway), { timeoutMs: 20_000, intervalMs: 100 }),
+  )
   const own = { args: [...OWN_PORTS, ...args], hasMembers: true }
   const cluster: Cluster = new Cluster(datastore, { ...options, ...own })
   return cluster
+}
+
+/** While members choose who leads them nobody answers. */
+const unlessAway = (error: unknown): undefined => {
+  if (!isKnown(error, "StoreUnavailable")) throw error
 }
 
 export const found = (cluster: Cluster): Promise<void> =>
