@@ -34,6 +34,8 @@ export function deal(): Dealt {
   }
   const newDatastore = () => engine().newDatastore()
   const start = async (options?: ClusterOptions) =>
-    isEmbedded ? startEmbedded(options) : startCluster(await newDatastore(), options)
+    isEmbedded
+      ? startEmbedded({ args: [], ...options })
+      : startCluster(await newDatastore(), options)
   return { seed, engine, newDatastore, start }
 }
