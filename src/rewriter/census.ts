@@ -89,11 +89,30 @@ export async function* allRows(
   }
 }
 
+/** More than this means that history is compacted faster than it can be read. */
+const ATTEMPTS_MAX = 3
+
+/** Reads anew where a compaction overtook the revision that was read at. */
+export async function uncompacted<T>(read: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++)
+    try {
+      return await read()
+    } catch (error) {
+      if (!isKnown(error, "Compacted") || attempt === ATTEMPTS_MAX) throw error
+    }
+}
+
 /** Every row: values, old values, history. */
-export async function census(
+export const census = (
   store: Pick<StoreReader, "rows" | "revision">,
   view: View,
-  { signal, opens = false, also }: CensusOptions = {},
+  options: CensusOptions = {},
+): Promise<Census> => uncompacted(() => countRows(store, view, options))
+
+async function countRows(
+  store: Pick<StoreReader, "rows" | "revision">,
+  view: View,
+  { signal, opens = false, also }: CensusOptions,
 ): Promise<Census> {
   const revision = await store.revision()
   const count = new Count(view, also)

@@ -98,7 +98,14 @@ function changeOf(step: Step, { request, caller, running, parts }: Taking): Chan
   const [id, server, now] = [randomUUID(), parts.nodeName, parts.now()]
   const { verb, vacuum = false } = request
   const operation = starts
-    ? startOperation({ id, holder: server, target, ...starts, vacuums: vacuum, now })
+    ? startOperation({
+        id,
+        holder: server,
+        target,
+        ...starts,
+        vacuums: vacuum || goesOn(running),
+        now,
+      })
     : movesFence && aborted(running, now)
   return {
     keyring,
@@ -107,6 +114,10 @@ function changeOf(step: Step, { request, caller, running, parts }: Taking): Chan
     ...(operation && { operation }),
   }
 }
+
+/** Of a rewrite that is taken over, what was asked of its end. */
+const goesOn = (running: Operation | undefined): boolean =>
+  isRunning(running) && running.vacuums === true
 
 interface Taking {
   readonly request: Request

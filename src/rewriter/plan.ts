@@ -1,6 +1,6 @@
 /** What a verb would do if it were taken now. It goes the verb's own way up to where that writes: the same decision, the same rows,
  *  each value that is not under the target opened and sealed anew. What comes out is counted and thrown away; nothing is written. */
-import { type ErrorCode, isKnown } from "../errors.ts"
+import { type ErrorCode, isKnown, KnownError } from "../errors.ts"
 import { makeView } from "../registry/view.ts"
 import {
   leftBehind,
@@ -9,8 +9,9 @@ import {
   type Verb,
 } from "../rotation/operation.ts"
 import type { Store } from "../store/store.ts"
-import { allRows } from "./census.ts"
+import { allRows, uncompacted } from "./census.ts"
 import { type Step, stepOf, type VerbParts } from "./control.ts"
+import { SECRETS } from "./stored-secrets.ts"
 import { makeTarget, sealAnew, staleIn, type Target } from "./rewrite.ts"
 
 export interface Plan {
@@ -42,8 +43,6 @@ export interface Work {
 export interface PlanParts extends VerbParts {
   readonly store: Store
   readonly engine: Engine
-  /** Where Secrets lie. */
-  readonly secretsPrefix: string
   readonly monotonicMs: () => number
   readonly signal: AbortSignal
 }
@@ -54,25 +53,30 @@ const REWRITE_BY_READING = { sqlite: 1.8, postgres: 5, mysql: 6, etcd: 4 } as co
 type Engine = keyof typeof REWRITE_BY_READING
 
 export async function planVerb(verb: Verb, parts: PlanParts): Promise<Plan> {
-  try {
-    const step = await stepOf({ verb, force: false, skip: false }, parts)
-    const work = step?.starts ? await workOf(step, parts) : null
-    return { verb, blocked: work && keepsKeys(work), work }
-  } catch (error) {
-    if (!isKnown(error)) throw error
-    return { verb, blocked: { code: error.code, message: error.message }, work: null }
+  const step = await stepOf({ verb, force: false, skip: false }, parts).catch(refusalIn)
+  if (step instanceof KnownError) {
+    const { code, message } = step
+    return { verb, blocked: { code, message }, work: null }
   }
+  const work = step?.starts ? await workOf(step, parts) : null
+  return { verb, blocked: work && keepsKeys(work), work }
+}
+
+/** What the datastore could not do says nothing of the verb. */
+function refusalIn(error: unknown): KnownError {
+  if (isKnown(error) && !isKnown(error, "StoreUnavailable")) return error
+  throw error
 }
 
 async function workOf({ keyring }: Step, parts: PlanParts): Promise<Work> {
-  const { store, engine, keys, secretsPrefix, monotonicMs } = parts
+  const { store, engine, keys, monotonicMs } = parts
   const { record, version } = keys.view
   const target = makeTarget(makeView({ ...record, keyring }, version))
   const begunMs = monotonicMs()
-  const counted = await count(target, parts)
+  const counted = await uncompacted(() => count(target, parts))
   const readSeconds = (monotonicMs() - begunMs) / 1000
   return {
-    secrets: await store.count(secretsPrefix),
+    secrets: await store.count(SECRETS),
     ...counted,
     events: engine === "etcd" ? counted.values : 0,
     seconds: REWRITE_BY_READING[engine] * readSeconds,

@@ -13,7 +13,7 @@ import { isRunning } from "../rotation/verbs.ts"
 import { type StepName, step } from "../step.ts"
 import type { RowBatch, Store } from "../store/store.ts"
 import { Budget } from "./budget.ts"
-import { allRows, BATCH_ROWS, census, countsOf } from "./census.ts"
+import { allRows, BATCH_ROWS, type Census, census, countsOf } from "./census.ts"
 import { makeTarget, sealAnew, staleIn, type Target } from "./rewrite.ts"
 
 /** How fast the passes go. */
@@ -241,10 +241,14 @@ function gone(view: View, kind: Operation["kind"]): readonly Uint8Array[] | unde
 async function finish(run: Run, { id, fence, kind, vacuums }: Operation): Promise<void> {
   const { store, keys } = run
   const of = vacuums ? undefined : gone(keys.view, kind)
-  const [found] = await Promise.all([
-    census(store, keys.view, run),
-    step("scrub", () => store.scrub(of)),
-  ])
+  const scrubbed = step("scrub", () => store.scrub(of))
+  scrubbed.catch(() => {}) // told below
+  let found: Census
+  try {
+    found = await census(store, keys.view, { signal: run.signal })
+  } finally {
+    await scrubbed
+  }
   const counted = { counts: countsOf(found), unencrypted: found.unencrypted.stored }
   await run.keys.change("retire", (observed) => {
     const operation = heldBy(run, observed)

@@ -17,6 +17,7 @@ import {
   liveCensus,
   namesOver,
   type Tally,
+  uncompacted,
   UNKNOWN,
 } from "./census.ts"
 
@@ -77,9 +78,12 @@ export async function verify(
 ): Promise<Verification> {
   const also = key === undefined ? [] : wherever(key, view)
   const options = { also, ...(signal && { signal }) }
-  const all = await census(store, view, { ...options, opens })
-  const { revision } = all
-  const live = await liveCensus(store, view, { ...options, prefix: "/registry/", revision })
+  const { all, live } = await uncompacted(async () => {
+    const all = await census(store, view, { ...options, opens })
+    const { revision } = all
+    const live = await liveCensus(store, view, { ...options, prefix: "/registry/", revision })
+    return { all, live }
+  })
   const inFiles = await searched(files, [...knownKeys(view), ...also], signal)
   const report = reported(view, { all, live, inFiles, opened: opens })
   return { ...report, problems: key === undefined ? against(report) : under(report, key) }

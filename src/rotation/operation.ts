@@ -60,7 +60,7 @@ export interface Operation {
   readonly target: string | null
   /** Whether it ends in retiring the keys that nothing needs any more. */
   readonly retires: boolean
-  /** Whether the database's file is written afresh before the proof, whatever is found in it; absent: no. */
+  /** Whether the database's file is written afresh before it ends, whatever is found in it; absent: no. */
   readonly vacuums?: true
   /** RFC 3339, for people only. */
   readonly started: string

@@ -5,7 +5,6 @@ import { join } from "node:path"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import { named } from "../cluster/files.ts"
 import { listSnapshots } from "../cluster/snapshots.ts"
-import { KnownError } from "../errors.ts"
 import type { Datastore } from "./datastore.ts"
 
 // biome-ignore format: a table; docs/format.md says more of each
@@ -14,20 +13,6 @@ const OF_ENGINE: Readonly<Record<Datastore["kind"], string>> = {
   etcd:     "etcd's write-ahead log, its free pages until etcdctl defrag, and snapshots of it",
   postgres: "PostgreSQL's write-ahead log and its archive, replicas and backups",
   mysql:    "the database's undo and redo logs, binary log, replicas and backups",
-}
-
-// biome-ignore format: a table
-/** Of each database: what the end of every rewrite does to it, and what does more. */
-const CLEARED: Readonly<Record<Exclude<Datastore["kind"], "sqlite">, string>> = {
-  etcd:     "etcd, which every rewrite compacts at its end; its file is defragmented by: etcdctl defrag",
-  postgres: "PostgreSQL, which every rewrite vacuums at its end; its table is written afresh by: VACUUM FULL kine",
-  mysql:    "MariaDB or MySQL, whose table every rewrite writes afresh at its end",
-}
-
-/** Throws UsageInvalid where the database's file is not this server's to write afresh. */
-export function refuseVacuum(engine: Datastore["kind"]): void {
-  if (engine === "sqlite") return
-  throw new KnownError("UsageInvalid", `--vacuum is for SQLite, and this is ${CLEARED[engine]}`)
 }
 
 /** Where a restore and the move to etcd put what was there. */

@@ -38,7 +38,7 @@ import { agreedFlags, type ServerOptions } from "./options.ts"
 import { overdueScrub } from "./overdue-scrub.ts"
 import { ApiPacer } from "./pacer.ts"
 import { Publisher } from "./publish.ts"
-import { addSecretsStored } from "./secrets-stored.ts"
+import { addSecretsStored } from "./secrets-metric.ts"
 import { Servers } from "./servers.ts"
 import { makeSupervisor } from "./supervisor.ts"
 

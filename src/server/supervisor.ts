@@ -1,6 +1,5 @@
 /** What the supervisor routes do: K3s' verbs and status, the token, recovery keys. */
 import { randomUUID } from "node:crypto"
-import { SECRETS } from "../api/kinds/resources.ts"
 import type { Supervisor } from "../api/routes/supervisor.ts"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import { saveSnapshot } from "../cluster/snapshots.ts"
@@ -26,8 +25,9 @@ import { listKeys } from "./key-list.ts"
 import { lookAtLimits } from "./limits.ts"
 import { verify } from "../rewriter/verify.ts"
 import { oneByOne } from "./one-by-one.ts"
-import { outOfReach, refuseVacuum } from "./out-of-reach.ts"
+import { outOfReach } from "./out-of-reach.ts"
 import { archivedKeysInUse, type ServerStatus, statusOf } from "./status.ts"
+import { refuseVacuum } from "./vacuum.ts"
 
 export interface SupervisorParts extends VerbParts {
   readonly registry: Registry
@@ -78,12 +78,13 @@ export function makeSupervisor(parts: SupervisorParts): Made {
       const { warnings } = await lookAtLimits({ keys, limits: parts.limits, now })
       return statusOf(shown(), { registry, servers: await parts.servers(), warnings })
     },
-    archivedKeysInUse: async () => archivedKeysInUse(store, await keys.refresh()),
-    async listKeys() {
-      const view = await keys.refresh()
-      const [found, usage] = await Promise.all([census(store, view), keys.writes.read()])
-      return listKeys(view.record.keyring, { counts: countsOf(found), usage, now: now() })
-    },
+    archivedKeysInUse: () => readings(async () => archivedKeysInUse(store, await keys.refresh())),
+    listKeys: () =>
+      readings(async () => {
+        const view = await keys.refresh()
+        const [found, usage] = await Promise.all([census(store, view), keys.writes.read()])
+        return listKeys(view.record.keyring, { counts: countsOf(found), usage, now: now() })
+      }),
     async destroyKey(name, caller) {
       const entry = { ...entered("keys destroy", caller), target: name }
       const { key, isNew } = await destroyKey({ store, keys, entry, now }, name)
@@ -97,8 +98,7 @@ export function makeSupervisor(parts: SupervisorParts): Made {
       if (request.vacuum) refuseVacuum(parts.engine)
       return takeVerb(request, caller, parts)
     },
-    plan: (verb, signal) =>
-      readings(() => planVerb(verb, { ...parts, secretsPrefix: SECRETS.storagePrefix, signal })),
+    plan: (verb, signal) => readings(() => planVerb(verb, { ...parts, signal })),
     history: () => keys.history(),
     verify: (asked) =>
       readings(async () => verify(store, await keys.refresh(), { ...asked, files: parts.files })),

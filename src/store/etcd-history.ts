@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../errors.ts"
 import type { EtcdChannel } from "./etcd-channel.ts"
+import { WasCompacted } from "./etcd-errors.ts"
 import { FOLLOWED, MARK, OWN, VALUES } from "./etcd-keys.ts"
 import {
   decodeRanged,
@@ -112,14 +113,13 @@ export class EtcdHistory {
     throw this.#late()
   }
 
-  /** A revision up to which all watchers were told. */
-  async caughtUp(): Promise<number> {
+  /** Resolves when all that was committed before the call was told. */
+  async caughtUp(): Promise<void> {
     const upTo = await putMark(this.#channel)
     const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(CATCH_UP_TIMEOUT_MS)])
     if (this.#position < upTo)
       for await (const _ of this.#positionWakers.wakes(signal)) if (this.#position >= upTo) break
     if (this.#position < upTo) throw this.#late()
-    return upTo
   }
 
   /** History up to `revision` was compacted. */
@@ -132,8 +132,7 @@ export class EtcdHistory {
     const upTo = await putMark(this.#channel)
     this.#lastEvent = Math.max(this.#lastEvent, upTo)
     const { events } = await this.#read({ after, upTo })
-    const ofKey = events.filter(({ entry }) => entry.key === key)
-    return withReplaced(this.#channel, ofKey)
+    return this.#replacing(events.filter(({ entry }) => entry.key === key))
   }
 
   /** To be called before the channel closes. */
@@ -186,9 +185,9 @@ export class EtcdHistory {
     const keys = values.map(({ entry }) => entry.key)
     // What nobody waits for need not be asked for, nor remembered.
     const isWatched = values.length === 0 || this.#hub.isWatched(keys)
-    const changes = isWatched ? await this.#changes(values) : []
+    const changes = isWatched ? (await this.#replacing(values)).map(changeOf) : []
     this.#position = upTo
-    if (events.length > 0) this.#lastEvent = upTo
+    this.#lastEvent = events.at(-1)?.entry.modified ?? this.#lastEvent
     this.#positionWakers.wake()
     this.#hub.publish(changes, upTo)
     if (!isWatched) this.#hub.forget()
@@ -208,7 +207,7 @@ export class EtcdHistory {
     try {
       const { events, upTo } = await this.#read(span)
       const meant = valuesOf(events).filter(({ entry }) => entry.key.startsWith(prefix))
-      const changes = await this.#changes(meant)
+      const changes = (await this.#replacing(meant)).map(changeOf)
       return { changes, upTo, compacted: this.#compacted }
     } catch (error) {
       if (!(error instanceof HistoryGone)) throw error
@@ -230,8 +229,14 @@ export class EtcdHistory {
     throw this.#late()
   }
 
-  async #changes(events: readonly WatchEvent[]): Promise<Change[]> {
-    return (await withReplaced(this.#channel, events)).map(changeOf)
+  /** Throws {@link HistoryGone} where a compaction overtook them: what they replaced is gone, though the events are not. */
+  async #replacing(events: readonly WatchEvent[]): Promise<Replacing[]> {
+    try {
+      return await withReplaced(this.#channel, events)
+    } catch (error) {
+      if (!(error instanceof WasCompacted)) throw error
+      throw new HistoryGone(await this.compactedRevision())
+    }
   }
 
   #inTime(): AbortSignal {

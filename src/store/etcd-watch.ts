@@ -2,7 +2,6 @@
 import { setImmediate as turn } from "node:timers/promises"
 import { KnownError } from "../errors.ts"
 import type { EtcdChannel } from "./etcd-channel.ts"
-import { WasCompacted } from "./etcd-errors.ts"
 import {
   decodeTxn,
   decodeWatch,
@@ -12,10 +11,11 @@ import {
   type KeyValue,
   type WatchEvent,
 } from "./etcd-messages.ts"
+import { AnswerLost } from "./lost-answer.ts"
 import type { Change } from "./store.ts"
 
-/** Events. */
-const GATHERED_MAX = 1_000
+const GATHERED_EVENTS_MAX = 1_000
+const GATHERED_BYTES_MAX = 4 << 20
 /** etcd's --max-txn-ops. */
 const ASKED_MAX = 128
 /** Of what was put in their place, which is about as long. */
@@ -88,10 +88,12 @@ export async function* watchGathered(
       let { upTo } = first.value
       const events = [...first.value.events]
       next = read()
-      while (events.length < GATHERED_MAX) {
-        const more = await Promise.race([next, turn()])
+      let roomBytes = GATHERED_BYTES_MAX - sizeBytes(events)
+      while (events.length < GATHERED_EVENTS_MAX && roomBytes > 0) {
+        const more = await Promise.race([next.catch(() => undefined), turn()])
         if (more === undefined || more.done === true) break
         events.push(...more.value.events)
+        roomBytes -= sizeBytes(more.value.events)
         upTo = more.value.upTo
         next = read()
       }
@@ -102,6 +104,9 @@ export async function* watchGathered(
   }
 }
 
+const sizeBytes = (events: readonly WatchEvent[]): number =>
+  events.reduce((sum, { entry }) => sum + entry.value.length, 0)
+
 /** An event, and what it replaced: of a create nothing. */
 export interface Replacing extends WatchEvent {
   readonly previous: KeyValue | undefined
@@ -111,7 +116,7 @@ const isCreate = ({ deleted, entry }: WatchEvent): boolean =>
   !deleted && entry.created === entry.modified
 
 /** Asked for many at once, for etcd's own `prev_kv` copies its unwritten buffer for each event, which costs it three times what the
- *  writes do. Throws {@link HistoryGone} where a compaction overtook them: what they replaced is gone, though the events are not. */
+ *  writes do. Throws WasCompacted. */
 export async function withReplaced(
   channel: EtcdChannel,
   events: readonly WatchEvent[],
@@ -126,6 +131,7 @@ export async function withReplaced(
   return all
 }
 
+/** What is too long for one answer, as many deleted values may be, is asked for in halves. */
 async function replacedBy(
   channel: EtcdChannel,
   events: readonly WatchEvent[],
@@ -138,21 +144,23 @@ async function replacedBy(
     const answer = await channel.call("/etcdserverpb.KV/Txn", message, { isRepeatable: true })
     return [...decodeTxn(answer).ranges]
   } catch (error) {
-    if (!(error instanceof WasCompacted)) throw error
-    throw new HistoryGone(events.at(-1)?.entry.modified ?? 0)
+    if (!(error instanceof AnswerLost) || events.length === 1) throw error
+    const middle = events.length >>> 1
+    const halves = [events.slice(0, middle), events.slice(middle)]
+    return (await Promise.all(halves.map((half) => replacedBy(channel, half)))).flat()
   }
 }
 
 function* askedTogether(events: readonly WatchEvent[]): Generator<WatchEvent[]> {
   let some: WatchEvent[] = []
-  let sizeBytes = 0
+  let roomBytes = ASKED_BYTES_MAX
   for (const event of events) {
     some.push(event)
-    sizeBytes += event.entry.value.length
-    if (some.length < ASKED_MAX && sizeBytes < ASKED_BYTES_MAX) continue
+    roomBytes -= event.entry.value.length
+    if (some.length < ASKED_MAX && roomBytes > 0) continue
     yield some
     some = []
-    sizeBytes = 0
+    roomBytes = ASKED_BYTES_MAX
   }
   if (some.length > 0) yield some
 }

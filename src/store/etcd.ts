@@ -33,6 +33,7 @@ import {
   type TxnAnswer,
 } from "./etcd-messages.ts"
 import { rewriteAll } from "./etcd-rewrite.ts"
+import type { Replacing } from "./etcd-watch.ts"
 import { BATCH_BYTES_MAX } from "./kine.ts"
 import { AnswerLost, type EngineWrite, lookFor, unknown, type WrittenRow } from "./lost-answer.ts"
 import { compactedAway, futureRevision } from "./revisions.ts"
@@ -54,7 +55,6 @@ import type {
   WatchOptions,
   WriteResult,
 } from "./store.ts"
-import type { Replacing } from "./etcd-watch.ts"
 import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
 
 const SCRUB_TIMEOUT_MS = 60_000
@@ -248,7 +248,8 @@ class EtcdStore implements Store {
 
   /** What was replaced lies in history until that is compacted; a watch that has not told of it by then ends. */
   async scrub(): Promise<void> {
-    const revision = await this.#history.caughtUp()
+    const revision = await this.revision()
+    await this.#history.caughtUp()
     await sleep(OTHERS_BEHIND_MS)
     await this.compact(revision, { isPhysical: true })
   }

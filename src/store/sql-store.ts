@@ -232,9 +232,9 @@ class SqlStore implements Store {
     return result === "fenced" ? { outcome: "fenced" } : { outcome: "done", replaced: result }
   }
 
-  async scrub(of?: "records"): Promise<void> {
+  async scrub(of?: "records" | readonly Uint8Array[]): Promise<void> {
     this.#refuseClosed()
-    await this.#engine.scrub(of)
+    await this.#engine.scrub(of === "records" ? of : undefined)
     this.#forget()
   }
 

@@ -169,7 +169,7 @@ export interface Store {
   /** Clears what rewriting left behind: in files that the store owns (write-ahead log, free pages), in history on etcd.
    *  `of`: only what records left, where that is less work; or byte strings that nothing stored begins with any more: where
    *  nothing is left of these either, the store may leave it at that. */
-  scrub(of?: "records" | readonly Uint8Array[]): Promise<void>
+  scrub: (of?: "records" | readonly Uint8Array[]) => Promise<void>
 
   /** Copies all of it, as it stands at one moment, into the new file `path`, durably. Throws UsageInvalid where that is for the
    *  database's own tools. */

@@ -19,7 +19,6 @@ async function filled() {
       ...verbsOf(keys, now),
       store,
       engine: "sqlite",
-      secretsPrefix: SECRETS.storagePrefix,
       monotonicMs: () => 0,
       signal: new AbortController().signal,
     })

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest"
-import { refuseVacuum } from "./out-of-reach.ts"
+import { refuseVacuum } from "./vacuum.ts"
 
 test("--vacuum is refused where the database's file is another program's", () => {
   refuseVacuum("sqlite")
