@@ -23,6 +23,7 @@ const PIECES: readonly Piece[] = [
   { file: "tests/e2e/several-servers", engines: ALL, env: { KEYTURN_TEST_SECRETS: "5000" } },
   { file: "tests/e2e/leases", engines: ALL },
   { file: "tests/e2e/several-restore", engines: SHARED },
+  { file: "tests/e2e/several-proofs", engines: SHARED },
   { file: "tests/e2e/several-starts", engines: SHARED, seedsEach: 10 },
   { file: "tests/e2e/several-faults", engines: ALL, seedsEach: 5 },
   { file: "tests/e2e/crash", engines: ["sqlite"], seedsEach: 10 },

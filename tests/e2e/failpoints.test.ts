@@ -4,14 +4,11 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { hostname } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
-import { pino } from "pino"
 import { expect, test } from "vitest"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
 import { BEAT_MS } from "../../src/rotation/lease.ts"
 import { decodeOperation, encodeOperation, type Verb } from "../../src/rotation/operation.ts"
-import { datastoreOf, openNow } from "../../src/server/datastore.ts"
 import { STEPS, type StepName } from "../../src/step.ts"
-import { NO_TLS_FILES } from "../../src/store/tls-files.ts"
 import { apiClient } from "../harness/api.ts"
 import {
   type AtRest,
@@ -20,6 +17,7 @@ import {
   notUnderTheWriter,
   wrongAtRest,
 } from "../harness/at-rest.ts"
+import { openBeside } from "../harness/beside.ts"
 import { type Datastore, dealtSeed, startEngine, sqliteDatastore } from "../harness/engines.ts"
 import { run, until } from "../harness/process.ts"
 import { missing } from "../harness/programs.ts"
@@ -242,11 +240,7 @@ async function restAndGoOn(pid: number): Promise<void> {
 
 /** Somebody gives the operation's record another fence. */
 async function edit({ datastore }: Life): Promise<void> {
-  const of = datastoreOf(
-    { text: datastore.endpoint, where: "the test" },
-    { standard: "", tls: NO_TLS_FILES },
-  )
-  const store = await openNow(of, pino({ level: "silent" }))
+  const store = await openBeside(datastore)
   const stored = await store.record("operation")
   const operation = stored && decodeOperation(stored.value)
   if (operation === undefined) throw new Error("there has been no operation")
