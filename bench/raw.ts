@@ -123,7 +123,8 @@ const COPY = "INSERT INTO bare SELECT * FROM kine WHERE name LIKE '/registry/sec
 async function rawPostgres(pool: Pool): Promise<Raw> {
   await pool.query("DROP TABLE IF EXISTS bare")
   await pool.query("CREATE TABLE bare (LIKE kine INCLUDING ALL)")
-  const prepared = (text: string) => (values: unknown[]) => pool.query({ name: text.slice(0, 63), text, values })
+  const prepared = (text: string) => (values: unknown[]) =>
+    pool.query({ name: text.slice(0, 63), text, values })
   const [insert, get] = [prepared(INSERT(["$1", "$2"])), prepared(GET.replace("?", "$1"))]
   const update = prepared(
     "UPDATE bare SET value = r.value FROM unnest($1::bigint[], $2::bytea[]) AS r (id, value) WHERE bare.id = r.id",
