@@ -32,7 +32,7 @@ export function planText({ verb, blocked, work }: Plan): string {
 
 const workLines = (work: Work): string[] => [
   `Secrets: ${work.secrets}`,
-  `Values To Rewrite: ${work.values} of ${work.rows} rows, ${work.bytes} bytes, in ${work.batches} batches`,
+  `Values To Rewrite: ${work.values} of ${work.rows} rows, ${work.bytes} bytes, in ${work.batches} ${work.batches === 1 ? "batch" : "batches"}`,
   `Unreadable Values: ${work.unreadable}`,
   `Watch Events: ${work.events}`,
   `Time: about ${work.seconds < 10 ? `${work.seconds.toFixed(1)} s` : duration(Math.round(work.seconds))}`,
