@@ -173,6 +173,12 @@ test.skipIf(isEmbedded)(
         expect((await get(server, `${SECRETS}/own`)).status).toBe(200)
       }
     }
+    // Until a server has followed the end of the rotation, nothing was proven for it.
+    for (const server of servers)
+      await until(async () => (await get(server, `${SECRETS}/evil`)).status === 500, {
+        timeoutMs: 15_000,
+        what: "the end of the rotation is followed",
+      })
     await expectRefused()
     const told = await verified(cluster)
     expect(codes(told)).toEqual(each(NOT_PROVEN))
