@@ -40,6 +40,7 @@ export class Cluster implements AsyncDisposable {
   /** Those that a test ended, is ending, or stopped. */
   readonly #down = new Set<TestServer>()
   readonly #ends = new Map<TestServer, number>()
+  readonly #wentOnMs = new Map<TestServer, number>()
 
   /** None is started. */
   constructor(datastore: Datastore, options: ClusterOptions = {}) {
@@ -69,6 +70,11 @@ export class Cluster implements AsyncDisposable {
     return this.#ends.get(server) ?? 0
   }
 
+  /** When this server last went on after a stop, as `performance.now()` told; 0: it never stood still. */
+  wentOnMs(server: TestServer): number {
+    return this.#wentOnMs.get(server) ?? 0
+  }
+
   /** Grows with every end and every stop of any. */
   get ends(): number {
     return this.servers.reduce((sum, server) => sum + this.endsOf(server), 0)
@@ -88,6 +94,7 @@ export class Cluster implements AsyncDisposable {
 
   resume(server: TestServer): void {
     process.kill(server.pid, "SIGCONT")
+    this.#wentOnMs.set(server, performance.now())
     this.#down.delete(server)
   }
 
