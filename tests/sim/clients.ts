@@ -55,13 +55,20 @@ export class Clients {
     const { world, secrets } = this.#parts
     const name = world.pick(secrets) ?? ""
     const choice = world.below(100)
-    if (choice < 40) return this.#do(server, `put ${name}`, (to) => this.#put(to, name))
-    if (choice < 52) return this.#do(server, `delete ${name}`, (to) => this.#remove(to, name))
+    if (choice < 52) return this.write(server)
     if (choice < 68) return this.read(server, name)
     if (choice < 76) return this.#do(server, "list", (to) => this.#list(to))
     if (choice < 82) return this.#do(server, "compact", compact)
     if (choice < 85) return this.#do(server, "destroy a retired key", (to) => this.#destroy(to))
     return this.verb(server, this.#request())
+  }
+
+  write(server: Asking): Promise<void> {
+    const { world, secrets } = this.#parts
+    const name = world.pick(secrets) ?? ""
+    return world.happens(0.8)
+      ? this.#do(server, `put ${name}`, (to) => this.#put(to, name))
+      : this.#do(server, `delete ${name}`, (to) => this.#remove(to, name))
   }
 
   verb(server: Asking, request: Request): Promise<void> {

@@ -3,13 +3,11 @@ import { VALUES } from "../../src/store/etcd-keys.ts"
 import { openSqlStore } from "../../src/store/sql-store.ts"
 import type { RecordName, Row, Store, StoredRecord } from "../../src/store/store.ts"
 import type { Ask } from "./ask.ts"
+import type { Compares } from "./compares.ts"
 import { EtcdHistory } from "./etcd-history.ts"
 import { fenceOf, openEtcdStore, recordOf } from "./etcd-store.ts"
 import { MemoryEngine } from "./sql-engine.ts"
 import { SqlTable } from "./sql-table.ts"
-
-/** So few that a pass takes several batches. */
-const ROWS = { rowsMax: 7 }
 
 export type Character = "sql" | "etcd"
 
@@ -34,12 +32,18 @@ export interface Datastore {
   snapshot(): () => void
 }
 
-export const makeDatastore = (character: Character): Datastore =>
-  character === "sql" ? sql(new SqlTable()) : etcd(new EtcdHistory())
+interface Options {
+  /** In one batch, as if they were large. */
+  readonly rowsMax: number
+  readonly compares: Compares
+}
 
-const sql = (table: SqlTable): Datastore => ({
+export const makeDatastore = (character: Character, options: Options): Datastore =>
+  character === "sql" ? sql(new SqlTable(), options) : etcd(new EtcdHistory(), options)
+
+const sql = (table: SqlTable, options: Options): Datastore => ({
   character: "sql",
-  open: (ask) => openSqlStore(new MemoryEngine(table, ask, ROWS), {}),
+  open: (ask) => openSqlStore(new MemoryEngine(table, ask, options), {}),
   changes: () => table.changes,
   look: () => ({
     rows: table.rows.slice(),
@@ -51,9 +55,9 @@ const sql = (table: SqlTable): Datastore => ({
   snapshot: () => table.snapshot(),
 })
 
-const etcd = (history: EtcdHistory): Datastore => ({
+const etcd = (history: EtcdHistory, options: Options): Datastore => ({
   character: "etcd",
-  open: (ask) => openEtcdStore(history, ask, ROWS),
+  open: (ask) => openEtcdStore(history, ask, options),
   changes: () => history.changes,
   look: () => ({
     rows: history.versions

@@ -3,8 +3,15 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../../src/errors.ts"
 import { FENCE, MARK, OWN, VALUES } from "../../src/store/etcd-keys.ts"
 import { rewriteAll } from "../../src/store/etcd-rewrite.ts"
+import { HistoryGone } from "../../src/store/etcd-watch.ts"
 import { Expiry, systemSchedule } from "../../src/store/expiry.ts"
-import { AnswerLost, type EngineWrite, lookFor, unknown } from "../../src/store/lost-answer.ts"
+import {
+  AnswerLost,
+  type EngineWrite,
+  lookFor,
+  unknown,
+  type WrittenRow,
+} from "../../src/store/lost-answer.ts"
 import { compactedAway, refuseFuture } from "../../src/store/revisions.ts"
 import type {
   Change,
@@ -27,21 +34,23 @@ import type {
 import { Wakers } from "../../src/store/wakers.ts"
 import { type Stretch, WatchHub } from "../../src/store/watch-hub.ts"
 import { type Ask, atOnce, type Steps } from "./ask.ts"
+import { COMPARES_ALL, type Compares } from "./compares.ts"
 import type { EtcdHistory, Put, Version } from "./etcd-history.ts"
 
 const RETRY_MS = 200
+const OTHERS_BEHIND_MS = 250
+const CATCH_UP_TIMEOUT_MS = 60_000
 
-/** `rowsMax`: in one batch, as if they were large. */
 export async function openEtcdStore(
   history: EtcdHistory,
   ask: Ask,
-  { rowsMax = Number.POSITIVE_INFINITY } = {},
+  { rowsMax = Number.POSITIVE_INFINITY, compares = COMPARES_ALL } = {},
 ): Promise<Store> {
   const mark = await ask(
     "put the mark",
     atOnce(() => putMark(history)),
   )
-  return new MemoryEtcd({ history, ask, mark, rowsMax })
+  return new MemoryEtcd({ history, ask, mark, rowsMax, compares })
 }
 
 const putMark = (history: EtcdHistory): number =>
@@ -51,24 +60,34 @@ class MemoryEtcd implements Store {
   readonly #history: EtcdHistory
   readonly #ask: Ask
   readonly #rowsMax: number
+  readonly #compares: Compares
   readonly #hub: WatchHub
   readonly #recordWakers = new Wakers()
   readonly #expiry = new Expiry(systemSchedule, (key, revision) => void this.#expire(key, revision))
   /** Every event up to here was told. */
   #position: number
+  /** As far as this store has seen. */
+  #compacted = 0
   #closed = false
 
-  constructor(of: { history: EtcdHistory; ask: Ask; mark: number; rowsMax: number }) {
+  constructor(of: {
+    history: EtcdHistory
+    ask: Ask
+    mark: number
+    rowsMax: number
+    compares: Compares
+  }) {
     const { history, ask, mark } = of
     this.#rowsMax = of.rowsMax
+    this.#compares = of.compares
     this.#history = history
     this.#ask = ask
     this.#position = mark
     const log = {
-      compacted: () => this.compactedRevision(),
+      compacted: () => this.#compacted,
       reach: async (revision: number) => refuseFuture(revision, await this.revision()),
       read: (prefix: string, span: { after: number; upTo: number }) =>
-        this.#untilThere(() => this.#at("events", () => stretchOf(history, prefix, span))),
+        this.#untilThere(() => this.#stretch(prefix, span)),
     }
     this.#hub = new WatchHub(log, mark)
     void this.#follow()
@@ -121,15 +140,18 @@ class MemoryEtcd implements Store {
     return this.#at("revision", () => this.#history.revision)
   }
 
-  compactedRevision(): Promise<number> {
-    return this.#at("compacted revision", () => this.#history.compacted)
+  async compactedRevision(): Promise<number> {
+    const revision = await this.#at("compacted revision", () => this.#history.compacted)
+    this.#compactedTo(revision)
+    return revision
   }
 
-  compact(revision: number): Promise<void> {
-    return this.#at(`compact to ${revision}`, () => {
+  async compact(revision: number): Promise<void> {
+    await this.#at(`compact to ${revision}`, () => {
       refuseFuture(revision, this.#history.revision)
       if (revision > this.#history.compacted) this.#history.compact(revision)
     })
+    this.#compactedTo(revision)
   }
 
   record(name: RecordName): Promise<StoredRecord | undefined> {
@@ -179,9 +201,11 @@ class MemoryEtcd implements Store {
     const live = replacements.filter(({ column }) => column === "value")
     return rewriteAll(live, (batch) =>
       this.#at(`rewrite ${batch.length}`, () => {
-        if (fenceOf(this.#history) !== fence) return "fenced"
-        if (batch.some(({ key, revision }) => this.#history.live(key)?.revision !== revision))
-          return "lost"
+        const { bytes, fence: isFenced } = this.#compares
+        if (isFenced && fenceOf(this.#history) !== fence) return "fenced"
+        const isLost = ({ key, revision }: Replacement) =>
+          this.#history.live(key)?.revision !== revision
+        if (bytes && batch.some(isLost)) return "lost"
         this.#history.put(batch.map(({ key, replacement: value }) => ({ key, value })))
         return "done"
       }),
@@ -189,7 +213,10 @@ class MemoryEtcd implements Store {
   }
 
   async scrub(): Promise<void> {
-    await this.compact(await this.revision())
+    const revision = await this.revision()
+    await this.#caughtUp()
+    await sleep(OTHERS_BEHIND_MS)
+    await this.compact(revision)
   }
 
   snapshot(): never {
@@ -232,37 +259,59 @@ class MemoryEtcd implements Store {
 
   #lookAt(key: string, after: number) {
     return {
-      rows: () => this.#eventsOf(key, after),
+      rows: async () => (await this.#eventsOf(key, after)).map(writtenRow),
       live: async () => (await this.get(key)).entry,
       fence: () => this.fence(),
     }
   }
 
-  #eventsOf(key: string, after: number) {
-    return this.#at(`look for ${key}`, () => {
-      const { compacted } = this.#history
-      if (after < compacted) throw compactedAway(after, compacted)
-      const events = this.#history.versions.filter((one) => one.key === key && one.revision > after)
-      return events.map(({ revision, value, createRevision }, index) => ({
-        revision,
-        value,
-        created: revision === createRevision && value !== undefined,
-        deleted: value === undefined,
-        replaces:
-          (events[index - 1] ?? this.#history.before(events[index] ?? never()))?.revision ?? 0,
-      }))
-    })
+  async #eventsOf(key: string, after: number): Promise<Replacing[]> {
+    const upTo = await this.#putMark()
+    const events = await this.#at(`look for ${key}`, () =>
+      eventsOf(this.#history, { after, upTo }).filter((one) => one.key === key),
+    )
+    return this.#replacing(events)
+  }
+
+  /** What they replaced is asked for after they were told: a compaction may have taken it by then. */
+  async #replacing(events: readonly Version[]): Promise<Replacing[]> {
+    if (events.every(isCreate)) return events.map((event) => ({ event, replaced: undefined }))
+    try {
+      return await this.#at(`what ${events.length} replaced`, () =>
+        events.map((event) => ({ event, replaced: replacedBy(this.#history, event) })),
+      )
+    } catch (error) {
+      if (!isKnown(error, "Compacted")) throw error
+      throw new HistoryGone(await this.compactedRevision())
+    }
   }
 
   async #lookForStep(step: RecordStep, known: number, lost: AnswerLost): Promise<StepResult> {
     const [put] = putsOf(step)
-    if (put?.value !== undefined) {
-      const bytes = Buffer.from(put.value)
-      const events = await this.#eventsOf(put.key, known).catch(() => [])
-      const ours = events.find(({ value }) => value?.equals(bytes))
-      if (ours !== undefined) return { outcome: "done", revision: ours.revision }
+    if (put?.value === undefined) throw unknown("a change of the records", lost)
+    const bytes = Buffer.from(put.value)
+    const version = step.compare.find(({ name }) => OWN + name === put.key)?.version
+    const isInPlace = (replaced: Version | undefined) =>
+      version === undefined || (replaced ? versionOf(replaced) : null) === version
+    const events = await this.#eventsOf(put.key, known).catch(() => [])
+    const ours = events.find(
+      ({ event, replaced }) => event.value?.equals(bytes) === true && isInPlace(replaced),
+    )
+    if (ours === undefined) throw unknown("a change of the records", lost)
+    return { outcome: "done", revision: ours.event.revision }
+  }
+
+  #putMark(): Promise<number> {
+    return this.#at("put the mark", () => putMark(this.#history))
+  }
+
+  /** Resolves when all that was committed before the call was told. */
+  async #caughtUp(): Promise<void> {
+    const upTo = await this.#putMark()
+    for (let leftMs = CATCH_UP_TIMEOUT_MS; this.#position < upTo; leftMs -= RETRY_MS) {
+      if (leftMs <= 0) throw new KnownError("StoreUnavailable", "history was not told in time")
+      await sleep(RETRY_MS)
     }
-    throw unknown("a change of the records", lost)
   }
 
   /** Tells the watchers what happened, as etcd's own watch does. */
@@ -270,21 +319,58 @@ class MemoryEtcd implements Store {
     while (!this.#closed) {
       try {
         const isOver = () => this.#closed
-        this.#tell(await this.#ask("watch", watching(this.#history, this.#position, isOver)))
+        await this.#tell(await this.#ask("watch", watching(this.#history, this.#position, isOver)))
       } catch (error) {
-        if (!isKnown(error)) throw error
-        await sleep(RETRY_MS)
+        if (error instanceof HistoryGone) this.#skip(error.revision)
+        else if (isKnown(error)) await sleep(RETRY_MS)
+        else throw error
       }
     }
   }
 
-  #tell({ changes, isRecord, upTo, compacted }: Told): void {
-    const before = this.#position
+  async #tell({ events, upTo }: Told): Promise<void> {
+    if (upTo < this.#position) return this.#beginAnew(upTo)
+    const values = events.filter(({ key }) => key.startsWith(VALUES))
+    const keys = values.map(({ key }) => key)
+    // What nobody waits for is not asked for.
+    const isWatched = values.length === 0 || this.#hub.isWatched(keys)
+    const changes = isWatched ? (await this.#replacing(values)).map(changeOf) : []
     this.#position = upTo
-    if (upTo < before) this.#hub.restart(upTo)
-    else if (before < compacted) this.#hub.skip(upTo)
-    else this.#hub.publish(changes, upTo)
-    if (isRecord || upTo < before) this.#recordWakers.wake()
+    this.#hub.publish(changes, upTo)
+    if (!isWatched) this.#hub.forget()
+    if (events.some(({ key }) => key.startsWith(OWN))) this.#recordWakers.wake()
+  }
+
+  #skip(revision: number): void {
+    this.#position = revision
+    this.#compactedTo(revision)
+    this.#hub.skip(revision)
+    this.#recordWakers.wake()
+  }
+
+  #beginAnew(revision: number): void {
+    this.#position = revision
+    this.#compacted = 0
+    this.#hub.restart(revision)
+    this.#recordWakers.wake()
+  }
+
+  #compactedTo(revision: number): void {
+    this.#compacted = Math.max(this.#compacted, revision)
+  }
+
+  /** For a watcher that stands further back than what is remembered. */
+  async #stretch(prefix: string, span: Span): Promise<Stretch> {
+    try {
+      const events = await this.#at("events", () => eventsOf(this.#history, span))
+      const meant = events.filter(({ key }) => key.startsWith(prefix))
+      const changes = (await this.#replacing(meant)).map(changeOf)
+      return { changes, upTo: span.upTo, compacted: this.#compacted }
+    } catch (error) {
+      if (!(error instanceof HistoryGone)) throw error
+      this.#compactedTo(error.revision)
+      return { changes: [], upTo: span.after, compacted: error.revision }
+    }
   }
 
   async #untilThere<T>(read: () => Promise<T>): Promise<T> {
@@ -303,34 +389,46 @@ class MemoryEtcd implements Store {
   }
 }
 
-interface Told {
-  readonly changes: Change[]
-  readonly isRecord: boolean
+interface Span {
+  readonly after: number
   readonly upTo: number
-  readonly compacted: number
+}
+
+interface Told {
+  readonly events: readonly Version[]
+  readonly upTo: number
+}
+
+/** An event, and what it replaced: of a create nothing. */
+interface Replacing {
+  readonly event: Version
+  readonly replaced: Version | undefined
 }
 
 /** Waits for an event that was not told. */
 function* watching(history: EtcdHistory, after: number, isOver: () => boolean): Steps<Told> {
   yield () => history.revision !== after || isOver()
-  const { revision: upTo, compacted } = history
-  if (after < compacted) return { changes: [], isRecord: true, upTo, compacted }
-  const events = history.versions.filter(({ revision }) => revision > after)
-  const values = events.filter(({ key }) => key.startsWith(VALUES))
-  const changes = values.map((version) => changeOf(history, version))
-  return { changes, isRecord: events.some(({ key }) => key.startsWith(OWN)), upTo, compacted }
+  const { revision: upTo } = history
+  return { events: upTo < after ? [] : eventsOf(history, { after, upTo }), upTo }
 }
 
-function stretchOf(
-  history: EtcdHistory,
-  prefix: string,
-  { after, upTo }: { after: number; upTo: number },
-): Stretch {
-  const isMeant = ({ key, revision }: Version) =>
-    key.startsWith(prefix) && revision > after && revision <= upTo
-  const { compacted } = history
-  const found = after < compacted ? [] : history.versions.filter(isMeant)
-  return { changes: found.map((one) => changeOf(history, one)), upTo, compacted }
+/** Throws {@link HistoryGone}. */
+function eventsOf(history: EtcdHistory, { after, upTo }: Span): Version[] {
+  if (after < history.compacted) throw new HistoryGone(history.compacted)
+  return history.versions.filter(({ revision }) => revision > after && revision <= upTo)
+}
+
+const isCreate = ({ value, revision, createRevision }: Version): boolean =>
+  value !== undefined && revision === createRevision
+
+/** Throws Compacted where that was compacted, FutureRevision where history is another one. */
+function replacedBy(history: EtcdHistory, event: Version): Version | undefined {
+  if (isCreate(event)) return undefined
+  const { compacted, revision } = history
+  const before = event.revision - 1
+  refuseFuture(before, revision)
+  if (before < compacted) throw compactedAway(before, compacted)
+  return history.before(event)
 }
 
 function written(history: EtcdHistory, write: EngineWrite): WriteResult {
@@ -365,8 +463,10 @@ export const fenceOf = (history: EtcdHistory): string | undefined =>
 export function recordOf(history: EtcdHistory, name: RecordName): StoredRecord | undefined {
   const found = history.live(OWN + name)
   if (found?.value === undefined) return undefined
-  return { value: found.value, version: `${found.createRevision}/${found.revision}` }
+  return { value: found.value, version: versionOf(found) }
 }
+
+const versionOf = ({ createRevision, revision }: Version): string => `${createRevision}/${revision}`
 
 function placeOf(cursor: string): { at: number; last: string } {
   const colon = cursor.indexOf(":")
@@ -382,14 +482,21 @@ const entryOf = ({ key, value, revision, createRevision }: Version): Entry => ({
 
 const rowOf = ({ revision, key, value }: Version) => ({ revision, key, value, previous: undefined })
 
-function changeOf(history: EtcdHistory, version: Version): Change {
-  const { key, revision, value, createRevision } = version
-  if (value !== undefined && revision === createRevision)
-    return { type: "create", key, revision, value }
-  const previous = history.before(version)?.value ?? never()
+const writtenRow = ({ event, replaced }: Replacing): WrittenRow => ({
+  revision: event.revision,
+  created: isCreate(event),
+  deleted: event.value === undefined,
+  replaces: replaced?.revision ?? 0,
+  value: event.value,
+})
+
+function changeOf({ event, replaced }: Replacing): Change {
+  const { key, revision, value } = event
+  if (value !== undefined && isCreate(event)) return { type: "create", key, revision, value }
+  const before = replaced?.value === undefined ? {} : { previous: replaced.value }
   return value === undefined
-    ? { type: "delete", key, revision, previous }
-    : { type: "update", key, revision, value, previous }
+    ? { type: "delete", key, revision, ...before }
+    : { type: "update", key, revision, value, ...before }
 }
 
 function never(): never {

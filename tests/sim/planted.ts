@@ -2,23 +2,32 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { archive, inactiveKeys } from "../../src/keyring/keyring.ts"
 import { Registry } from "../../src/registry/registry.ts"
+import type { Keys, Observed } from "../../src/registry/keys.ts"
 import type { Run } from "../../src/rewriter/run.ts"
+import type { Operation } from "../../src/rotation/operation.ts"
 import { isRunning } from "../../src/rotation/verbs.ts"
 import type { Store, Update } from "../../src/store/store.ts"
+import { COMPARES_ALL, type Compares } from "./compares.ts"
 import { SECRETS } from "./secret.ts"
 import { runAsServersDo, type ServerParts } from "./server.ts"
 
 export interface Bug {
   /** What a server takes for its store. */
   readonly store: (store: Store) => Store
+  /** What the datastore compares as it rewrites. */
+  readonly compares: Compares
   readonly run: ServerParts["run"]
 }
 
-export const NO_BUG: Bug = { store: (store) => store, run: runAsServersDo }
+export const NO_BUG: Bug = {
+  store: (store) => store,
+  compares: COMPARES_ALL,
+  run: runAsServersDo,
+}
 
-/** The store with some of its methods done otherwise. */
-const withMethods = (store: Store, methods: Partial<Store>): Store =>
-  new Proxy(store, {
+/** A store, or the keys, with some of the methods done otherwise. */
+const withMethods = <T extends object>(whole: T, methods: Partial<T>): T =>
+  new Proxy(whole, {
     get(target, name) {
       const value: unknown = Reflect.get(name in methods ? methods : target, name)
       return typeof value === "function" ? value.bind(target) : value
@@ -54,6 +63,16 @@ export const BUGS = {
           return { outcome: "done", revision: result.current?.revision ?? write.expected }
         },
       }),
+  },
+  "rewrite-compares-no-bytes": { ...NO_BUG, compares: { bytes: false, fence: true } },
+  "rewrite-compares-nothing": { ...NO_BUG, compares: { bytes: false, fence: false } },
+  "proof-not-fenced": {
+    ...NO_BUG,
+    run: (run, failed) => runAsServersDo({ ...run, keys: retiringByAnyProof(run) }, failed),
+  },
+  "second-pass-left-out": {
+    ...NO_BUG,
+    run: (run, failed) => runAsServersDo({ ...run, keys: withoutSecondPass(run.keys) }, failed),
   },
   "one-phase": { ...NO_BUG, run: runInOnePhase },
   "no-second-try": {
@@ -101,3 +120,30 @@ async function rewriteOnce({ store, keys, server, now }: Run): Promise<void> {
     operation: { ...operation, state: "finished", ended: now().toISOString() },
   }))
 }
+
+/** The proof ends the operation that it was made for, whatever fence holds and whatever else runs by then. */
+function retiringByAnyProof({ keys, server }: Run): Keys {
+  let proven: Operation | undefined
+  const asProven = ({ record }: Observed): Observed => ({
+    record: { ...record, fence: proven?.fence ?? record.fence },
+    operation: proven && { ...proven, holder: server },
+  })
+  return withMethods(keys, {
+    operation: async () => (proven = await keys.operation()),
+    change: (name, decide) =>
+      keys.change(name, name === "retire" ? (observed) => decide(asProven(observed)) : decide),
+  })
+}
+
+/** Where pass 1 ended, pass 2 has nothing to do. */
+const withoutSecondPass = (keys: Keys): Keys =>
+  withMethods(keys, {
+    change: (name, decide) =>
+      keys.change(name, (observed) => {
+        const change = decide(observed)
+        const upTo = observed.operation?.upTo
+        if (name !== "second-pass" || change?.operation === undefined || upTo === undefined)
+          return change
+        return { ...change, operation: { ...change.operation, upTo } }
+      }),
+  })

@@ -40,12 +40,20 @@ interface Dealt {
   readonly troubles: Troubles
   /** How often a fault comes in the place of an event. */
   readonly faults: number
+  /** So few that a pass takes several batches. */
+  readonly rowsMax: number
+  /** How often, where none runs, a rewrite is begun in the place of an event. */
+  readonly rewrites: number
   /** Whether it ends with a rotation that no fault disturbs, and that must leave nothing under an older key. */
   readonly lastRotation: boolean
 }
 
 const START = Date.UTC(2026, 10, 23)
 const REQUEST = 0.12
+/** Pass 2 begins where pass 1 ended. */
+const BEGINS_CENSUS = /^rows above (0|the first)$/
+/** After the last request a rewrite may still meet with what is dealt, for so many events. */
+const AMID_EVENTS = 300
 /** After the last fault everything must end by itself within this time of the simulation's clock, and so many events. While work is done
  *  its clock goes faster than any real one. */
 const END_WITHIN_MS = 600_000
@@ -92,11 +100,18 @@ class Simulation {
       options.note(
         `${String(this.#events).padStart(5)} ${(this.#world.nowMs / 1000).toFixed(3)}s ${what}`,
       )
-    this.#world = new World({ random: random(options.seed), note })
+    this.#world = new World({
+      random: random(options.seed),
+      note,
+      meet: (what) => this.#meet(what),
+    })
     const dealt = deal(this.#world)
     this.#dealt = dealt
     this.#secrets = Array.from({ length: dealt.secrets }, (_, n) => `s${n}`)
-    this.#datastore = makeDatastore(dealt.character)
+    this.#datastore = makeDatastore(dealt.character, {
+      rowsMax: dealt.rowsMax,
+      compares: options.bug.compares,
+    })
     this.#observer = new Observer(this.#datastore, this.#clusterKey)
     this.#ledger = new Ledger({ isInPlace: dealt.character === "sql" })
     this.#seen = this.#observer.look()
@@ -119,8 +134,14 @@ class Simulation {
     for (const server of this.#servers) this.#start(server)
     for (let left = this.#dealt.requests; left > 0 && this.#goesOn; ) {
       if (this.#world.happens(this.#dealt.faults)) this.#fault()
-      else if (this.#world.happens(REQUEST)) left -= this.#request()
+      else if (this.#begins()) left -= this.#request((server) => this.#rewrite(server))
+      else if (this.#world.happens(REQUEST))
+        left -= this.#request((server) => this.#clients.act(server))
       if (left === this.#dealt.damagedAt) this.#damage()
+      await this.#turn()
+    }
+    for (let left = AMID_EVENTS; left > 0 && this.#goesOn && this.#isAmid; left--) {
+      if (this.#world.happens(this.#dealt.faults)) this.#fault()
       await this.#turn()
     }
     this.#heal()
@@ -209,11 +230,55 @@ class Simulation {
   }
 
   /** Sends a request to some server; 0 where there is none to ask. */
-  #request(): 0 | 1 {
+  #request(ask: (server: Asking) => Promise<void>): 0 | 1 {
     const server = this.#world.pick(this.#servers.flatMap(({ running }) => running ?? []))
     if (server === undefined) return 0
-    server.life.run(() => void this.#clients.act(server))
+    server.life.run(() => void ask(server))
     return 1
+  }
+
+  get #isAmid(): boolean {
+    return isRunning(this.#seen.operation)
+  }
+
+  #begins(): boolean {
+    return !isRunning(this.#seen.operation) && this.#world.happens(this.#dealt.rewrites)
+  }
+
+  #rewrite(server: Asking): Promise<void> {
+    const verb = this.#seen.writer === null ? "enable" : "rotate-keys"
+    return this.#clients.verb(server, { verb, force: true, skip: false })
+  }
+
+  /** Writes come between the read and the rewrite of a row; into the proof comes another verb, or another server. */
+  #meet(what: string): boolean {
+    const { operation } = this.#seen
+    if (!isRunning(operation)) return false
+    if (what.startsWith("rewrite")) {
+      for (let left = 3; left > 0; left--) this.#request((server) => this.#clients.write(server))
+      return true
+    }
+    if (operation.pass === 1 || operation.upTo === null || !BEGINS_CENSUS.test(what)) return false
+    const holder = this.#holder()
+    if (holder !== undefined && this.#world.happens(0.2)) this.#pause(holder)
+    else {
+      const verb = operation.retires ? "abort" : "disable"
+      const request = { verb, force: true, skip: false } as const
+      this.#request((server) => this.#clients.verb(server, request))
+    }
+    return true
+  }
+
+  #pause({ life, name }: Server): void {
+    this.#world.note(`${name} stands still`)
+    life.isPaused = true
+    this.#world.setTimer(undefined, this.#world.below(15_000), () => (life.isPaused = false))
+  }
+
+  #holder(): Server | undefined {
+    const { operation } = this.#seen
+    if (!isRunning(operation)) return undefined
+    return this.#servers.find(({ name }) => name === operation.holder)
   }
 
   #fault(): void {
@@ -227,10 +292,8 @@ class Simulation {
     }
     const choice = this.#world.below(100)
     if (choice < 35) this.#crash(server)
-    else if (choice < 50) {
-      life.isPaused = true
-      later("stands still", () => (life.isPaused = false))
-    } else if (choice < 65) {
+    else if (choice < 50) this.#pause(server)
+    else if (choice < 65) {
       this.#world.cut(life)
       later("is cut off", () => (life.isCut = false))
     } else if (choice < 75) {
@@ -325,7 +388,14 @@ class Simulation {
   }
 }
 
-const NO_TROUBLES: Troubles = { lostRequest: 0, lostAnswer: 0, late: 0, rolledBack: 0 }
+const NO_TROUBLES: Troubles = {
+  lostRequest: 0,
+  lostAnswer: 0,
+  late: 0,
+  slow: 0,
+  met: 0,
+  rolledBack: 0,
+}
 
 /** Every seed is another cluster; a third of them has no faults but the order of events. */
 function deal(world: World): Dealt {
@@ -334,10 +404,12 @@ function deal(world: World): Dealt {
     lostRequest: chance(0.03),
     lostAnswer: chance(0.03),
     late: chance(0.03),
+    slow: chance(0.1),
     rolledBack: chance(0.05),
   }
   const isCalm = world.happens(0.33)
-  world.troubles = isCalm ? NO_TROUBLES : troubles
+  const met = world.happens(0.7) ? 0.3 + 0.7 * world.random() : 0
+  world.troubles = { ...(isCalm ? NO_TROUBLES : troubles), met }
   const secrets = 2 + world.below(5)
   return {
     character: world.happens(0.6) ? "sql" : "etcd",
@@ -349,6 +421,8 @@ function deal(world: World): Dealt {
     damagedAt: world.happens(0.15) ? world.below(10) : null,
     troubles: world.troubles,
     faults: isCalm ? 0 : chance(0.04),
+    rowsMax: 1 + world.below(7),
+    rewrites: world.happens(0.7) ? world.random() * 0.1 : 0,
     lastRotation: world.happens(0.3),
   }
 }

@@ -20,6 +20,7 @@ import type {
 } from "../../src/store/store.ts"
 import type { Stretch } from "../../src/store/watch-hub.ts"
 import { type Ask, atOnce, type Steps } from "./ask.ts"
+import { COMPARES_ALL, type Compares } from "./compares.ts"
 import type { SqlTable, TableRow } from "./sql-table.ts"
 
 const LOG_ROWS = 500
@@ -29,12 +30,18 @@ export class MemoryEngine implements SqlEngine {
   readonly #table: SqlTable
   readonly #ask: Ask
   readonly #rowsMax: number
+  readonly #compares: Compares
 
   /** `rowsMax`: in one batch, as if they were large. */
-  constructor(table: SqlTable, ask: Ask, { rowsMax = Number.POSITIVE_INFINITY } = {}) {
+  constructor(
+    table: SqlTable,
+    ask: Ask,
+    { rowsMax = Number.POSITIVE_INFINITY, compares = COMPARES_ALL } = {},
+  ) {
     this.#table = table
     this.#ask = ask
     this.#rowsMax = rowsMax
+    this.#compares = compares
   }
 
   standing(): Promise<Standing> {
@@ -115,7 +122,10 @@ export class MemoryEngine implements SqlEngine {
 
   rewrite(fence: string, replacements: readonly Replacement[]): Promise<number | "fenced"> {
     const what = `rewrite ${replacements.length}`
-    return this.#read(what, () => rewritten(this.#table, fence, replacements))
+    return this.#read(what, () => {
+      if (this.#compares.fence && this.#table.fence !== fence) return "fenced"
+      return rewritten(this.#table, replacements, this.#compares)
+    })
   }
 
   /** Under the exclusive lock: of two writers that create one key again, one could else find its tombstone and the other not. */
@@ -239,15 +249,14 @@ function* stepping(table: SqlTable, step: EngineStep): Steps<{ revision: number 
 
 function rewritten(
   table: SqlTable,
-  fence: string,
   replacements: readonly Replacement[],
-): number | "fenced" {
-  if (table.fence !== fence) return "fenced"
+  { bytes }: Compares,
+): number {
   let count = 0
   const of = Map.groupBy(replacements, ({ revision }) => revision)
   table.changeRows((row) =>
     (of.get(row.revision) ?? []).reduce((now, { column, expected, replacement }) => {
-      if (now[column]?.equals(expected) !== true) return now
+      if (bytes && now[column]?.equals(expected) !== true) return now
       count += 1
       return { ...now, [column]: Buffer.from(replacement) }
     }, row),

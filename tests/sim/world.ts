@@ -65,12 +65,18 @@ export interface Troubles {
   readonly lostAnswer: number
   /** The answer is lost, and the datastore does it later. */
   readonly late: number
+  /** It is done later, and its answer comes. */
+  readonly slow: number
+  /** So it is where `meet` has something to come between. */
+  readonly met: number
   readonly rolledBack: number
 }
 
 export interface WorldOptions {
   readonly random: () => number
   readonly note: (what: string) => void
+  /** Lets something else come while a call is on its way; false where there is nothing to come. */
+  readonly meet: (what: string) => boolean
 }
 
 /** Where something can be done at once, time passes all the same now and then. */
@@ -80,15 +86,17 @@ const LATE_MS_MAX = 20_000
 export class World {
   readonly random: () => number
   readonly note: (what: string) => void
-  troubles: Troubles = { lostRequest: 0, lostAnswer: 0, late: 0, rolledBack: 0 }
+  readonly #meet: WorldOptions["meet"]
+  troubles: Troubles = { lostRequest: 0, lostAnswer: 0, late: 0, slow: 0, met: 0, rolledBack: 0 }
   nowMs = 0
   #calls: Call[] = []
   #arrivals: Arrival[] = []
   #timers: Timer[] = []
 
-  constructor({ random, note }: WorldOptions) {
+  constructor({ random, note, meet }: WorldOptions) {
     this.random = random
     this.note = note
+    this.#meet = meet
   }
 
   /** A whole number below `end`. */
@@ -206,11 +214,16 @@ export class World {
       this.#lose(call)
       return true
     }
-    if (call.answer === undefined || !this.happens(this.troubles.late)) return false
+    if (call.canGoOn !== undefined) return false
+    const isLate = this.happens(this.troubles.late)
+    const isSlow = () => this.happens(this.troubles.slow)
+    const isMet = () => this.happens(this.troubles.met) && this.#meet(call.what)
+    if (!isLate && !isMet() && !isSlow()) return false
     this.note(`${call.life.server} ${call.what}: on its way for long`)
-    this.#lose(call)
-    const untilMs = this.nowMs + this.below(LATE_MS_MAX)
-    call.canGoOn = () => this.nowMs >= untilMs
+    if (isLate) this.#lose(call)
+    let hasArrived = false
+    call.canGoOn = () => hasArrived
+    this.setTimer(undefined, this.below(LATE_MS_MAX), () => (hasArrived = true))
     return true
   }
 
