@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { describe, expect, test } from "vitest"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
+import type { Operation } from "../../src/rotation/operation.ts"
 import { apiClient } from "../harness/api.ts"
 import { type Cluster, type ClusterOptions, startCluster } from "../harness/cluster.ts"
 import { Way } from "../harness/cut.ts"
@@ -13,17 +14,10 @@ import { Etcd } from "../harness/etcd.ts"
 import { expectFilled, fill } from "../harness/filling.ts"
 import { Following } from "../harness/following.ts"
 import { faketime, needs } from "../harness/programs.ts"
+import { until } from "../harness/process.ts"
 import { expectNoBug, expectQuiet } from "../harness/quiet.ts"
 import { random } from "../harness/random.ts"
-import {
-  ENABLED,
-  expectStatus,
-  keyName,
-  keysIn,
-  MATCH,
-  secretsEncrypt,
-  stage,
-} from "../harness/secrets-encrypt.ts"
+import { ENABLED, expectStatus, keyName, keysIn, MATCH, stage } from "../harness/secrets-encrypt.ts"
 import { kubectlSaid, type TestServer } from "../harness/server.ts"
 import { openStored } from "../harness/stored.ts"
 import { Traffic } from "../harness/traffic.ts"
@@ -36,6 +30,8 @@ const SECRETS = 600
 const WORKERS = 9
 /** As long as the rotation of so many takes where little else runs: a fault comes in the middle of one as well as at its end. */
 const ROTATION_MS = 700
+/** So long a rewrite may be seen not to go on: as long as a status is waited for. */
+const STANDS_MS_MAX = 15_000
 const STANDSTILL_MS = IS_SOAK ? 30_000 : 12_000
 /** Others' writes and watches may pause for 3 s. Twice that is asked for, as the machine may be busy with other things; what must
  *  not happen, a lock held for as long as its server stands still, takes longer than that by far. */
@@ -123,8 +119,24 @@ async function progress(datastore: Datastore): Promise<string> {
   return `struck while ${state} in pass ${pass} at ${looked} of ${rows}`
 }
 
+/** Beside requests a rewrite takes some hundred rows a second (rotation/pace.ts), and each round has more rows than the one before:
+ *  its end is waited for as long as it goes on. */
+async function untilEnded(datastore: Datastore): Promise<void> {
+  let seen: Operation | undefined
+  const wentOn = async () => {
+    const now = await datastore.operation().catch(() => undefined)
+    const stands =
+      now?.state === seen?.state && now?.pass === seen?.pass && now?.looked === seen?.looked
+    return stands ? undefined : now
+  }
+  const patience = { timeoutMs: STANDS_MS_MAX, intervalMs: 100, what: "the rewrite goes on" }
+  do seen = await until(wentOn, patience)
+  while (seen.state === "running")
+}
+
 /** By itself: the rotation is at its end on every server, and all holds that is promised of it. */
 async function expectWhole({ cluster, traffic }: Scene, key: string): Promise<void> {
+  await untilEnded(cluster.datastore)
   const parts = [ENABLED, stage("reencrypt_finished"), MATCH]
   const shown = await Promise.all(cluster.servers.map((server) => expectStatus(server, ...parts)))
   for (const status of shown) expect(keysIn(status).map(keyName)).toEqual([key])
@@ -177,11 +189,13 @@ async function whilePaused<T>(
 
 /** It wakes with the keys from before a whole rotation, and with writes that wait in it (I2). */
 const oversleep: Fault = async (scene) => {
-  const { worker, other } = scene
+  const { cluster, worker, other } = scene
+  await untilEnded(cluster.datastore)
   await expectStatus(other, stage("reencrypt_finished"), MATCH)
   return whilePaused(other, scene, async () => {
-    expect(await secretsEncrypt(worker, "rotate-keys")).toContain("keys rotated")
-    return keyName(keysIn(await secretsEncrypt(worker, "status"))[0])
+    const key = await beginRotation(worker)
+    await untilEnded(cluster.datastore)
+    return key
   })
 }
 
