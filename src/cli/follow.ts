@@ -20,7 +20,8 @@ const AWAY_MS_MAX = 60_000
 const GOES_ON = "waiting a minute for it: what was begun goes on by itself when the server is back"
 
 export interface Followed {
-  /** null: the verb had been taken before; then the operation that it started counts, if it is still the last. */
+  /** null: the verb had been taken before; then the operation that runs counts, whatever started it, for it does what the verb asked
+   *  for; else the one that the verb started, if it is still the last. */
   readonly id: string | null
   readonly kind: Verb
 }
@@ -37,17 +38,19 @@ export async function follow(client: Client, followed: Followed, context: Contex
 /** Returns null where there is no operation to wait for. */
 async function ended(
   client: Client,
-  { id: started, kind }: Followed,
+  { id: started, kind: asked }: Followed,
   context: Context,
 ): Promise<Operation | null> {
   const progress = startProgress(context)
   try {
-    let id = started
+    let [id, kind] = [started, asked]
     for (let pauseMs = LOOK_MS_MIN; ; pauseMs = Math.min(LOOK_MS_MAX, pauseMs * 2)) {
       const operation = await look(client, context)
       if (id === null) {
-        if (operation?.kind !== kind) return null
+        if (operation === null) return null
+        if (operation.kind !== asked && operation.state !== "running") return null
         id = operation.id
+        kind = operation.kind
       }
       if (operation?.id !== id || operation.state === "superseded") {
         throw new KnownError("RotationUnderWay", `${kind} did not end: another verb took it over`)

@@ -98,8 +98,33 @@ test("a verb that was taken before waits for the operation that it started then"
 })
 
 test.each([
+  ["reencrypt", "reencryption started"],
+  ["enable", "secrets-encryption enabled"],
+])(
+  "%s --wait that started nothing waits for what runs, of another verb too",
+  async (verb, line) => {
+    const { received, ...outcome } = await take([verb, "--wait"], script(null, [running, finished]))
+    expect(outcome).toEqual({
+      code: 0,
+      stdout: `${line}\nreencryption finished\n`,
+      stderr: 'keyturn: rewrote 40 stored values in 1.70 s; retired "old"\n',
+    })
+    expect(received).toHaveLength(3)
+  },
+)
+
+test("what a verb that started nothing waits for may end without success", async () => {
+  const kept = { ...finished, retired: [], kept: { old: 3 } }
+  const { code } = await take(["reencrypt", "--wait"], script(null, [running, kept]))
+  expect(code).toBe(ERRORS.KeyStillNeeded.exit)
+  const aborted = { ...running, state: "aborted" } as const
+  const { stderr } = await take(["reencrypt", "--wait"], script(null, [running, aborted]))
+  expect(stderr).toContain("keyturn: error: rotate-keys did not end: it was aborted\n")
+})
+
+test.each([
   ["none", null],
-  ["one of another verb", running],
+  ["one of another verb", finished],
 ])("a verb that started nothing waits for nothing: the last operation is %s", async (_, last) => {
   const { received, ...outcome } = await take(["reencrypt", "--wait"], script(null, [last]))
   expect(outcome).toEqual({
