@@ -7,6 +7,7 @@ import {
   type Operation,
   type OperationSeen,
   quoted,
+  seenAgain,
   type Verb,
 } from "../rotation/operation.ts"
 import type { Client } from "./client.ts"
@@ -45,18 +46,13 @@ async function ended(
   try {
     let [id, kind] = [started, asked]
     for (let pauseMs = LOOK_MS_MIN; ; pauseMs = Math.min(LOOK_MS_MAX, pauseMs * 2)) {
-      const operation = await look(client, context)
+      const now = await look(client, context)
       if (id === null) {
-        if (operation === null) return null
-        if (operation.kind !== asked && operation.state !== "running") return null
-        id = operation.id
-        kind = operation.kind
+        if (now === null || (now.kind !== asked && now.state !== "running")) return null
+        id = now.id
+        kind = now.kind
       }
-      if (operation?.id !== id || operation.state === "superseded") {
-        throw new KnownError("RotationUnderWay", `${kind} did not end: another verb took it over`)
-      }
-      if (operation.state === "aborted")
-        throw new KnownError("RotationAborted", `${kind} did not end: it was aborted`)
+      const operation = seenAgain({ id, kind }, now)
       if (operation.state === "finished") return operation
       progress.show(operation)
       await sleep(pauseMs, undefined, { signal: context.signal })

@@ -1,5 +1,6 @@
 /** The operation record: the running rewrite, or how the last one ended. It holds no secret and lies in the datastore as JSON;
  *  names are stored, never rename one. */
+import { KnownError } from "../errors.ts"
 import { isRecord } from "../format/schema.ts"
 import {
   hasShape,
@@ -173,6 +174,19 @@ const isRewritten = ({ pass, upTo, rows, looked }: Operation): boolean =>
 
 export const describeTrouble = (kind: OperationKind, trouble: string): string =>
   `${kind} stands still: ${trouble}; the server tries again by itself`
+
+/** The operation that is waited for, as it is seen now: running or finished. Throws RotationUnderWay where another has taken its
+ *  place, RotationAborted. */
+export function seenAgain<Seen extends Operation>(
+  { id, kind }: { readonly id: string; readonly kind: Verb },
+  seen: Seen | null | undefined,
+): Seen {
+  if (seen?.id !== id || seen.state === "superseded")
+    throw new KnownError("RotationUnderWay", `${kind} did not end: another verb took it over`)
+  if (seen.state === "aborted")
+    throw new KnownError("RotationAborted", `${kind} did not end: it was aborted`)
+  return seen
+}
 
 /** What an ended operation could not do, with the names of the values; null where it did all. */
 export function leftBehind({ kept, unreadable, unreadableNames }: Left): string | null {

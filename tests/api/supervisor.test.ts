@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, expect, test } from "vitest"
+import { afterAll, beforeAll, expect, test, vi } from "vitest"
+import { runOperation } from "../../src/rewriter/run.ts"
 import { http1, type HttpClient } from "../harness/https.ts"
 import { type Served, serveInProcess, SERVER_PASSWORD } from "../harness/served.ts"
 
@@ -100,4 +101,32 @@ test("a verb that rewrites is answered with its operation", async () => {
   expect(await ask("GET /v1-keyturn/encrypt/operation")).toMatchObject({
     body: { id: body.operation, kind: "rotate-keys", state: "running" },
   })
+})
+
+test("K3s' route waits for its rotation, and tells of one that was aborted or that kept a key", async () => {
+  await ask("PUT /v1-keyturn/encrypt/config", { body: { stage: "abort" } })
+  const rotate = async (meanwhile: () => Promise<unknown>) => {
+    const answer = ask("PUT /v1-k3s/encrypt/config", { body: { stage: "rotate_keys" } })
+    await vi.waitUntil(async () => (await served.keys.operation())?.state === "running")
+    await meanwhile()
+    const { status, body } = await answer
+    return { status, code: body === "" ? "" : body.details.causes[0].reason }
+  }
+  const { store, keys } = served
+  const run = () =>
+    runOperation({
+      store,
+      keys,
+      server: "server-1",
+      now: () => new Date(),
+      monotonicMs: () => performance.now(),
+      signal: new AbortController().signal,
+    })
+  const abort = () => ask("PUT /v1-keyturn/encrypt/config", { body: { stage: "abort" } })
+  expect(await rotate(abort)).toEqual({ status: 409, code: "RotationAborted" })
+  expect(await rotate(run)).toEqual({ status: 200, code: "" })
+  const key = "/registry/secrets/default/damaged"
+  const value = Buffer.from("k8s:enc:aescbc:v1:lost:0123456789abcdef0123456789abcdef")
+  await store.create({ key, value, fence: undefined })
+  expect(await rotate(run)).toEqual({ status: 409, code: "KeyStillNeeded" })
 })

@@ -4,8 +4,16 @@
  *  Failures differ from K3s on purpose: whoever may ask is told the cause and what to do, not the number of a log line. */
 
 import { setTimeout as sleep } from "node:timers/promises"
+import { KnownError } from "../../errors.ts"
 import type { Caller, HistoryEntry } from "../../rotation/history.ts"
-import { type Operation, type OperationSeen, type Verb, VERBS } from "../../rotation/operation.ts"
+import {
+  leftBehind,
+  type Operation,
+  type OperationSeen,
+  seenAgain,
+  type Verb,
+  VERBS,
+} from "../../rotation/operation.ts"
 import type { Request } from "../../rotation/verbs.ts"
 import { isAnonymous, isServer, type User } from "../request/auth.ts"
 import type { RequestInfo } from "../request/request.ts"
@@ -209,15 +217,19 @@ function readVerb(body: Record<string, unknown>): Request | undefined {
 
 const LOOK_MS = 100
 
-/** Resolves when the operation is over, or another has taken its place. */
+/** Resolves when the operation has done all. Throws RotationUnderWay, RotationAborted, KeyStillNeeded. */
 async function ended(
   supervisor: Supervisor,
-  { id }: Operation,
+  started: Operation,
   signal: AbortSignal,
 ): Promise<void> {
   for (;;) {
-    const now = await supervisor.operation()
-    if (now?.id !== id || now.state !== "running") return
+    const operation = seenAgain(started, await supervisor.operation())
+    if (operation.state === "finished") {
+      const left = leftBehind(operation)
+      if (left !== null) throw new KnownError("KeyStillNeeded", left)
+      return
+    }
     await sleep(LOOK_MS, undefined, { signal }).catch(() => {
       throw serviceUnavailable("the server is ending; the rotation goes on at its next start")
     })
