@@ -2,6 +2,7 @@
  *  datastore as JSON; names are stored, never rename one. */
 import { isRecord } from "../format/schema.ts"
 import type { KeyProvider } from "../providers/provider.ts"
+import { hasShape, isCount, isText, parsed, type Shape } from "./shape.ts"
 
 /** AES-GCM's nonces are random and have 96 bits, so a key is good for so many of them (NIST SP 800-38D §8.3). AES-CBC's and
  *  secretbox's keys do not wear out by being used. */
@@ -54,24 +55,21 @@ export const encodeUsage = (usage: Usage, id: string): Buffer =>
     JSON.stringify({ id, keys: Array.from(usage, ([name, seals]) => ({ name, ...seals })) }),
   )
 
-const isCount = (value: unknown): value is number =>
-  Number.isSafeInteger(value) && Number(value) >= 0
-
 /** What is damaged counts as nothing: it stops nobody, and each server still knows what it knew. */
 export function decodeUsage(stored: Buffer): Usage {
-  try {
-    const value: unknown = JSON.parse(stored.toString())
-    const keys = isRecord(value) && Array.isArray(value.keys) ? value.keys : []
-    return new Map(keys.flatMap(readSeals))
-  } catch (error) {
-    if (error instanceof SyntaxError) return new Map()
-    throw error
-  }
+  const value = parsed(stored)
+  const keys: unknown[] = isRecord(value) && Array.isArray(value.keys) ? value.keys : []
+  return new Map(
+    keys.flatMap((of): [string, Seals][] => {
+      if (!hasShape(SHAPE, of)) return []
+      const { name, clients, rewriting } = of
+      return [[name, { clients, rewriting }]]
+    }),
+  )
 }
 
-function readSeals(value: unknown): [string, Seals][] {
-  if (!isRecord(value)) return []
-  const { name, clients, rewriting } = value
-  const fits = typeof name === "string" && isCount(clients) && isCount(rewriting)
-  return fits ? [[name, { clients, rewriting }]] : []
+const SHAPE: Shape<Seals & { readonly name: string }> = {
+  name: isText,
+  clients: isCount,
+  rewriting: isCount,
 }
