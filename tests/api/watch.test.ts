@@ -145,3 +145,19 @@ test("a watch from a revision that was never given is told to list again", async
   expect(status).toBe(410)
   expect(body).toMatchObject({ reason: "Expired", message: expect.stringContaining("too large") })
 })
+
+test("a watch that fails in the server is told so, and so is the log", async () => {
+  await create("fails")
+  const logged = served.errors.length
+  const { body } = await watching(
+    `${SECRETS}?watch=1&resourceVersion=${await revision()}`,
+    async () => {
+      const key = "/registry/secrets/default/fails"
+      const { entry } = await served.store.get(key)
+      const value = Buffer.from("k8s:enc:aescbc:v1:lost:0123456789abcdef")
+      await served.store.update({ key, value, expected: entry?.revision ?? 0, fence: undefined })
+    },
+  )
+  expect(body).toMatchObject([{ type: "ERROR", object: { kind: "Status", code: 500 } }])
+  expect(served.errors.slice(logged)).toMatchObject([{ err: { code: "KeyDidNotOpen" } }])
+})

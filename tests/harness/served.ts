@@ -28,6 +28,8 @@ export interface Served extends AsyncDisposable {
   readonly registry: Registry
   /** What the API takes for the time, where it is set. */
   readonly clock: { now: Date | undefined }
+  /** What was logged as a failure or a warning. */
+  readonly errors: readonly unknown[]
   /** PEM: whom clients trust, and the administrator's client certificate. */
   readonly ca: string
   readonly admin: { readonly cert: string; readonly key: string }
@@ -111,6 +113,7 @@ export async function serveInProcess(): Promise<Served> {
     keys,
     registry,
     clock,
+    errors,
     ca: authorities.server.cert,
     admin: await issueAdmin(authorities.client, { now: now() }),
     clientCa: authorities.client,

@@ -27,7 +27,8 @@ const TIMEOUT_SECONDS = { min: 1800, max: 3600 } as const
 const BOOKMARK_MS = 60_000
 const INITIAL_PAGE = 500
 
-/** Resolves when the watch has ended. Throws StatusError as long as nothing has been sent. */
+/** Resolves when the watch has ended. Throws StatusError as long as nothing has been sent; afterwards what the client was told of and
+ *  the server's log is to have as well. */
 export async function watch(
   deps: WatchDeps,
   call: Call,
@@ -43,7 +44,9 @@ export async function watch(
     const after = await sendInitial(deps, call, { options, selection, stream, first })
     await sendChanges(deps, call, { after, selection, stream })
   } catch (error) {
+    if (stream.signal.aborted) return
     await stream.fail(error)
+    if (statusErrorOf(error).code >= 500) throw error
   } finally {
     stream.end()
   }
@@ -180,7 +183,6 @@ class Stream {
 
   /** The last word of a watch that cannot go on. */
   async fail(error: unknown): Promise<void> {
-    if (this.signal.aborted) return
     await this.send("ERROR", statusErrorOf(error).toStatus())
   }
 
