@@ -14,7 +14,8 @@ import { type StepName, step } from "../step.ts"
 import type { RowBatch, Store } from "../store/store.ts"
 import { Budget } from "./budget.ts"
 import { allRows, BATCH_ROWS, type Census, census, countsOf } from "./census.ts"
-import { makeTarget, sealAnew, staleIn, type Target } from "./rewrite.ts"
+import { makeTarget, staleIn, type Target } from "./rewrite.ts"
+import { type Sealed, Sealer } from "./sealer.ts"
 
 /** How fast the passes go. */
 export interface Pacer {
@@ -156,7 +157,7 @@ async function pass(
   return (await save(run, "cursor", operation, progress)) !== undefined
 }
 
-interface Sealed extends ReturnType<typeof sealAnew> {
+interface SealedBatch extends Sealed {
   readonly read: RowBatch
 }
 
@@ -164,18 +165,23 @@ async function* sealedBatches(
   run: Run & { pacer: Pacer },
   target: Target,
   range: { readonly cursor: string; readonly upTo: number },
-): AsyncGenerator<Sealed> {
+): AsyncGenerator<SealedBatch> {
   const budget = new Budget(run.keys.writes, target.view.counted)
   const query = { ...range, ...(target.settled && { except: target.settled }) }
   const limit = () => run.pacer.rows
+  await using sealer = new Sealer(target)
   for await (const read of allRows(run.store, query, { signal: run.signal, limit })) {
     const stale = staleIn(read.rows, target)
     await budget.take(stale.length)
-    yield { read, ...sealAnew(stale, target) }
+    yield { read, ...(await sealer.seal(stale)) }
   }
 }
 
-async function write({ store }: Run, { fence }: Operation, { replacements, ...sealed }: Sealed) {
+async function write(
+  { store }: Run,
+  { fence }: Operation,
+  { replacements, ...sealed }: SealedBatch,
+) {
   if (replacements.length === 0) return { ...sealed, rewritten: 0 }
   const result = await step("batch", () => store.rewrite(fence, replacements))
   return { ...sealed, rewritten: result.outcome === "fenced" ? result.outcome : result.replaced }
