@@ -42,12 +42,19 @@ export interface Run {
   readonly pacer?: Pacer
 }
 
+/** A run, and the most moves of the operation's record that it has seen. A record that comes back from a copy of the datastore has
+ *  fewer, and what was learned of rows before is not to be relied on. */
+interface Drive extends Run {
+  readonly seen: { moves: number }
+}
+
 /** How often the cursor is made durable during a pass. */
 const CURSOR_EVERY_MS = 500
 
 /** Runs what the operation record asks of this server until nothing runs. Returns the operation that it ended, undefined where
  *  there was none, or another verb or another server took it over. */
-export async function runOperation(run: Run): Promise<Operation | undefined> {
+export async function runOperation(options: Run): Promise<Operation | undefined> {
+  const run = { ...options, seen: { moves: 0 } }
   const over = new AbortController()
   const beats = beat(run, AbortSignal.any([run.signal, over.signal]))
   try {
@@ -62,10 +69,11 @@ export async function runOperation(run: Run): Promise<Operation | undefined> {
   }
 }
 
-async function drive(run: Run): Promise<Operation | undefined> {
+async function drive(run: Drive): Promise<Operation | undefined> {
   for (;;) {
     run.signal.throwIfAborted()
     const operation = await run.keys.operation()
+    run.seen.moves = operation?.moves ?? 0
     if (operation?.holder !== run.server) return undefined
     if (!isRunning(operation)) return operation
     if (operation.fence !== (await run.keys.refresh()).record.fence)
@@ -79,33 +87,44 @@ async function drive(run: Run): Promise<Operation | undefined> {
 }
 
 /** Moves the lease's counter through all that takes longer than a save of the cursor. */
-async function beat(run: Run, signal: AbortSignal): Promise<void> {
+async function beat(run: Drive, signal: AbortSignal): Promise<void> {
   while (await sleep(BEAT_MS, true, { signal }).catch(() => false))
     // What keeps a beat from the datastore keeps the work from it too, and is told there.
     await changeHeld(run, "beat", (operation) => operation).catch(() => {})
 }
 
-const giveBack = (run: Run) =>
+const giveBack = (run: Drive) =>
   changeHeld(run, "give-back", (operation) => ({ ...operation, holder: null }))
 
-/** Changes the operation record while this server holds it, it runs, and its fence is the one that holds. */
-const changeHeld = (run: Run, name: StepName, change: (held: Operation) => Operation | undefined) =>
-  run.keys.change(name, (observed) => {
+/** Changes the operation record while it is this run's to change. */
+async function changeHeld(
+  run: Drive,
+  name: StepName,
+  change: (held: Operation) => Operation | undefined,
+) {
+  const changed = await run.keys.change(name, (observed) => {
     const held = heldBy(run, observed)
     const operation = held && change(held)
-    return operation && { operation }
+    return operation && { operation: { ...operation, moves: operation.moves + 1 } }
   })
+  run.seen.moves = Math.max(run.seen.moves, changed?.operation?.moves ?? 0)
+  return changed
+}
 
-const heldBy = ({ server }: Run, { record, operation }: Observed): Operation | undefined =>
-  isRunning(operation) && operation.holder === server && operation.fence === record.fence
+/** While this server holds it, it runs, its fence is the one that holds, and it is no older than what was seen of it. */
+const heldBy = ({ server, seen }: Drive, { record, operation }: Observed): Operation | undefined =>
+  isRunning(operation) &&
+  operation.holder === server &&
+  operation.fence === record.fence &&
+  operation.moves >= seen.moves
     ? operation
     : undefined
 
-const save = (run: Run, name: StepName, { id }: Operation, changes: Partial<Operation>) =>
+const save = (run: Drive, name: StepName, { id }: Operation, changes: Partial<Operation>) =>
   changeHeld(run, name, (held) => (held.id === id ? { ...held, ...changes } : undefined))
 
 /** The operation's fence is not the keyring's: no verb leaves it so, somebody edited the record. */
-async function supersede(run: Run, { id }: Operation): Promise<undefined> {
+async function supersede(run: Drive, { id }: Operation): Promise<undefined> {
   const ended = run.now().toISOString()
   await run.keys.change("supersede", ({ operation }) =>
     isRunning(operation) && operation.id === id
@@ -115,7 +134,7 @@ async function supersede(run: Run, { id }: Operation): Promise<undefined> {
 }
 
 /** No write under an older fence commits after this revision, and in pass 2 none that copies what pass 1 has not rewritten. */
-async function takeBarrier(run: Run, operation: Operation): Promise<void> {
+async function takeBarrier(run: Drive, operation: Operation): Promise<void> {
   const barrier = await save(run, "barrier", operation, {})
   if (barrier === undefined) return
   const upTo = barrier.revision
@@ -124,7 +143,7 @@ async function takeBarrier(run: Run, operation: Operation): Promise<void> {
   await save(run, "pass", operation, { upTo, rows })
 }
 
-async function paced(run: Run, operation: Operation, upTo: number): Promise<boolean> {
+async function paced(run: Drive, operation: Operation, upTo: number): Promise<boolean> {
   const { pacer = UNPACED } = run
   pacer.begin()
   try {
@@ -136,7 +155,7 @@ async function paced(run: Run, operation: Operation, upTo: number): Promise<bool
 
 /** True at the end of the pass; false where the fence moved or another runner went ahead. */
 async function pass(
-  run: Run & { pacer: Pacer },
+  run: Drive & { pacer: Pacer },
   operation: Operation,
   upTo: number,
 ): Promise<boolean> {
@@ -204,7 +223,7 @@ async function* overlapped<T, R>(
 }
 
 /** Another verb moved the fence; where nobody did, the fence is damaged, and the commit throws RecordCorrupt. */
-async function fencedOff(run: Run, operation: Operation): Promise<false> {
+async function fencedOff(run: Drive, operation: Operation): Promise<false> {
   await save(run, "barrier", operation, {})
   return false
 }
@@ -244,7 +263,7 @@ function gone(view: View, kind: Operation["kind"]): readonly Uint8Array[] | unde
 
 /** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. What is
  *  cleared meanwhile is copies that it does not read. */
-async function finish(run: Run, { id, fence, kind, vacuums }: Operation): Promise<void> {
+async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Promise<void> {
   const { store, keys } = run
   const of = vacuums ? undefined : gone(keys.view, kind)
   const scrubbed = step("scrub", () => store.scrub(of))

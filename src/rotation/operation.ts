@@ -72,6 +72,8 @@ export interface Operation {
   readonly upTo: number | null
   /** Up to where rows were looked at, in the store's own words. */
   readonly cursor: string
+  /** How often a holder has changed the record: one that comes back from a copy of the datastore says less than was seen of it. */
+  readonly moves: number
   /** Rows of both passes, as far as known, and how many of them were looked at. */
   readonly rows: number
   readonly looked: number
@@ -115,6 +117,7 @@ export const startOperation = (of: {
   pass: 1,
   upTo: null,
   cursor: "",
+  moves: 0,
   rows: 0,
   looked: 0,
   rewritten: 0,
@@ -142,6 +145,7 @@ const SHAPE: Shape<Operation> = {
   pass: oneOf([1, 2]),
   upTo: orNull(isCount),
   cursor: isText,
+  moves: isCount,
   rows: isCount,
   looked: isCount,
   rewritten: isCount,

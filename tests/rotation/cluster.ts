@@ -8,7 +8,7 @@ import { createKeyring, Keys } from "../../src/registry/keys.ts"
 import { Registry } from "../../src/registry/registry.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
 import { runOperations } from "../../src/rewriter/operations.ts"
-import { runOperation } from "../../src/rewriter/run.ts"
+import { type Pacer, runOperation } from "../../src/rewriter/run.ts"
 import type { Verb } from "../../src/rotation/operation.ts"
 import { openSqlite } from "../../src/store/sqlite.ts"
 import type { Store } from "../../src/store/store.ts"
@@ -44,7 +44,7 @@ export async function cluster(store: Store = sqliteIn(ownDir())) {
     takeVerb({ verb, force: false, skip: false, ...flags }, CALLER, verbsOf(keys, now))
   const parts = { store, keys, server: "server-1", now, monotonicMs: () => 0 }
   const { signal } = new AbortController()
-  const run = () => runOperation({ ...parts, signal })
+  const run = (pacer?: Pacer) => runOperation({ ...parts, signal, ...(pacer && { pacer }) })
   /** The same by another view of the store. */
   const takeOn = async (other: Store, verb: Verb) =>
     takeVerb(

@@ -173,3 +173,37 @@ test("what opens to no object is left as it is, and its key kept", async () => {
   })
   expect((await store.get(key)).entry?.value).toEqual(value)
 })
+
+test("a copy of the datastore that is put back while a rewrite runs takes its rows and its cursor with it", async () => {
+  const { store, keys, registry, take, run } = await cluster()
+  await take("enable")
+  await run()
+  for (let i = 0; i < 9; i++)
+    await registry.create(SECRETS, { namespace: "default", name: `s${i}` }, secret(`s${i}`, "x"))
+  await take("rotate-keys")
+  const rowsNow = async () => (await store.rows({ cursor: "", limit: 100 })).rows
+  const [rows, record] = [await rowsNow(), await store.record("operation")]
+  if (record === undefined) throw new Error("nothing runs")
+
+  const putBack = async () => {
+    const now = await rowsNow()
+    const replacements = rows.flatMap(({ key, revision, value }, at) => {
+      const expected = now[at]?.value
+      if (value === undefined || expected === undefined || expected.equals(value)) return []
+      return [{ key, revision, column: "value" as const, expected, replacement: value }]
+    })
+    expect(replacements.length).toBeGreaterThan(0)
+    await store.rewrite(keys.view.record.fence, replacements)
+    const version = (await store.record("operation"))?.version ?? null
+    const { outcome } = await store.step({
+      compare: [{ name: "operation", version }],
+      put: [{ name: "operation", value: record.value }],
+    })
+    expect(outcome).toBe("done")
+  }
+  let batches = 0
+  const pause = async () => void (++batches === 2 && (await putBack()))
+  const operation = await run({ begin() {}, end() {}, rows: 3, pause })
+  expect(batches).toBeGreaterThan(4)
+  expect(operation).toMatchObject({ state: "finished", retired: ["aescbckey"], kept: {} })
+})
