@@ -4,7 +4,7 @@ import { execFile } from "node:child_process"
 import { describe, expect, test } from "vitest"
 import { BUGS } from "./planted.ts"
 
-const SEEDS = Number(process.env.KEYTURN_TEST_SEEDS ?? 300)
+const SEEDS = Number(process.env.KEYTURN_TEST_SEEDS ?? 500)
 const SEEDS_TIMEOUT_MS = 60_000 + SEEDS * 500
 /** Most bugs are found within the first thirty, a proof that is not fenced within two hundred on average, as the code stands. */
 const BUG_SEEDS = 3_000
