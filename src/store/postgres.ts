@@ -232,7 +232,12 @@ class PostgresEngine extends SqlTable {
   async #listen(): Promise<Client> {
     const client = await this.#db.single()
     client.on("notification", () => this.#wake())
-    await client.query(`LISTEN ${CHANNEL}`)
+    try {
+      await client.query(`LISTEN ${CHANNEL}`)
+    } catch (error) {
+      await client.end().catch(() => {})
+      throw this.#db.error(error, { sent: false })
+    }
     if (this.#closed) await client.end()
     return client
   }
