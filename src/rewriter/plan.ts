@@ -12,8 +12,7 @@ import type { Store } from "../store/store.ts"
 import { allRows, uncompacted } from "./census.ts"
 import { type Step, stepOf, type VerbParts } from "./control.ts"
 import { SECRETS } from "./stored-secrets.ts"
-import { makeTarget, staleIn, type Target } from "./rewrite.ts"
-import { Sealer } from "./sealer.ts"
+import { makeTarget, sealAnew, staleIn, type Target } from "./rewrite.ts"
 
 export interface Plan {
   readonly verb: Verb
@@ -95,10 +94,9 @@ async function count(target: Target, { store, signal }: PlanParts): Promise<Coun
     unreadable: 0,
     unreadableNames: [],
   }
-  await using sealer = new Sealer(target)
   const query = { cursor: "", ...(target.settled && { except: target.settled }) }
   for await (const { rows, leftOut = 0 } of allRows(store, query, { signal })) {
-    const { replacements, unreadable } = await sealer.seal(staleIn(rows, target))
+    const { replacements, unreadable } = sealAnew(staleIn(rows, target), target)
     const bytes = replacements.reduce((sum, { replacement }) => sum + replacement.length, 0)
     all = {
       rows: all.rows + rows.length + leftOut,

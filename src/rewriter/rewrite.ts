@@ -1,5 +1,5 @@
-/** What a row's values are rewritten to, in place under the target key: no new revision, no event, old values too. Which rows, and
- *  what comes after them, is run.ts'. */
+/** One batch of rows, rewritten in place under the target key: no new revision, no event, old values too. Which rows, and what
+ *  comes after them, is run.ts'. */
 import { isKnown, KnownError } from "../errors.ts"
 import { hasPrefix, isEncrypted, isObject } from "../format/value.ts"
 import { writingKey } from "../keyring/keyring.ts"
@@ -30,7 +30,7 @@ export function makeTarget(view: View): Target {
 }
 
 /** A stored byte string and where it stands. */
-export type Stale = Omit<Replacement, "replacement"> & { readonly expected: Buffer }
+type Stale = Omit<Replacement, "replacement"> & { readonly expected: Buffer }
 
 /** What stands in `rows` and is not under the target yet. */
 export const staleIn = (rows: readonly Row[], target: Target): Stale[] =>
@@ -42,19 +42,26 @@ export const staleIn = (rows: readonly Row[], target: Target): Stale[] =>
     }),
   )
 
-/** What is to stand in the place of `expected`; or why it stays, for it does not open. */
+/** All of it sealed anew, each once; and what does not open, which stays as it is. */
 export function sealAnew(
-  { key, expected }: Pick<Stale, "key" | "expected">,
-  { name, view }: Target,
-): Buffer | Unreadable {
-  try {
-    const { plaintext } = view.open(key, expected)
-    if (!isObject(plaintext)) throw noObject(key)
-    return view.provider(name).seal(plaintext, key)
-  } catch (error) {
-    if (!isKnown(error)) throw error
-    return { key, why: error.message }
+  stale: readonly Stale[],
+  target: Target,
+): { replacements: Replacement[]; unreadable: Unreadable[] } {
+  const replacements: Replacement[] = []
+  const unreadable: Unreadable[] = []
+  for (const one of stale) {
+    const { key, expected } = one
+    try {
+      const { plaintext } = target.view.open(key, expected)
+      if (!isObject(plaintext)) throw noObject(key)
+      const replacement = target.view.provider(target.name).seal(plaintext, key)
+      replacements.push({ ...one, replacement })
+    } catch (error) {
+      if (!isKnown(error)) throw error
+      unreadable.push({ key, why: error.message })
+    }
   }
+  return { replacements, unreadable }
 }
 
 /** Sealed anew, what a wrong key opened could never be opened right again. */

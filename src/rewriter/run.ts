@@ -14,8 +14,7 @@ import { type StepName, step } from "../step.ts"
 import type { RowBatch, Store } from "../store/store.ts"
 import { Budget } from "./budget.ts"
 import { allRows, BATCH_ROWS, type Census, census, countsOf } from "./census.ts"
-import { makeTarget, staleIn, type Target } from "./rewrite.ts"
-import { type Sealed, Sealer } from "./sealer.ts"
+import { makeTarget, sealAnew, staleIn, type Target } from "./rewrite.ts"
 
 /** How fast the passes go. */
 export interface Pacer {
@@ -176,7 +175,7 @@ async function pass(
   return (await save(run, "cursor", operation, progress)) !== undefined
 }
 
-interface SealedBatch extends Sealed {
+interface Sealed extends ReturnType<typeof sealAnew> {
   readonly read: RowBatch
 }
 
@@ -184,23 +183,18 @@ async function* sealedBatches(
   run: Run & { pacer: Pacer },
   target: Target,
   range: { readonly cursor: string; readonly upTo: number },
-): AsyncGenerator<SealedBatch> {
+): AsyncGenerator<Sealed> {
   const budget = new Budget(run.keys.writes, target.view.counted)
   const query = { ...range, ...(target.settled && { except: target.settled }) }
   const limit = () => run.pacer.rows
-  await using sealer = new Sealer(target)
   for await (const read of allRows(run.store, query, { signal: run.signal, limit })) {
     const stale = staleIn(read.rows, target)
     await budget.take(stale.length)
-    yield { read, ...(await sealer.seal(stale)) }
+    yield { read, ...sealAnew(stale, target) }
   }
 }
 
-async function write(
-  { store }: Run,
-  { fence }: Operation,
-  { replacements, ...sealed }: SealedBatch,
-) {
+async function write({ store }: Run, { fence }: Operation, { replacements, ...sealed }: Sealed) {
   if (replacements.length === 0) return { ...sealed, rewritten: 0 }
   const result = await step("batch", () => store.rewrite(fence, replacements))
   return { ...sealed, rewritten: result.outcome === "fenced" ? result.outcome : result.replaced }

@@ -22,7 +22,7 @@ const ROWS_MAX = 2_000
 /** With {@link PAUSE_MS_MAX} the floor: some hundred rows a second, whatever else goes on. */
 const ROWS_MIN = 16
 export const PAUSE_MS_MAX = 50
-const REST_MIN = 6
+const REST_MIN = 3
 const REST_MAX = 30
 const DELAY_MS_MAX = 3
 const SLOWNESS_MAX = 1.25

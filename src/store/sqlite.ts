@@ -8,7 +8,6 @@ import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
 import { rowBatch, spanOf } from "./kine.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
 import { compactedAway, refuseFuture } from "./revisions.ts"
-import { Checkpoints } from "./sqlite-checkpoint.ts"
 import { CommitQueue } from "./sqlite-commit.ts"
 import { storeError } from "./sqlite-errors.ts"
 import { checkpoint, copyDatabase, emptyLog, openFile } from "./sqlite-file.ts"
@@ -42,8 +41,6 @@ import { WatchHub } from "./watch-hub.ts"
 /** Rows looked at in one step of compaction, or of the search for entries with a time to live. */
 const STEP_ROWS = 500
 const EXPIRY_RETRY_SECONDS = 10
-/** Rewritten in one batch; fewer are not many batches. */
-const WORTH_A_THREAD = 100
 
 export interface SqliteOptions {
   readonly path: string
@@ -70,7 +67,6 @@ class SqliteStore implements Store {
   readonly #kine: KineTable
   readonly #records: RecordTable
   readonly #queue: CommitQueue
-  readonly #checkpoints: Checkpoints
   readonly #hub: WatchHub
   readonly #expiry: Expiry
   readonly #recordWakers = new Wakers()
@@ -103,7 +99,6 @@ class SqliteStore implements Store {
       this.#hub.publish(changes)
     }
     this.#queue = new CommitQueue({ db: this.#db, path, committed })
-    this.#checkpoints = new Checkpoints(this.#db, path)
     this.#expiry = new Expiry(schedule, (key, revision) => void this.#expire(key, revision))
     void this.#findLeased()
   }
@@ -252,7 +247,6 @@ class SqliteStore implements Store {
     fence: string,
     replacements: readonly Replacement[],
   ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }> {
-    if (replacements.length >= WORTH_A_THREAD) this.#checkpoints.begin()
     return this.#queue.submit(() => {
       if (this.#records.fence() !== fence) return { outcome: "fenced" }
       let replaced = 0
@@ -274,8 +268,8 @@ class SqliteStore implements Store {
   }
 
   async #scrub(of: "records" | readonly Uint8Array[]): Promise<void> {
+    this.#queue.flush()
     this.#hub.forget()
-    await this.#queue.hold(() => this.#checkpoints.end())
     this.#reading(() => emptyLog(this.#db, this.#path))
     if (of !== "records" && of.length > 0 && !(await this.#raw.holds(of))) return
     try {
@@ -295,7 +289,6 @@ class SqliteStore implements Store {
     this.#closed = true
     await this.#scrubbing.catch(() => {})
     this.#queue.close()
-    await this.#checkpoints.end()
     await nextTurn() // the writers of the last group start the clocks of their entries, which then stop
     this.#expiry.close()
     this.#hub.close()
