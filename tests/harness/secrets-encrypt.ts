@@ -45,4 +45,4 @@ export const MATCH = "Server Encryption Hashes: All hashes match"
 export const MISMATCH = "Server Encryption Hashes: hash does not match between "
 export const stage = (name: string): RegExp => new RegExp(`^Current Rotation Stage: ${name}$`, "m")
 /** The name of a key that is not the first. */
-export const dated = new RegExp(`aescbckey-${new Date().getFullYear()}-`)
+export const dated = /aescbckey-\d{4}-\d\d-\d\d/
