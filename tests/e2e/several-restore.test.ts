@@ -73,7 +73,7 @@ const ADOPTED = /an older keyring came back in the datastore: it is adopted/g
 const adoptions = (server: TestServer) => server.logs().match(ADOPTED)?.length ?? 0
 
 test("a whole snapshot from before a rotation comes back while servers run: each adopts its keyring, and clients list again", {
-  timeout: 120_000,
+  timeout: 240_000,
 }, async () => {
   const datastore = await dealt.newDatastore()
   await using cluster = await startCluster(datastore, ENCRYPTED)
@@ -87,7 +87,7 @@ test("a whole snapshot from before a rotation comes back while servers run: each
   const clients = cluster.servers.map(({ kubeconfig }) => apiClient(kubeconfig))
   const told: string[][] = clients.map(() => [])
   const watches = clients.map(async (client, n) => {
-    const lines = client.lines(`${from}&timeoutSeconds=15`, AbortSignal.timeout(60_000))
+    const lines = client.lines(`${from}&timeoutSeconds=60`, AbortSignal.timeout(90_000))
     for await (const line of lines) told[n]?.push(line)
   })
   await until(async () => {
