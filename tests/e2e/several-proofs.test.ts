@@ -11,10 +11,10 @@ import { type Cluster, startCluster, TOKEN } from "../harness/cluster.ts"
 import { command } from "../harness/command.ts"
 import { deal, isEmbedded } from "../harness/dealt.ts"
 import { expectFilled, fill } from "../harness/filling.ts"
-import { run, until } from "../harness/process.ts"
-import { expectQuiet } from "../harness/quiet.ts"
+import { until } from "../harness/process.ts"
+import { expectNoBug, expectQuiet } from "../harness/quiet.ts"
 import { expectStatus, MATCH, secretsEncrypt, stage } from "../harness/secrets-encrypt.ts"
-import { keyturn, kubectlSaid, type TestServer } from "../harness/server.ts"
+import { keyturn, kubectlSaid, type TestServer, untilStopped } from "../harness/server.ts"
 
 const [USAGE, KEY_KEPT, NOT_PROVEN, ABORTED] = [2, 18, 32, 34]
 const SECRETS = "/api/v1/namespaces/default/secrets"
@@ -208,9 +208,6 @@ test.skipIf(isEmbedded)(
 /** More than the first three batches. */
 const MANY = 2_000
 
-const isStopped = async ({ pid }: TestServer) =>
-  (await run("ps", ["-o", "stat=", "-p", `${pid}`])).stdout.startsWith("T")
-
 test("abort by another server than the one that rewrites: the old key writes on all, and nothing is lost", {
   timeout: 240_000,
 }, async () => {
@@ -220,8 +217,8 @@ test("abort by another server than the one that rewrites: the old key writes on 
   await fill(cluster, MANY)
   await cluster.stop(s1)
   await s1.start([], "batch:after@2=SIGSTOP")
-  const turning = keyturn(s1, ["secrets-encrypt", "rotate-keys"])
-  await until(() => isStopped(s1), { timeoutMs: 60_000, what: "s1 stands still in its rewrite" })
+  const turning = keyturn(s1, ["secrets-encrypt", "rotate-keys"], { timeoutMs: 120_000 })
+  await untilStopped(s1)
 
   const began = performance.now()
   expect(await secretsEncrypt(s2, "abort")).toBe("rotation aborted\n")
@@ -237,7 +234,9 @@ test("abort by another server than the one that rewrites: the old key writes on 
     const status = await expectStatus(server, stage("start"), MATCH)
     expect(status).toMatch(/^ \* +AES-CBC +aescbckey$/m)
     await expectFilled(server, MANY)
-    expectQuiet(server)
+    // One that stood still for long may tell of a batch that was not answered in time.
+    if (server === s1) expectNoBug(server)
+    else expectQuiet(server)
   }
   // No batch of the aborted rewrite came after it.
   expect(await datastore.censusOfSecrets()).toEqual(under)

@@ -45,7 +45,8 @@ export class TestServer implements AsyncDisposable {
     this.dataDir = options.dataDir ?? join(this.home, "data")
   }
 
-  /** Returns when it says that it is ready; rejects with its output where it does not within 30 s. */
+  /** Returns when it says that it is ready; rejects with its output where it does not within 50 s: it may wait for a datastore
+   *  that is starting too. */
   async start(args: readonly string[] = [], failpoints?: string): Promise<void> {
     const own = ["--config", "/dev/null", "--data-dir", this.dataDir]
     const port = ["--https-listen-port", String(this.port)]
@@ -56,7 +57,7 @@ export class TestServer implements AsyncDisposable {
     this.#program = program
     const ready = /^keyturn is ready: https:\/\/\S+:(\d+)\n/m
     const said = () => ready.exec(program.stdout)?.[1]
-    await until(() => said() ?? !program.isRunning, { timeoutMs: 30_000 }).catch(() => {})
+    await until(() => said() ?? !program.isRunning, { timeoutMs: 50_000 }).catch(() => {})
     const announced = said()
     if (announced === undefined) throw new Error(`the server is not ready:\n${this.logs()}`)
     this.port = Number(announced)
@@ -154,6 +155,13 @@ export async function kubectlSaid(
   if (code === 0 && stderr === "") return stdout
   throw new Error(`kubectl ${argv.join(" ")} ended with ${code}:\n${stdout}${stderr}`)
 }
+
+/** Waits until it stands still, as a failpoint with SIGSTOP leaves it: `start([], "batch:after=SIGSTOP")`. */
+export const untilStopped = ({ pid }: TestServer): Promise<boolean> =>
+  until(async () => (await run("ps", ["-o", "stat=", "-p", `${pid}`])).stdout.startsWith("T"), {
+    timeoutMs: 60_000,
+    what: "the server stands still",
+  })
 
 /** A command about this server, as its administrator on its machine gives it. */
 export const keyturn = (
