@@ -19,10 +19,10 @@ import {
 } from "../harness/at-rest.ts"
 import { openBeside } from "../harness/beside.ts"
 import { type Datastore, dealtSeed, startEngine, sqliteDatastore } from "../harness/engines.ts"
-import { run, until } from "../harness/process.ts"
+import { until } from "../harness/process.ts"
 import { missing } from "../harness/programs.ts"
 import { random } from "../harness/random.ts"
-import { TestServer } from "../harness/server.ts"
+import { TestServer, untilStopped } from "../harness/server.ts"
 
 const ENGINES = ["sqlite", "etcd", "postgres"] as const
 type EngineName = (typeof ENGINES)[number]
@@ -225,17 +225,17 @@ async function dieAt(life: Life, one: Case, points: string): Promise<void> {
   if (one.how === "edited") await edit(life)
   const first = (one.how && FIRST[one.how]) ?? ""
   await start(first + points, one.at === "take-in-keys" ? moreKeys(life) : one.args)
-  await act(life, one)
-  if (one.how === "stopped") await restAndGoOn(server.pid)
+  // It may stand still before it answers.
+  await Promise.all([act(life, one), one.how === "stopped" && restAndGoOn(server)])
   await ended(137)
 }
 
 /** Stopped for longer than from one beat to the next. */
-async function restAndGoOn(pid: number): Promise<void> {
-  await until(async () => (await run("ps", ["-o", "stat=", "-p", `${pid}`])).stdout.startsWith("T"))
+async function restAndGoOn(server: TestServer): Promise<void> {
+  await untilStopped(server)
   const stoppedMs = performance.now()
   await until(() => performance.now() - stoppedMs > BEAT_MS)
-  process.kill(pid, "SIGCONT")
+  process.kill(server.pid, "SIGCONT")
 }
 
 /** Somebody gives the operation's record another fence. */
