@@ -61,14 +61,18 @@ export function decodeUsage(stored: Buffer): Usage {
   const keys: unknown[] = isRecord(value) && Array.isArray(value.keys) ? value.keys : []
   return new Map(
     keys.flatMap((of): [string, Seals][] => {
-      if (!hasShape(SHAPE, of)) return []
+      if (!hasShape<NamedSeals>(SHAPE, of)) return []
       const { name, clients, rewriting } = of
       return [[name, { clients, rewriting }]]
     }),
   )
 }
 
-const SHAPE: Shape<Seals & { readonly name: string }> = {
+interface NamedSeals extends Seals {
+  readonly name: string
+}
+
+const SHAPE: Shape<NamedSeals> = {
   name: isText,
   clients: isCount,
   rewriting: isCount,
