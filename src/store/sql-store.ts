@@ -65,6 +65,9 @@ async function settle(engine: SqlEngine): Promise<number> {
   return newest
 }
 
+/** More than one server has told before another has. */
+const TOLD_BY_OTHERS = 10_000
+
 class SqlStore implements Store {
   readonly #engine: SqlEngine
   readonly #warn: (message: string, error: unknown) => void
@@ -176,10 +179,10 @@ class SqlStore implements Store {
     }
   }
 
-  /** Where another table has come, as after a restore: revisions up to `told` may be known to clients, and mean nothing in it.
-   *  So its own go on above them, and history begins there. Returns a settled revision. */
+  /** Where another table has come, as after a restore: revisions up to `told`, and what other servers told that were further, may be
+   *  known to clients, and mean nothing in it. So its own go on above them, and history begins there. Returns a settled revision. */
   async #beginAnew(told: number): Promise<number> {
-    const first = told + 1
+    const first = told + TOLD_BY_OTHERS
     await this.#again(() => this.#engine.leap(first))
     await this.#compactTo(first)
     return settle(this.#engine)
