@@ -66,7 +66,7 @@ async function settle(engine: SqlEngine): Promise<number> {
 }
 
 /** More than one server has told before another has. */
-const TOLD_BY_OTHERS = 10_000
+const TOLD_BY_OTHERS = 1_000
 
 class SqlStore implements Store {
   readonly #engine: SqlEngine
