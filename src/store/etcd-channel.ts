@@ -215,9 +215,10 @@ export class EtcdChannel {
   }
 }
 
-/** What an etcd does that is spoken to with https where it has http, or the other way round; and what other servers do. */
+/** What an etcd does that is spoken to with https where it has http, or the other way round; and what other servers do.
+ *  A reset is how an answer to bytes that were not read may arrive. */
 const MISUNDERSTOOD =
-  /before secure TLS connection|wrong version number|^the connection ended$|^Protocol error$/
+  /before secure TLS connection|wrong version number|^the connection ended$|^Protocol error$|^(read|write) (ECONNRESET|EPIPE)$/
 const doubtOf = (why: string): string =>
   MISUNDERSTOOD.test(why) ? "; is an etcd there, and is it http or https as said?" : ""
 
