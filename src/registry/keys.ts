@@ -124,11 +124,17 @@ export class Keys {
         ? slots.some(isNamed) || slots.filter(isServer).length >= SERVERS_MAX
         : slots.some(({ publicKey }) => publicKey === slot.publicKey)
     if (stands(this.#view.record)) return
+    const { proven } = this.#view.record.keyring
+    const newest = await this.#store.revision()
     await this.change("enroll", ({ record }) => {
       if (stands(record)) return undefined
       const others = record.slots.filter((one) => !isServer(one))
       const servers = record.slots.filter((one) => isServer(one) && !isNamed(one))
-      return { slots: [...others, ...servers.slice(1 - SERVERS_MAX), slot] }
+      return {
+        slots: [...others, ...servers.slice(1 - SERVERS_MAX), slot],
+        ...(isAhead(proven, newest) &&
+          record.keyring.proven === proven && { keyring: { ...record.keyring, proven: newest } }),
+      }
     })
     this.#isEnrolled = true
   }
@@ -313,6 +319,11 @@ export async function createKeyring(
 /** A version says nothing across a restore: an etcd that was put back counts to it again. */
 const isSame = (one: StoredRecord, other: StoredRecord): boolean =>
   one.version === other.version && one.value.equals(other.value)
+
+/** A proof at a revision still to come is from the datastore that this one was moved from: with it, plain text would be told to
+ *  watches until revisions have come as far. */
+const isAhead = (proven: number | null, newest: number): boolean =>
+  proven !== null && proven > newest
 
 const isServer = ({ kind }: OpenSlot): boolean => kind === "server"
 

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, renameSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { expect, test } from "vitest"
 import { apiClient } from "../harness/api.ts"
-import { OWN_PORTS, stored, untilRead, writeSecret } from "../harness/embedded.ts"
+import { OWN_PORTS, plantInto, stored, untilRead, writeSecret } from "../harness/embedded.ts"
 import { until } from "../harness/process.ts"
 import { needs } from "../harness/programs.ts"
 import { expectStatus, secretsEncrypt, stage } from "../harness/secrets-encrypt.ts"
@@ -44,6 +44,8 @@ test("all that a server on SQLite has moves to its embedded etcd, and an informe
     await writer.call("POST", "/api/v1/namespaces/default/secrets", secret)
     await writer.call("DELETE", `/api/v1/namespaces/default/secrets/${name}`)
   }
+  // That all is encrypted is proven anew, at such a revision.
+  for (const verb of ["disable", "enable"]) await secretsEncrypt(server, verb)
   const before = await objects(server)
 
   const config = new KubeConfig()
@@ -91,6 +93,13 @@ test("all that a server on SQLite has moves to its embedded etcd, and an informe
   await expectStatus(server, stage("reencrypt_finished"))
   await server.restart()
   await untilRead(server, "b")
+
+  // What was proven of the database, at a revision that etcd has yet to come to, holds of what etcd tells.
+  const { metadata } = await api.listNamespacedSecret({ namespace: "default" })
+  const key = "/registry/secrets/default/planted"
+  await plantInto(server, { key, value: Buffer.from("k8s\0, plain text") })
+  const since = `/api/v1/namespaces/default/secrets?watch=1&timeoutSeconds=2&resourceVersion=${metadata?.resourceVersion}`
+  expect(await kubectlSaid(server, ["get", "--raw", since])).toContain("the value is plain text")
 })
 
 test("killed at any moment of the move, the next start has everything, once", {

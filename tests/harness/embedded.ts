@@ -2,7 +2,12 @@
 import { readFileSync } from "node:fs"
 import { isKnown } from "../../src/errors.ts"
 import { EtcdChannel } from "../../src/store/etcd-channel.ts"
-import { decodeRanged, encodeRange, type KeyValue } from "../../src/store/etcd-messages.ts"
+import {
+  decodeRanged,
+  encodePut,
+  encodeRange,
+  type KeyValue,
+} from "../../src/store/etcd-messages.ts"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
 import { readTlsFiles } from "../../src/store/tls-files.ts"
 import { Cluster, type ClusterOptions } from "./cluster.ts"
@@ -67,10 +72,26 @@ export function isEtcd(pid: number): boolean {
 }
 
 /** What lies in its etcd, read beside keyturn. */
-export async function stored(
+export const stored = (
   server: TestServer,
   range: Parameters<typeof encodeRange>[0],
-): Promise<KeyValue[]> {
+): Promise<KeyValue[]> =>
+  beside(server, async (channel) => {
+    const answer = await channel.call("/etcdserverpb.KV/Range", encodeRange(range))
+    return decodeRanged(answer).entries
+  })
+
+/** Puts into its etcd, beside keyturn. */
+export const plantInto = (
+  server: TestServer,
+  put: { readonly key: string; readonly value: Buffer },
+): Promise<unknown> =>
+  beside(server, (channel) => channel.call("/etcdserverpb.KV/Put", encodePut(put)))
+
+async function beside<T>(
+  server: TestServer,
+  work: (channel: EtcdChannel) => Promise<T>,
+): Promise<T> {
   const { client, serverCa } = dataDirPaths(server.dataDir).etcd
   const flag = "--listen-client-urls="
   const url = commandOf(etcdPid(server)).find((word) => word.startsWith(flag)) ?? ""
@@ -78,7 +99,7 @@ export async function stored(
   const tls = () => readTlsFiles(files, "etcd")
   const channel = new EtcdChannel({ endpoints: [url.slice(flag.length)], tls })
   try {
-    return decodeRanged(await channel.call("/etcdserverpb.KV/Range", encodeRange(range))).entries
+    return await work(channel)
   } finally {
     channel.close()
   }
