@@ -12,31 +12,38 @@ export interface OwnObject {
   readonly make: (before: KubeObject | undefined) => KubeObject
 }
 
-/** Returns it as it was before. */
+/** Returns it as it was before; undefined also for one that did not open. That one is replaced where it lies: all that is ours in
+ *  it can be made anew, and it would keep the server from starting. To delete it, be it for a moment, would say that the server
+ *  has left: whoever sees a Node go takes its server's etcd member away. */
 export async function writeOwn(
   registry: Registry,
   { kind, ref, make }: OwnObject,
 ): Promise<KubeObject | undefined> {
   for (;;) {
     try {
-      const stored = await readable(registry, kind, ref)
-      const object = make(stored?.object)
-      await (stored ? registry.replace(stored, object) : registry.create(kind, ref, object))
-      return stored?.object
+      const stored = await read(registry, kind, ref)
+      const before = stored === "unreadable" ? undefined : stored?.object
+      const object = make(before)
+      if (stored === "unreadable") await registry.replaceUnreadable(kind, ref, object)
+      else if (stored === undefined) await registry.create(kind, ref, object)
+      else await registry.replace(stored, object)
+      return before
     } catch (error) {
       if (!isKnown(error, "Conflict", "AlreadyExists")) throw error
     }
   }
 }
 
-/** One that does not open is deleted: all that is ours in it can be made anew, and it would keep the server from starting. */
-async function readable(registry: Registry, kind: Kind, ref: Ref): Promise<Stored | undefined> {
+async function read(
+  registry: Registry,
+  kind: Kind,
+  ref: Ref,
+): Promise<Stored | "unreadable" | undefined> {
   try {
     return await registry.get(kind, ref)
   } catch (error) {
-    if (!isUnreadable(error)) throw error
-    await removeObject(registry, kind, ref)
-    return undefined
+    if (isUnreadable(error)) return "unreadable"
+    throw error
   }
 }
 

@@ -4,7 +4,7 @@ import { isKnown, KnownError } from "../errors.ts"
 import { decodeObject, encodeObject } from "../format/codec.ts"
 import type { KubeObject } from "../format/object.ts"
 import type { Unreadable } from "../rotation/operation.ts"
-import type { Change, Entry, Store, WatchOptions, WriteResult } from "../store/store.ts"
+import type { Change, Entry, Store, Update, WatchOptions, WriteResult } from "../store/store.ts"
 import { type Contents, contentsOf } from "./contents.ts"
 import type { Keys } from "./keys.ts"
 import { type Kind, namespacePrefix, type Ref, storageKey } from "./resource.ts"
@@ -137,11 +137,16 @@ export class Registry {
     const { key, revision: expected } = stored
     const plaintext = encodeObject(withoutRevision(object), { unknownFrom: stored.plaintext })
     if (!stored.stale && plaintext.equals(stored.plaintext)) return stored.object
-    const result = await this.#write(key, plaintext, (sealed) =>
-      this.#store.update({ key, expected, ...sealed, ttlSeconds }),
-    )
-    if (result.outcome === "done") return atRevision(decodeObject(plaintext), result.revision)
-    throw new KnownError("Conflict", `${key} is not at revision ${expected} any more`)
+    return this.#update({ key, expected, ttlSeconds }, plaintext)
+  }
+
+  /** Puts the object in the place of one that does not open. Throws Conflict where that is gone, or opens by now. */
+  async replaceUnreadable(kind: Kind, ref: Ref, object: KubeObject): Promise<KubeObject> {
+    const key = storageKey(kind, ref)
+    const { entry } = await this.#store.get(key)
+    if (entry === undefined || this.#opens(entry))
+      throw new KnownError("Conflict", `${key} is gone or opens by now`)
+    return this.#update({ key, expected: entry.revision }, encodeObject(withoutRevision(object)))
   }
 
   /** Returns the revision of the delete. Throws Conflict. */
@@ -171,6 +176,28 @@ export class Registry {
         events.push(known)
       }
       yield events
+    }
+  }
+
+  async #update(
+    where: Pick<Update, "key" | "expected" | "ttlSeconds">,
+    plaintext: Buffer,
+  ): Promise<KubeObject> {
+    const { key, expected } = where
+    const result = await this.#write(key, plaintext, (sealed) =>
+      this.#store.update({ ...where, ...sealed }),
+    )
+    if (result.outcome === "done") return atRevision(decodeObject(plaintext), result.revision)
+    throw new KnownError("Conflict", `${key} is not at revision ${expected} any more`)
+  }
+
+  #opens(entry: Entry): boolean {
+    try {
+      this.#opened(entry)
+      return true
+    } catch (error) {
+      if (isUnreadable(error)) return false
+      throw error
     }
   }
 

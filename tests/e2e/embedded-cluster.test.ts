@@ -9,6 +9,7 @@ import {
   found,
   isEtcd,
   join,
+  plantInto,
   startEmbedded,
   untilRead,
   writeSecret,
@@ -16,7 +17,7 @@ import {
 import { until } from "../harness/process.ts"
 import { needs } from "../harness/programs.ts"
 import { expectStatus, MATCH, secretsEncrypt, stage } from "../harness/secrets-encrypt.ts"
-import { keyturn, kubectlSaid, type TestServer } from "../harness/server.ts"
+import { keyturn, kubectl, kubectlSaid, type TestServer } from "../harness/server.ts"
 import { Traffic } from "../harness/traffic.ts"
 
 needs("kubectl", "etcd")
@@ -114,6 +115,24 @@ test("a server leaves, another is deleted, and both come back as new ones", {
       ),
     { timeoutMs: 30_000 },
   )
+})
+
+test("a Node that does not open is made anew, and its server keeps its place, which it loses with the Node", {
+  timeout: 120_000,
+}, async () => {
+  await using cluster = await startEmbedded()
+  const [first, second, third] = [cluster.server(1), cluster.server(2), cluster.server(3)]
+  await plantInto(first, { key: "/registry/minions/s2", value: Buffer.from("not a Node") })
+  await until(async () => (await kubectl(first, ["get", "node", "s2"])).code === 0, {
+    intervalMs: 100,
+    what: "the Node is there again",
+  })
+  // Every server sees what becomes of Nodes in its order: once this one's end was seen, so was the other's, had it been one.
+  await kubectlSaid(first, ["delete", "node", "s3"])
+  expect(await third.ended()).toBe(ERRORS.MemberRemoved.exit)
+  await writeSecret(second, "a")
+  await untilRead(first, "a")
+  expect(await nodes(second)).toEqual(["node/s1", "node/s2"])
 })
 
 test("of three servers two are lost: the third goes on alone, and the others join it again", {
