@@ -9,7 +9,7 @@ import {
 } from "node:http2"
 import { isKnown, KnownError } from "../errors.ts"
 import { etcdError } from "./etcd-errors.ts"
-import { AnswerLost, NotDone, reasonOf } from "./lost-answer.ts"
+import { AnswerLost, AnswerTooLong, NotDone, reasonOf } from "./lost-answer.ts"
 
 const CONNECT_TIMEOUT_MS = 3_000
 const ANSWER_TIMEOUT_MS = 8_000
@@ -39,6 +39,13 @@ export interface CallOptions {
   /** Whether it may be sent again after its answer was lost. */
   readonly isRepeatable?: boolean
   readonly timeoutMs?: number
+  /** A longer answer is left where it is. */
+  readonly answerBytesMax?: number
+}
+
+interface Asked extends Required<Pick<CallOptions, "timeoutMs" | "answerBytesMax">> {
+  readonly method: string
+  readonly message: Buffer
 }
 
 export class EtcdChannel {
@@ -59,16 +66,19 @@ export class EtcdChannel {
   }
 
   /** One call. Rejects with {@link NotDone} where nothing was asked of anybody, with {@link AnswerLost} where the
-   *  answer did not come. */
+   *  answer did not come, with {@link AnswerTooLong} where it was not taken in. */
   async call(method: string, message: Buffer, options: CallOptions = {}): Promise<Buffer> {
     const { isRepeatable = false, timeoutMs = ANSWER_TIMEOUT_MS } = options
+    const { answerBytesMax = Number.POSITIVE_INFINITY } = options
     for (let attempt = 0; ; attempt += 1) {
       const session = await this.#connected()
       try {
-        return await this.#ask(session, { method, message, timeoutMs })
+        return await this.#ask(session, { method, message, timeoutMs, answerBytesMax })
       } catch (error) {
         if (error instanceof NotDone) this.#leave(session)
-        const mayRepeat = error instanceof NotDone || (isRepeatable && error instanceof AnswerLost)
+        const mayRepeat =
+          error instanceof NotDone ||
+          (isRepeatable && error instanceof AnswerLost && !(error instanceof AnswerTooLong))
         if (!mayRepeat || attempt >= this.#options.endpoints.length) throw error
       }
     }
@@ -108,7 +118,7 @@ export class EtcdChannel {
 
   async #ask(
     session: ClientHttp2Session,
-    { method, message, timeoutMs }: { method: string; message: Buffer; timeoutMs: number },
+    { method, message, timeoutMs, answerBytesMax }: Asked,
   ): Promise<Buffer> {
     const stream = this.#open(session, method, { "grpc-timeout": `${timeoutMs}m` })
     const late = setTimeout(() => {
@@ -119,7 +129,7 @@ export class EtcdChannel {
       ended.catch(() => {}) // told below
       stream.end(framed(message))
       let answer: Buffer | undefined
-      for await (const body of messagesOf(stream)) answer = body
+      for await (const body of messagesOf(stream, answerBytesMax)) answer = body
       await ended
       if (answer === undefined) throw new AnswerLost(`${this.where}: an answer without a message`)
       return answer
@@ -255,8 +265,11 @@ function framed(message: Buffer): Buffer {
   return Buffer.concat([prefix, message])
 }
 
-/** The messages of a stream, however they are cut into pieces. */
-async function* messagesOf(stream: ClientHttp2Stream): AsyncGenerator<Buffer> {
+/** The messages of a stream, however they are cut into pieces. Throws {@link AnswerTooLong} before it has taken in a longer one. */
+async function* messagesOf(
+  stream: ClientHttp2Stream,
+  bytesMax = Number.POSITIVE_INFINITY,
+): AsyncGenerator<Buffer> {
   let pieces: Buffer[] = []
   let have = 0
   let wanted = PREFIX_BYTES
@@ -266,7 +279,9 @@ async function* messagesOf(stream: ClientHttp2Stream): AsyncGenerator<Buffer> {
     if (have < wanted) continue
     let rest = pieces.length === 1 ? piece : Buffer.concat(pieces)
     for (;;) {
-      wanted = PREFIX_BYTES + (rest.length < PREFIX_BYTES ? 0 : rest.readUInt32BE(1))
+      const sizeBytes = rest.length < PREFIX_BYTES ? 0 : rest.readUInt32BE(1)
+      if (sizeBytes > bytesMax) throw new AnswerTooLong(`an answer of ${sizeBytes} bytes`)
+      wanted = PREFIX_BYTES + sizeBytes
       if (rest.length < wanted || rest.length < PREFIX_BYTES) break
       yield rest.subarray(PREFIX_BYTES, wanted)
       rest = rest.subarray(wanted)

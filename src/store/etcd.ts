@@ -60,8 +60,12 @@ import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
 const SCRUB_TIMEOUT_MS = 60_000
 /** So much later than this server another one may tell of a change. */
 const OTHERS_BEHIND_MS = 250
-/** What a row is taken to weigh before one was seen. */
-const ROW_BYTES = 64 << 10
+/** How many rows are asked for before it was seen what they weigh. */
+const FIRST_ROWS = 128
+/** So many of the largest values are less than etcd can say in one answer. */
+const ROWS_MAX = 1_000
+/** Where large rows come after small ones, an answer of more is left where it is, and half as many are asked for. */
+const ROWS_BYTES_MAX = 8 * BATCH_BYTES_MAX
 const OLDEST = [3, 4] as const
 
 export interface EtcdOptions extends Pick<ChannelOptions, "endpoints"> {
@@ -102,7 +106,8 @@ class EtcdStore implements Store {
   readonly #history: EtcdHistory
   readonly #leases: Leases
   readonly #stop = new AbortController()
-  #rowBytes = ROW_BYTES
+  /** As many as a batch's bytes may be, going by the rows that were read last. */
+  #rowsMax = FIRST_ROWS
 
   constructor(channel: EtcdChannel, options: HistoryOptions) {
     this.#channel = channel
@@ -207,12 +212,10 @@ class EtcdStore implements Store {
   async rows({ cursor, upTo, limit }: RowRange & { limit: number }): Promise<RowBatch> {
     let [revision, last] = placeOf(cursor)
     for (;;) {
-      const asked = Math.min(limit, Math.ceil(BATCH_BYTES_MAX / this.#rowBytes))
-      const found = await this.#range({ ...under(VALUES, last), limit: asked, revision })
+      const found = await this.#batch({ ...under(VALUES, last), limit, revision })
       if (upTo === undefined && revision === 0) revision = found.revision
       const key = found.entries.at(-1)?.key
       if (key === undefined) return { rows: [], cursor }
-      this.#rowBytes = averageBytes(found.entries)
       last = key
       const rows = found.entries.map(rowOf).filter((row) => row.revision <= (upTo ?? revision))
       if (rows.length > 0) return { rows, cursor: `${revision}:${last}` }
@@ -279,10 +282,31 @@ class EtcdStore implements Store {
 
   // Reading
 
-  async #range(asked: RangeAsked): Promise<Ranged> {
+  /** As many rows as fit into a batch, by what the last ones weighed; at most twice as many as those, and after an answer that
+   *  did not come half as many. */
+  async #batch(asked: RangeAsked & { readonly limit: number }): Promise<Ranged> {
+    for (;;) {
+      const limit = Math.min(asked.limit, this.#rowsMax)
+      const answerBytesMax = limit > 1 ? ROWS_BYTES_MAX : Number.POSITIVE_INFINITY
+      try {
+        const found = await this.#range({ ...asked, limit }, { answerBytesMax })
+        const fitting = Math.ceil(BATCH_BYTES_MAX / averageBytes(found.entries))
+        this.#rowsMax = Math.min(ROWS_MAX, 2 * limit, fitting)
+        return found
+      } catch (error) {
+        if (!(error instanceof AnswerLost) || limit === 1) throw error
+        this.#rowsMax = limit >>> 1
+      }
+    }
+  }
+
+  async #range(
+    asked: RangeAsked,
+    { answerBytesMax = Number.POSITIVE_INFINITY } = {},
+  ): Promise<Ranged> {
     try {
       const message = encodeRange(asked)
-      const options = { isRepeatable: true }
+      const options = { isRepeatable: true, answerBytesMax }
       return decodeRanged(await this.#channel.call("/etcdserverpb.KV/Range", message, options))
     } catch (error) {
       throw await this.#unreadable(error, asked.revision ?? 0)

@@ -11,6 +11,7 @@ export class Way implements AsyncDisposable {
   #lost: Direction | undefined
   #keeps = false
   #isClosed = false
+  #answerBytesMax = Number.POSITIVE_INFINITY
 
   private constructor(target: number) {
     this.#server = createServer((client) => {
@@ -55,6 +56,12 @@ export class Way implements AsyncDisposable {
     this.#keeps = true
   }
 
+  /** From now on each new connection ends where it has brought back so many bytes. */
+  endAfter(answerBytes: number): void {
+    this.#answerBytesMax = answerBytes
+    this.drop()
+  }
+
   mend(): void {
     this.#lost = undefined
     this.#keeps = false
@@ -70,7 +77,10 @@ export class Way implements AsyncDisposable {
     this.#sockets.add(from)
     // No TCP goes on behind bytes that it lost.
     let hasLost = false
+    let roomBytes = direction === "answers" ? this.#answerBytesMax : Number.POSITIVE_INFINITY
     from.on("data", (chunk) => {
+      roomBytes -= chunk.length
+      if (roomBytes < 0) return void from.destroy()
       hasLost ||= this.#lost === direction
       if (!hasLost) return void to.write(chunk)
       if (!this.#keeps) setTimeout(() => from.destroy(), ENDS_AFTER_MS)

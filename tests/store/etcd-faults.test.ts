@@ -2,6 +2,7 @@
 import { describe, expect, test } from "vitest"
 import type { Store } from "../../src/store/store.ts"
 import {
+  allRows,
   bytes,
   create,
   failure,
@@ -154,6 +155,17 @@ describe("the way to the server is cut", () => {
       if (told.length === made.length) break
     }
     expect(told).toEqual(made.toSorted((a, b) => a - b))
+  })
+
+  test("rows are asked for again in halves, until so many come in one answer", async () => {
+    await using way = await Way.to(etcd.server.port)
+    const direct = await etcd.open()
+    const names = Array.from({ length: 20 }, (_, index) => `n${String(index).padStart(2, "0")}`)
+    for (const name of names) await create(direct, name, "x".repeat(1_000_000))
+    const store = await through(way)
+    way.endAfter(4_000_000)
+    const rows = await allRows(store, 500)
+    expect(rows.map((row) => row.key)).toEqual(names.map(key))
   })
 
   test("what was compacted while nothing could be followed ends the watches that stood before it", async () => {

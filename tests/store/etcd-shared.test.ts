@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url"
 import { describe, expect, test } from "vitest"
 import { EtcdChannel } from "../../src/store/etcd-channel.ts"
 import { watchRange } from "../../src/store/etcd-watch.ts"
+import { BATCH_BYTES_MAX } from "../../src/store/kine.ts"
 import type { Change, Replacement, Store } from "../../src/store/store.ts"
 import {
   allRows,
@@ -33,6 +34,9 @@ async function replacements(store: Store): Promise<Replacement[]> {
     return { key, revision, column: "value", expected: value, replacement }
   })
 }
+
+const sum = (values: readonly (Uint8Array | undefined)[]): number =>
+  values.reduce((bytes, value) => bytes + (value?.length ?? 0), 0)
 
 describe("what lies in etcd", () => {
   test("values under their own keys as they are, and what is keyturn's under /keyturn/", async () => {
@@ -84,6 +88,23 @@ describe("what lies in etcd", () => {
     const next = await store.rows({ cursor: page.cursor, upTo, limit: 1 })
     expect(next.rows.map((row) => row.key)).toEqual([key("d")])
     expect((await store.rows({ cursor: next.cursor, upTo, limit: 1 })).rows).toEqual([])
+  })
+
+  test("no batch of rows holds much where large ones come after many small ones", async () => {
+    const store = await etcd.open()
+    const small = Array.from({ length: 300 }, (_, index) => `a${String(index).padStart(3, "0")}`)
+    const large = Array.from({ length: 50 }, (_, index) => `b${String(index).padStart(3, "0")}`)
+    await Promise.all(small.map((name) => create(store, name, "x")))
+    for (const name of large) await create(store, name, "x".repeat(1_400_000))
+    const found: string[] = []
+    for (let cursor = ""; ; ) {
+      const batch = await store.rows({ cursor, limit: 500 })
+      if (batch.rows.length === 0) break
+      cursor = batch.cursor
+      found.push(...batch.rows.map((row) => row.key))
+      expect(sum(batch.rows.map(({ value }) => value))).toBeLessThan(8 * BATCH_BYTES_MAX)
+    }
+    expect(found).toEqual([...small, ...large].map(key))
   })
 
   test("an etcd that somebody else filled is read, leases and all", async () => {
