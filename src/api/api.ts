@@ -32,6 +32,7 @@ import {
 import { review } from "./verbs/reviews.ts"
 import {
   badRequest,
+  clientGone,
   methodNotAllowed,
   StatusError,
   tooLarge,
@@ -189,9 +190,12 @@ class Api {
   }
 
   async #supervise(request: ApiRequest, response: ApiResponse, info: RequestInfo): Promise<void> {
-    const { supervisor, signal } = this.#options
+    const { supervisor, signal: ending } = this.#options
     const user = this.#knownTo(request)
     const address = request.socket.remoteAddress ?? ""
+    const gone = new AbortController()
+    response.once("close", () => gone.abort(clientGone()))
+    const signal = AbortSignal.any([ending, gone.signal])
     const call = { info, user, address, signal, body: () => readBody(request) }
     try {
       await supervise(supervisor, call, response)

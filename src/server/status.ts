@@ -86,8 +86,12 @@ export async function statusOf(
 }
 
 /** Archived keys under which rows of an older backup came back. It reads every stored value. */
-export async function archivedKeysInUse(store: Store, view: View): Promise<ArchivedKeyInUse[]> {
-  const { keys } = await census(store, view)
+export async function archivedKeysInUse(
+  store: Store,
+  view: View,
+  signal: AbortSignal,
+): Promise<ArchivedKeyInUse[]> {
+  const { keys } = await census(store, view, { signal })
   return view.record.keyring.keys
     .filter(({ state }) => state === "archived")
     .map((key) => ({ key: shown(key), storedvalues: keys.get(key.name)?.stored ?? 0 }))

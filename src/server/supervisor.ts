@@ -78,11 +78,13 @@ export function makeSupervisor(parts: SupervisorParts): Made {
       const { warnings } = await lookAtLimits({ keys, limits: parts.limits, now })
       return statusOf(shown(), { registry, servers: await parts.servers(), warnings })
     },
-    archivedKeysInUse: () => readings(async () => archivedKeysInUse(store, await keys.refresh())),
-    listKeys: () =>
+    archivedKeysInUse: (signal) =>
+      readings(async () => archivedKeysInUse(store, await keys.refresh(), signal)),
+    listKeys: (signal) =>
       readings(async () => {
         const view = await keys.refresh()
-        const [found, usage] = await Promise.all([census(store, view), keys.writes.read()])
+        const counting = census(store, view, { signal })
+        const [found, usage] = await Promise.all([counting, keys.writes.read()])
         return listKeys(view.record.keyring, { counts: countsOf(found), usage, now: now() })
       }),
     async destroyKey(name, caller) {

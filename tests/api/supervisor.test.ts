@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest"
 import { runOperation } from "../../src/rewriter/run.ts"
-import { http1, type HttpClient } from "../harness/https.ts"
+import { endless } from "../harness/endless.ts"
+import { http1, http2, type HttpClient } from "../harness/https.ts"
 import { type Served, serveInProcess, SERVER_PASSWORD } from "../harness/served.ts"
 
 let served: Served
@@ -129,4 +130,24 @@ test("K3s' route waits for its rotation, and tells of one that was aborted or th
   const value = Buffer.from("k8s:enc:aescbc:v1:lost:0123456789abcdef0123456789abcdef")
   await store.create({ key, value, fence: undefined })
   expect(await rotate(run)).toEqual({ status: 409, code: "KeyStillNeeded" })
+})
+
+test.each([
+  ["HTTP/1.1", http1],
+  ["HTTP/2", http2],
+])("a reading ends with its client, by %s, and the next one is made", async (_, connected) => {
+  const began = Promise.withResolvers<void>()
+  await using served = await serveInProcess((store) => endless(store, began.resolve))
+  const headers = { authorization: SERVER }
+  const leaves = connected(served)
+  leaves
+    .send({ method: "GET", url: "/v1-keyturn/encrypt/verify?open=true", headers })
+    .catch(() => {})
+  await began.promise
+  leaves[Symbol.dispose]()
+  using stays = http1(served)
+  // One is made after another.
+  const listed = await stays.send({ method: "GET", url: "/v1-keyturn/encrypt/keys", headers })
+  expect(listed.status).toBe(200)
+  expect(served.errors).toEqual([])
 })

@@ -47,9 +47,12 @@ export const SERVER_PASSWORD = "the-server-password"
 
 const now = () => new Date()
 
-export async function serveInProcess(): Promise<Served> {
+/** `through`: what stands between the server and its store. */
+export async function serveInProcess(
+  through: (store: Store) => Store = (store) => store,
+): Promise<Served> {
   const dir = mkdtempSync(join(tmpdir(), "keyturn-served-"))
-  const store = openSqlite({ path: join(dir, "state.db") })
+  const store = through(openSqlite({ path: join(dir, "state.db") }))
   const authorities = await makeAuthorities(now())
   const keys = await newKeys(store, authorities)
   const registry = new Registry(store, keys)

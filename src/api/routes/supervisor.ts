@@ -34,9 +34,9 @@ export interface Supervisor {
   /** K3s' status. */
   status(): Promise<object>
   /** Archived keys that stored values are still under. It reads all of them. */
-  archivedKeysInUse(): Promise<object>
+  archivedKeysInUse(signal: AbortSignal): Promise<object>
   /** Every key, with what is stored under it. It reads all of that. */
-  listKeys(): Promise<object>
+  listKeys(signal: AbortSignal): Promise<object>
   /** Which stored values are under which key. It reads all of them. */
   verify(asked: { key: string | undefined; opens: boolean; signal: AbortSignal }): Promise<object>
   /** Takes an archived key's bytes out of the keyring for good. */
@@ -65,6 +65,7 @@ export interface SupervisorCall {
   readonly user: User
   /** Of the client. */
   readonly address: string
+  /** Aborts when the client has gone and when the server ends: what only reads then ends too. */
   readonly signal: AbortSignal
   body(): Promise<Buffer>
 }
@@ -100,8 +101,9 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
       const operation = request && (await supervisor.take(request, callerOf(call)))
       return { operation: operation?.id ?? null }
     },
-    "GET encrypt/archived-keys-in-use": (supervisor) => supervisor.archivedKeysInUse(),
-    "GET encrypt/keys": (supervisor) => supervisor.listKeys(),
+    "GET encrypt/archived-keys-in-use": (supervisor, { signal }) =>
+      supervisor.archivedKeysInUse(signal),
+    "GET encrypt/keys": (supervisor, { signal }) => supervisor.listKeys(signal),
     "GET encrypt/verify": (supervisor, { info: { query }, signal }) =>
       supervisor.verify({
         key: query.get("key") ?? undefined,
@@ -217,7 +219,8 @@ function readVerb(body: Record<string, unknown>): Request | undefined {
 
 const LOOK_MS = 100
 
-/** Resolves when the operation has done all. Throws RotationUnderWay, RotationAborted, KeyStillNeeded. */
+/** Resolves when the operation has done all. Throws RotationUnderWay, RotationAborted, KeyStillNeeded; what the signal says of a
+ *  client that has gone. */
 async function ended(
   supervisor: Supervisor,
   started: Operation,
@@ -231,6 +234,7 @@ async function ended(
       return
     }
     await sleep(LOOK_MS, undefined, { signal }).catch(() => {
+      if (signal.reason instanceof StatusError) throw signal.reason
       throw serviceUnavailable("the server is ending; the rotation goes on at its next start")
     })
   }
