@@ -19,8 +19,6 @@ export interface ClientOptions {
 
 /** A verb waits for the other writers of this second's key name, and for the files. */
 export const TIMEOUT_MS = 30_000
-/** What goes through the whole datastore. */
-const LONG_TIMEOUT_MS = 30 * 60_000
 /** How long a server that is starting is waited for. */
 const STARTING_MS_MAX = 10_000
 const PAUSE_MS = 500
@@ -38,14 +36,14 @@ export class Client {
 
   /** It reads every stored value. */
   async archivedKeysInUse(): Promise<ArchivedKeyInUse[]> {
-    const answer = await this.#ask("GET", "/v1-keyturn/encrypt/archived-keys-in-use")
+    const answer = await this.#askLong("GET", "/v1-keyturn/encrypt/archived-keys-in-use")
     return answer as ArchivedKeyInUse[]
   }
 
   /** It reads every stored value. */
   async keys(): Promise<KeyListed[]> {
     const path = "/v1-keyturn/encrypt/keys"
-    return (await this.#ask("GET", path, undefined, LONG_TIMEOUT_MS)) as KeyListed[]
+    return (await this.#askLong("GET", path)) as KeyListed[]
   }
 
   /** It reads every stored value. */
@@ -53,12 +51,12 @@ export class Client {
     const query = new URLSearchParams({ open: String(asked.opens) })
     if (asked.key !== undefined) query.set("key", asked.key)
     const path = `/v1-keyturn/encrypt/verify?${query.toString()}`
-    return (await this.#ask("GET", path, undefined, LONG_TIMEOUT_MS)) as Verification
+    return (await this.#askLong("GET", path)) as Verification
   }
 
   async destroyKey(name: string): Promise<{ destroyed: string; outOfReach: string[] }> {
     const path = "/v1-keyturn/encrypt/keys/destroy"
-    const answer = await this.#ask("POST", path, { name, confirm: name }, LONG_TIMEOUT_MS)
+    const answer = await this.#askLong("POST", path, { name, confirm: name })
     return answer as { destroyed: string; outOfReach: string[] }
   }
 
@@ -76,7 +74,7 @@ export class Client {
   /** It reads every stored value. */
   async plan(verb: Verb): Promise<Plan> {
     const path = `/v1-keyturn/encrypt/plan?verb=${verb}`
-    return (await this.#ask("GET", path, undefined, LONG_TIMEOUT_MS)) as Plan
+    return (await this.#askLong("GET", path)) as Plan
   }
 
   /** Oldest first. */
@@ -87,7 +85,7 @@ export class Client {
   /** Returns the token that holds from now on. */
   async rotateToken(newToken: string | undefined): Promise<string> {
     const body = newToken === undefined ? {} : { newToken }
-    const answer = await this.#ask("PUT", "/v1-keyturn/token", body, LONG_TIMEOUT_MS)
+    const answer = await this.#askLong("PUT", "/v1-keyturn/token", body)
     return (answer as { token: string }).token
   }
 
@@ -102,20 +100,33 @@ export class Client {
 
   /** Returns the path on the server's machine. A large datastore takes its time. */
   async saveSnapshot(name: string): Promise<string> {
-    const answer = await this.#ask("POST", "/v1-keyturn/snapshot", { name }, LONG_TIMEOUT_MS)
+    const answer = await this.#askLong("POST", "/v1-keyturn/snapshot", { name })
     return (answer as { path: string }).path
+  }
+
+  /** What goes through the whole datastore takes the time that it takes, as long as the server is there. */
+  #askLong(method: Exchange["method"], path: string, body?: object): Promise<unknown> {
+    const { server, agent } = this.#options
+    const url = new URL("/livez", server)
+    const isThere = (signal: AbortSignal) =>
+      exchange({ url, method: "GET", agent, signal, timeoutMs: TIMEOUT_MS }).then(
+        () => true,
+        () => false,
+      )
+    return this.#ask(method, path, body, { isThere })
   }
 
   async #ask(
     method: Exchange["method"],
     path: string,
     body?: object,
-    timeoutMs = TIMEOUT_MS,
+    more: Pick<Exchange, "isThere"> = {},
   ): Promise<unknown> {
     const { server, password, agent, signal } = this.#options
     const url = new URL(path, server)
     const auth = `server:${password}`
-    const asked = { url, method, agent, auth, signal, timeoutMs, ...(body && { body }) }
+    const timeoutMs = TIMEOUT_MS
+    const asked = { url, method, agent, auth, signal, timeoutMs, ...more, ...(body && { body }) }
     for (let waitedMs = 0; ; waitedMs += PAUSE_MS) {
       const answer = await exchange(asked)
       if (answer.status === 200) return jsonOf(answer, url)

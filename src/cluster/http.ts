@@ -1,6 +1,7 @@
 /** One HTTPS request with its answer, and node's errors told in plain words. Whom to trust is the agent's. */
 import { type Agent, request } from "node:https"
 import type { IncomingMessage } from "node:http"
+import { setTimeout as sleep } from "node:timers/promises"
 import { getSystemErrorMessage } from "node:util"
 import { ERRORS, type ErrorCode, KnownError } from "../errors.ts"
 
@@ -8,7 +9,11 @@ export interface Exchange {
   readonly url: URL
   readonly method: "GET" | "PUT" | "POST"
   readonly agent: Agent
+  /** How long the answer is waited for. */
   readonly timeoutMs: number
+  /** Of what may take as long as it takes: how to hear that the server is still there. The answer is then waited for until nothing
+   *  was heard for `timeoutMs`. */
+  readonly isThere?: (signal: AbortSignal) => Promise<boolean>
   readonly signal: AbortSignal
   /** "user:password" for Basic authentication. */
   readonly auth?: string
@@ -25,14 +30,15 @@ export interface Answer {
 /** Throws ServerUntrusted where the agent does not accept the server's certificate, ServerUnreachable where it was not
  *  reached, and where no answer came: ServerUnreachable for a GET, OutcomeUnknown for the others. */
 export async function exchange(asked: Exchange): Promise<Answer> {
-  const { url, method, agent, auth, body, timeoutMs, signal } = asked
+  const { url, method, agent, auth, body, signal } = asked
+  using patience = startPatience(asked)
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   const sent = request(url, {
     method,
     agent,
     ...(auth === undefined ? {} : { auth }),
     headers: body === undefined ? {} : { "content-type": "application/json" },
-    signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+    signal: AbortSignal.any([signal, patience.over]),
   })
   sent.once("response", resolve).once("error", reject)
   sent.end(body === undefined ? undefined : JSON.stringify(body))
@@ -49,6 +55,30 @@ export async function exchange(asked: Exchange): Promise<Answer> {
   }
 }
 
+/** How often, while an answer may be waited for, the server is asked whether it is there. */
+const LOOKS = 6
+
+/** Ends with the block; `over` aborts when the answer has been waited for long enough. */
+function startPatience({ timeoutMs, isThere }: Pick<Exchange, "timeoutMs" | "isThere">) {
+  const over = new AbortController()
+  const answered = new AbortController()
+  const timer = setTimeout(() => over.abort(), timeoutMs)
+  const look = async () => {
+    for (;;) {
+      await sleep(timeoutMs / LOOKS, undefined, { signal: answered.signal })
+      if (await isThere?.(answered.signal)) timer.refresh()
+    }
+  }
+  if (isThere !== undefined) look().catch(() => {})
+  return {
+    over: over.signal,
+    [Symbol.dispose]() {
+      clearTimeout(timer)
+      answered.abort()
+    },
+  }
+}
+
 async function textOf(response: IncomingMessage): Promise<string> {
   const chunks: Buffer[] = []
   for await (const chunk of response) chunks.push(chunk as Buffer)
@@ -59,7 +89,7 @@ async function textOf(response: IncomingMessage): Promise<string> {
 const CERTIFICATE =
   /^(CERT_|UNABLE_TO_|DEPTH_ZERO_|SELF_SIGNED_|ERR_TLS_CERT_|HOSTNAME_|INVALID_CA)/
 
-function toldPlainly(error: unknown, { url, method, timeoutMs }: Exchange): unknown {
+function toldPlainly(error: unknown, { url, method, timeoutMs, isThere }: Exchange): unknown {
   if (!(error instanceof Error)) return error
   const { origin } = url
   const { code = error.name, errno, syscall }: NodeJS.ErrnoException = error
@@ -70,7 +100,7 @@ function toldPlainly(error: unknown, { url, method, timeoutMs }: Exchange): unkn
   }
   const late = code === "ABORT_ERR" || error.name === "AbortError"
   const why = late
-    ? `no answer within ${timeoutMs / 1000} s`
+    ? `${isThere === undefined ? "no answer within" : "nothing was heard of it for"} ${timeoutMs / 1000} s`
     : errno === undefined
       ? code
       : getSystemErrorMessage(errno)

@@ -1,9 +1,11 @@
 /** The command as a process: where it finds its server, signals, pipes, and the secrets that it prints. */
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
 import { DatabaseSync } from "node:sqlite"
 import { hostname } from "node:os"
 import { expect, test } from "vitest"
+import { ERRORS } from "../../src/errors.ts"
 import { Program, run, until } from "../harness/process.ts"
 import { KEYTURN, startServer, type TestServer } from "../harness/server.ts"
 import { startSupervisor } from "../harness/supervisor.ts"
@@ -67,6 +69,39 @@ test.each([
     })
   },
 )
+
+/** As long as a server that says nothing is waited for, and more. */
+const LONG_MS = 35_000
+
+test("a long reading is waited for while the server is there, and no longer", {
+  timeout: 120_000,
+}, async () => {
+  const never = new Promise<never>(() => {})
+  await using reads = await startSupervisor({
+    reply: async ({ request }) => {
+      if (request.endsWith("in-use")) await sleep(LONG_MS)
+      return { json: request.endsWith("in-use") ? [] : { servers: [] } }
+    },
+  })
+  await using stands = await startSupervisor({
+    reply: ({ request }) => (request.endsWith("status") ? { json: { servers: [] } } : never),
+  })
+  const wide = ({ url, token }: typeof reads) => {
+    const to = ["--server", url, "--token", token]
+    return run(KEYTURN, ["secrets-encrypt", "status", "-o", "wide", ...to], { timeoutMs: 100_000 })
+  }
+  const keys = ({ url, token }: typeof reads) =>
+    run(KEYTURN, ["secrets-encrypt", "keys", "--server", url, "--token", token], {
+      timeoutMs: 100_000,
+    })
+  const [read, ...gaveUp] = await Promise.all([wide(reads), wide(stands), keys(stands)])
+  expect(read).toMatchObject({ code: 0, stderr: "" })
+  for (const { code, stderr } of gaveUp)
+    expect({ code, stderr }).toEqual({
+      code: ERRORS.ServerUnreachable.exit,
+      stderr: expect.stringContaining("nothing was heard of it for 30 s"),
+    })
+})
 
 test("who waits for a rotation is told what holds it up, and that it has ended", async () => {
   await using server = await startServer({ args: ["--secrets-encryption"] })
