@@ -24,10 +24,11 @@ import {
   watchRange,
   withReplaced,
 } from "./etcd-watch.ts"
+import { BATCH_BYTES_MAX } from "./kine.ts"
 import { refuseFuture } from "./revisions.ts"
 import type { Change, WatchOptions } from "./store.ts"
 import { Wakers } from "./wakers.ts"
-import { type Stretch, WatchHub } from "./watch-hub.ts"
+import { sizeBytes, type Stretch, WatchHub } from "./watch-hub.ts"
 
 const RETRY_MS = 200
 const TIMEOUT_MS = 10_000
@@ -131,8 +132,10 @@ export class EtcdHistory {
   async eventsOf(key: string, after: number): Promise<Replacing[]> {
     const upTo = await putMark(this.#channel)
     this.#lastEvent = Math.max(this.#lastEvent, upTo)
-    const { events } = await this.#read({ after, upTo })
-    return this.#replacing(events.filter(({ entry }) => entry.key === key))
+    const events: WatchEvent[] = []
+    for await (const batch of this.#read({ after, upTo }))
+      events.push(...batch.events.filter(({ entry }) => entry.key === key))
+    return this.#allReplacing(events)
   }
 
   /** To be called before the channel closes. */
@@ -185,7 +188,7 @@ export class EtcdHistory {
     const keys = values.map(({ entry }) => entry.key)
     // What nobody waits for need not be asked for, nor remembered.
     const isWatched = values.length === 0 || this.#hub.isWatched(keys)
-    const changes = isWatched ? (await this.#replacing(values)).map(changeOf) : []
+    const changes = isWatched ? (await this.#allReplacing(values)).map(changeOf) : []
     this.#position = upTo
     this.#lastEvent = events.at(-1)?.entry.modified ?? this.#lastEvent
     this.#positionWakers.wake()
@@ -205,9 +208,7 @@ export class EtcdHistory {
   /** For a watcher that stands further back than what is remembered. */
   async #stretch(prefix: string, span: Span): Promise<Stretch> {
     try {
-      const { events, upTo } = await this.#read(span)
-      const meant = valuesOf(events).filter(({ entry }) => entry.key.startsWith(prefix))
-      const changes = (await this.#replacing(meant)).map(changeOf)
+      const { changes, upTo } = await this.#changes(prefix, span)
       return { changes, upTo, compacted: this.#compacted }
     } catch (error) {
       if (!(error instanceof HistoryGone)) throw error
@@ -216,27 +217,54 @@ export class EtcdHistory {
     }
   }
 
+  /** Ends early where it is much, with what they replaced: never within a revision. */
+  async #changes(prefix: string, span: Span): Promise<{ changes: Change[]; upTo: number }> {
+    const changes: Change[] = []
+    let roomBytes = BATCH_BYTES_MAX
+    let { upTo } = span
+    for await (const batch of this.#read(span)) {
+      upTo = batch.upTo
+      const meant = valuesOf(batch.events).filter(({ entry }) => entry.key.startsWith(prefix))
+      for await (const some of this.#replacing(meant))
+        for (const change of some.map(changeOf)) {
+          const last = changes.at(-1)?.revision ?? change.revision
+          if (roomBytes <= 0 && last !== change.revision) return { changes, upTo: last }
+          changes.push(change)
+          roomBytes -= sizeBytes(change)
+        }
+      if (roomBytes <= 0) break
+    }
+    return { changes, upTo }
+  }
+
   /** All events of a span, and more where they came together. */
-  async #read({ after, upTo }: Span): Promise<WatchBatch> {
+  async *#read({ after, upTo }: Span): AsyncGenerator<WatchBatch> {
     const end = Math.min(upTo, this.#lastEvent)
-    const events: WatchEvent[] = []
-    if (end <= after) return { events, upTo }
+    if (end <= after) {
+      yield { events: [], upTo }
+      return
+    }
     const from = { range: FOLLOWED, after, signal: this.#inTime() }
     for await (const batch of watchRange(this.#channel, from)) {
-      events.push(...batch.events)
-      if (batch.upTo >= end) return { events, upTo: Math.max(upTo, batch.upTo) }
+      const isOver = batch.upTo >= end
+      yield isOver ? { ...batch, upTo: Math.max(upTo, batch.upTo) } : batch
+      if (isOver) return
     }
     throw this.#late()
   }
 
   /** Throws {@link HistoryGone} where a compaction overtook them: what they replaced is gone, though the events are not. */
-  async #replacing(events: readonly WatchEvent[]): Promise<Replacing[]> {
+  async *#replacing(events: readonly WatchEvent[]): AsyncGenerator<Replacing[]> {
     try {
-      return await withReplaced(this.#channel, events)
+      yield* withReplaced(this.#channel, events)
     } catch (error) {
       if (!(error instanceof WasCompacted)) throw error
       throw new HistoryGone(await this.compactedRevision())
     }
+  }
+
+  async #allReplacing(events: readonly WatchEvent[]): Promise<Replacing[]> {
+    return (await Array.fromAsync(this.#replacing(events))).flat()
   }
 
   #inTime(): AbortSignal {

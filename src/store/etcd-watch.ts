@@ -11,6 +11,7 @@ import {
   type KeyValue,
   type WatchEvent,
 } from "./etcd-messages.ts"
+import { BATCH_BYTES_MAX } from "./kine.ts"
 import { AnswerLost } from "./lost-answer.ts"
 import type { Change } from "./store.ts"
 
@@ -43,8 +44,9 @@ export interface WatchBatch {
   readonly upTo: number
 }
 
-/** Every event of a range after a revision. Throws {@link HistoryGone}; KnownError StoreUnavailable where the stream
- *  ended, to be taken up where the last batch ended. */
+/** Every event of a range after a revision, in batches of whole revisions: of long history, of which etcd tells a thousand
+ *  revisions in one answer, none of much more than {@link BATCH_BYTES_MAX}. Throws {@link HistoryGone}; KnownError
+ *  StoreUnavailable where the stream ended, to be taken up where the last batch ended. */
 export async function* watchRange(
   channel: EtcdChannel,
   { range, after, signal }: WatchedRange,
@@ -59,7 +61,16 @@ export async function* watchRange(
       throw new KnownError("StoreUnavailable", `${channel.where}: watch ended: ${answer.reason}`)
     if (answer.created) continue
     events.push(...answer.events)
-    if (answer.fragment) continue
+    if (answer.fragment) {
+      if (sizeBytes(events) <= BATCH_BYTES_MAX) continue
+      // The last revision may go on in the next fragment.
+      const begun = events.at(-1)?.entry.modified
+      const whole = events.filter(({ entry }) => entry.modified !== begun)
+      events = events.slice(whole.length)
+      upTo = whole.at(-1)?.entry.modified ?? upTo
+      if (whole.length > 0) yield { events: whole, upTo }
+      continue
+    }
     // A member that lags behind the others tells of an older revision where nothing happened.
     upTo = Math.max(upTo, events.at(-1)?.entry.modified ?? answer.revision)
     yield { events, upTo }
@@ -115,20 +126,18 @@ export interface Replacing extends WatchEvent {
 const isCreate = ({ deleted, entry }: WatchEvent): boolean =>
   !deleted && entry.created === entry.modified
 
-/** Asked for many at once, for etcd's own `prev_kv` copies its unwritten buffer for each event, which costs it three times what the
- *  writes do. Throws WasCompacted. */
-export async function withReplaced(
+/** In parts, in order; asked for many at once, for etcd's own `prev_kv` copies its unwritten buffer for each event, which
+ *  costs it three times what the writes do. Throws WasCompacted. */
+export async function* withReplaced(
   channel: EtcdChannel,
   events: readonly WatchEvent[],
-): Promise<Replacing[]> {
-  const all: Replacing[] = []
+): AsyncGenerator<Replacing[]> {
   for (const some of askedTogether(events)) {
     const asked = some.filter((event) => !isCreate(event))
     const ranges = asked.length === 0 ? [] : await replacedBy(channel, asked)
     const previous = new Map(asked.map((event, index) => [event, ranges[index]?.[0]]))
-    all.push(...some.map((event) => ({ ...event, previous: previous.get(event) })))
+    yield some.map((event) => ({ ...event, previous: previous.get(event) }))
   }
-  return all
 }
 
 /** What is too long for one answer, as many deleted values may be, is asked for in halves. */

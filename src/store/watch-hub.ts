@@ -195,7 +195,7 @@ function refuseGap(at: number, compacted: number, code: Refusal): void {
   throw new KnownError(code, seen)
 }
 
-const sizeBytes = ({ value, previous }: Change): number =>
+export const sizeBytes = ({ value, previous }: Change): number =>
   (value?.length ?? 0) + (previous?.length ?? 0)
 
 /** Index of the first change with a revision above `revision`, by bisection. */

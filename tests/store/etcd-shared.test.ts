@@ -152,6 +152,57 @@ async function events(after: number, upTo: number): Promise<{ count: number; upT
   return batches
 }
 
+/** Of every kind of change as many as make 20 MB, of what they write or of what they replace; twenty updates in one revision.
+ *  The newest revision. */
+async function changeMuch(store: Store): Promise<number> {
+  await setFence(store, "f1")
+  const names = Array.from({ length: 20 }, (_, index) => `n${String(index).padStart(2, "0")}`)
+  for (const name of names) await create(store, name, "x".repeat(1_000_000))
+  const all = (await replacements(store)).map((one) => ({ ...one, replacement: bytes("y") }))
+  expect(await store.rewrite("f1", all)).toMatchObject({ replaced: names.length })
+  const { entries } = await store.list({ prefix: ROOT })
+  const made: number[] = []
+  for (const [index, { revision: expected }] of entries.entries())
+    made.push(await update(store, names[index] ?? "", { expected, text: "z".repeat(1_000_000) }))
+  for (const [index, expected] of made.entries()) await remove(store, names[index] ?? "", expected)
+  return store.revision()
+}
+
+describe("a watcher far behind", () => {
+  test("is told of much in parts of whole revisions, of each change once", async () => {
+    const writer = await etcd.open()
+    const after = await writer.revision()
+    const upTo = await changeMuch(writer)
+    const batches: (readonly Change[])[] = []
+    const { signal } = new AbortController()
+    for await (const batch of (await etcd.open()).watch({ prefix: ROOT, after, signal })) {
+      batches.push(batch)
+      if (batch.at(-1)?.revision === upTo) break
+    }
+    const told = batches.flat().map(({ type, key: name }) => `${type} ${name.slice(-2)}`)
+    const of = (type: string) =>
+      Array.from({ length: 20 }, (_, index) => `${type} ${String(index).padStart(2, "0")}`)
+    expect(told).toEqual(["create", "update", "update", "delete"].flatMap(of))
+    const revisions = batches.map((batch) => [...new Set(batch.map(({ revision }) => revision))])
+    expect(revisions.flat(), "no revision in two parts").toEqual([...new Set(revisions.flat())])
+    for (const batch of batches) {
+      const last = batch.at(-1)?.revision
+      const before = batch.filter(({ revision }) => revision !== last)
+      const sizeBytes = sum(before.flatMap(({ value, previous }) => [value, previous]))
+      expect(sizeBytes).toBeLessThanOrEqual(BATCH_BYTES_MAX)
+    }
+  })
+
+  test("reads no more of history at once, though etcd says it in one answer", async () => {
+    const writer = await etcd.open()
+    const after = await writer.revision()
+    const upTo = await changeMuch(writer)
+    const parts = await events(after, upTo)
+    expect(parts.reduce((total, { count }) => total + count, 0)).toBe(80)
+    expect(Math.max(...parts.map(({ count }) => count))).toBeLessThanOrEqual(40)
+  })
+})
+
 describe("rewriting", () => {
   test("is one update of each object, and what it replaced is told with it", async () => {
     const store = await etcd.open()
