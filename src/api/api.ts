@@ -314,7 +314,10 @@ function readBody(request: ApiRequest): Promise<Buffer> {
   request.on("end", () =>
     resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)),
   )
-  const gone = () => reject(badRequest("the request ended in the middle of its body"))
+  const gone = () => {
+    // An error is made for its stack, which every request would pay for.
+    if (!request.readableEnded) reject(badRequest("the request ended in the middle of its body"))
+  }
   request.on("error", gone)
   request.on("close", gone)
   const late = setTimeout(() => reject(tooSlow(BODY_MS_MAX)), BODY_MS_MAX).unref()

@@ -294,7 +294,9 @@ async function* messagesOf(
 /** Resolves at the end of a stream that says it went well. */
 function statusOf(stream: ClientHttp2Stream, where: string): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>()
+  let isTold = false
   const ended = (headers: IncomingHttpHeaders): void => {
+    isTold = true
     const code = Number(headers["grpc-status"])
     if (code === 0) return resolve()
     reject(etcdError({ code, message: decoded(String(headers["grpc-message"] ?? "")) }, where))
@@ -309,7 +311,10 @@ function statusOf(stream: ClientHttp2Stream, where: string): Promise<void> {
     }
   })
   stream.once("trailers", ended)
-  stream.once("close", () => reject(new AnswerLost(`${where}: the connection ended`)))
+  stream.once("close", () => {
+    // An error is made for its stack, which every call would pay for.
+    if (!isTold) reject(new AnswerLost(`${where}: the connection ended`))
+  })
   return promise
 }
 
