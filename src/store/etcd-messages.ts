@@ -13,6 +13,8 @@ export interface KeySpan {
 export interface RangeAsked extends KeySpan {
   readonly limit?: number
   readonly revision?: number
+  /** As the member has it that is asked, which may lag behind the others; it need not wait for any. */
+  readonly isSerializable?: boolean
   readonly countOnly?: boolean
 }
 
@@ -113,8 +115,20 @@ const span = ({ key, end }: KeySpan): Buffer[] => [
   ...(end === undefined ? [] : [bytes(2, end)]),
 ]
 
-export const encodeRange = ({ limit, revision, countOnly, ...range }: RangeAsked): Buffer =>
-  Buffer.concat([...span(range), ...given(3, limit), ...given(4, revision), ...flag(9, countOnly)])
+export const encodeRange = ({
+  limit,
+  revision,
+  isSerializable,
+  countOnly,
+  ...range
+}: RangeAsked): Buffer =>
+  Buffer.concat([
+    ...span(range),
+    ...given(3, limit),
+    ...given(4, revision),
+    ...flag(7, isSerializable),
+    ...flag(9, countOnly),
+  ])
 
 export const encodePut = ({ key, value, lease, keepsLease }: Put): Buffer =>
   Buffer.concat([bytes(1, key), bytes(2, value), ...given(3, lease), ...flag(6, keepsLease)])

@@ -212,7 +212,9 @@ class EtcdStore implements Store {
   async rows({ cursor, upTo, limit }: RowRange & { limit: number }): Promise<RowBatch> {
     let [revision, last] = placeOf(cursor)
     for (;;) {
-      const found = await this.#batch({ ...under(VALUES, last), limit, revision })
+      const asked = { ...under(VALUES, last), limit, revision }
+      const found =
+        upTo === undefined ? await this.#batch(asked) : await this.#batchSince(upTo, asked)
       if (upTo === undefined && revision === 0) revision = found.revision
       const key = found.entries.at(-1)?.key
       if (key === undefined) return { rows: [], cursor }
@@ -249,12 +251,13 @@ class EtcdStore implements Store {
     })
   }
 
-  /** What was replaced lies in history until that is compacted; a watch that has not told of it by then ends. */
-  async scrub(): Promise<void> {
+  /** What was replaced lies in history until that is compacted; a watch that has not told of it by then ends. For the end of a
+   *  rewrite it is enough that none can be read any more: etcd clears its file within seconds, and goes on with that after a crash. */
+  async scrub(of?: "records" | readonly Uint8Array[]): Promise<void> {
     const revision = await this.revision()
     await this.#history.caughtUp()
     await sleep(OTHERS_BEHIND_MS)
-    await this.compact(revision, { isPhysical: true })
+    await this.compact(revision, { isPhysical: !Array.isArray(of) })
   }
 
   /** As etcd's own `snapshot save` writes it. */
@@ -284,7 +287,7 @@ class EtcdStore implements Store {
 
   /** As many rows as fit into a batch, by what the last ones weighed; at most twice as many as those, and after an answer that
    *  did not come half as many. */
-  async #batch(asked: RangeAsked & { readonly limit: number }): Promise<Ranged> {
+  async #batch(asked: Batch): Promise<Ranged> {
     for (;;) {
       const limit = Math.min(asked.limit, this.#rowsMax)
       const answerBytesMax = limit > 1 ? ROWS_BYTES_MAX : Number.POSITIVE_INFINITY
@@ -298,6 +301,12 @@ class EtcdStore implements Store {
         this.#rowsMax = limit >>> 1
       }
     }
+  }
+
+  /** With all that was there at `least`. Under a load of writes it waits for none of those that came later. */
+  async #batchSince(least: number, asked: Batch): Promise<Ranged> {
+    const found = await this.#batch({ ...asked, isSerializable: true })
+    return found.revision < least ? this.#batch(asked) : found
   }
 
   async #range(
@@ -385,6 +394,8 @@ class EtcdStore implements Store {
     throw unknown("a change of the records", lost)
   }
 }
+
+type Batch = RangeAsked & { readonly limit: number }
 
 const at = (revision: number | undefined): { revision?: number } =>
   revision === undefined ? {} : { revision }

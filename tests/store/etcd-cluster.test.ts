@@ -80,3 +80,26 @@ test("nothing acknowledged is lost, nothing refused is found, and the watch miss
   expect(revisions).toEqual(revisions.toSorted((a, b) => a - b))
   expect(told.map(({ name }) => name).toSorted()).toEqual(Object.keys(now).toSorted())
 }, 180_000)
+
+test("rows are read of a member that lags behind, and none is missing", async () => {
+  const [one, two, lagging] = members.map(({ endpoint }) => endpoint)
+  const writer = await openEtcd({ endpoints: [one ?? "", two ?? ""] })
+  const reader = await openEtcd({ endpoints: [lagging ?? ""] })
+  try {
+    for (let turn = 0; turn < 5; turn += 1) {
+      await reader.revision() // it is connected
+      members[2]?.signal("SIGSTOP")
+      const names = Array.from({ length: 50 }, (_, n) => `lag-${turn}-${n}`)
+      await Promise.all(names.map((name) => create(writer, name, "x")))
+      const upTo = await writer.revision()
+      const read = reader.rows({ cursor: "", upTo, limit: 100_000 })
+      await new Promise((resolve) => setTimeout(resolve, 50)) // it is sent
+      members[2]?.signal("SIGCONT")
+      const keys = new Set((await read).rows.map((row) => row.key))
+      expect(names.filter((name) => !keys.has(key(name)))).toEqual([])
+    }
+  } finally {
+    await reader.close()
+    await writer.close()
+  }
+}, 60_000)
