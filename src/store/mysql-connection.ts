@@ -9,10 +9,18 @@ import type { TlsFiles } from "./tls-files.ts"
 
 const CONNECTIONS_MAX = 16
 const TURN_TIMEOUT_MS = 5_000
+/** As long as PostgreSQL's stay. */
+const IDLE_TIMEOUT_MS = 60_000
 /** A server that stands still takes no leave; this is how long a close waits for it. */
 const CLOSE_TIMEOUT_MS = 2_000
 
 const NO_SUCH_DATABASE = 1049
+
+/** A session that waits for a statement, and what ends it where none comes. */
+interface Idle {
+  readonly session: Session
+  readonly end: NodeJS.Timeout
+}
 
 export class Connections {
   /** For messages: which database, without credentials. */
@@ -20,7 +28,8 @@ export class Connections {
   readonly #options: SessionOptions
   readonly #writes: readonly string[]
   readonly #sessions = new Set<Session>()
-  readonly #idle: Session[] = []
+  /** What was given back last is taken first, so that those of which there are too many end. */
+  readonly #idle: Idle[] = []
   #free = CONNECTIONS_MAX
   readonly #waiting: (() => void)[] = []
   #closed = false
@@ -95,15 +104,15 @@ export class Connections {
     const late = setTimeout(() => {
       for (const session of this.#sessions) session.destroy()
     }, CLOSE_TIMEOUT_MS)
-    for (const session of this.#idle.splice(0)) session.end()
+    for (let idle = this.#takeIdle(); idle !== undefined; idle = this.#takeIdle()) idle.end()
     await Promise.all(Array.from(this.#sessions, ({ ended }) => ended))
     clearTimeout(late)
   }
 
   async #take(): Promise<Session> {
     if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
-    let idle = this.#idle.pop()
-    while (idle?.isOpen === false) idle = this.#idle.pop()
+    let idle = this.#takeIdle()
+    while (idle?.isOpen === false) idle = this.#takeIdle()
     if (idle !== undefined) return idle
     const session = await this.single()
     try {
@@ -117,7 +126,22 @@ export class Connections {
 
   #giveBack(session: Session): void {
     if (this.#closed) session.end()
-    else if (session.isOpen) this.#idle.push(session)
+    else if (session.isOpen) {
+      const end = setTimeout(() => this.#endIdle(session), IDLE_TIMEOUT_MS)
+      this.#idle.push({ session, end })
+    }
+  }
+
+  #takeIdle(): Session | undefined {
+    const idle = this.#idle.pop()
+    clearTimeout(idle?.end)
+    return idle?.session
+  }
+
+  #endIdle(session: Session): void {
+    const at = this.#idle.findIndex((idle) => idle.session === session)
+    this.#idle.splice(at, 1)
+    session.end()
   }
 
   /** Waits until fewer than all connections are in use; in the order of asking. */
