@@ -6,6 +6,8 @@
  *
  *  What rebuilding the table cannot clean, and so may hold bytes from before they were rewritten: undo and redo logs,
  *  the doublewrite buffer, the binary log, replicas, backups, and the blocks that the old file has left on the disk. */
+import { setTimeout as sleep } from "node:timers/promises"
+import { KnownError } from "../errors.ts"
 import { BATCH_BYTES_MAX, COMPACT_KEY } from "./kine.ts"
 import { NotDone } from "./lost-answer.ts"
 import { Connections } from "./mysql-connection.ts"
@@ -36,6 +38,8 @@ const SCHEMA_LOCK_SECONDS = 10
 /** A rebuild waits this long for the table to be free, and is tried again. */
 const SCRUB_LOCK_SECONDS = 2
 const SCRUB_ATTEMPTS_MAX = 5
+/** While a rebuild waits, every later statement waits behind it; these have this long before the next try. */
+const SCRUB_PAUSE_MS = 1_000
 const SCRUB_TIMEOUT_MS = 24 * 3600 * 1000
 
 export interface MysqlOptions extends SqlStoreOptions {
@@ -161,6 +165,7 @@ const REBUILD = "ALTER TABLE $table FORCE, ALGORITHM=INPLACE, LOCK=NONE"
 class MysqlEngine extends SqlTable {
   readonly where: string
   readonly #db: Connections
+  readonly #closing = new AbortController()
 
   constructor(db: Connections) {
     super(SQL, LOG_ROWS_MAX)
@@ -214,11 +219,11 @@ class MysqlEngine extends SqlTable {
       for (const table of of ? ["keyturn_record"] : ["kine", "keyturn_record"]) {
         const rebuild = () =>
           session.query(REBUILD.replace("$table", table), [], { timeoutMs: SCRUB_TIMEOUT_MS })
-        await this.#attempts(SCRUB_ATTEMPTS_MAX, () =>
+        const attempt = () =>
           rebuild().catch((error: unknown) => {
             throw this.#db.error(error, { sent: true })
-          }),
-        )
+          })
+        await this.#attempts(attempt, { max: SCRUB_ATTEMPTS_MAX, pauseMs: SCRUB_PAUSE_MS })
       }
     } finally {
       session.end()
@@ -230,7 +235,8 @@ class MysqlEngine extends SqlTable {
     for (let first = after + 1; first <= upTo; first += FILL_ROWS_MAX) {
       const length = Math.min(FILL_ROWS_MAX, upTo - first + 1)
       const rows = Array.from({ length }, (_, index) => filler(first + index))
-      await this.#attempts(FILL_ATTEMPTS_MAX, () => this.#db.query(`${FILL} ${rows.join()}`))
+      const attempt = () => this.#db.query(`${FILL} ${rows.join()}`)
+      await this.#attempts(attempt, { max: FILL_ATTEMPTS_MAX })
     }
   }
 
@@ -244,10 +250,14 @@ class MysqlEngine extends SqlTable {
   onAnnounced(): void {}
 
   close(): Promise<void> {
+    this.#closing.abort()
     return this.#db.close()
   }
 
-  async #attempts(max: number, action: () => Promise<unknown>): Promise<void> {
+  async #attempts(
+    action: () => Promise<unknown>,
+    { max, pauseMs = 0 }: { readonly max: number; readonly pauseMs?: number },
+  ): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       try {
         await action()
@@ -255,7 +265,14 @@ class MysqlEngine extends SqlTable {
       } catch (error) {
         if (!(error instanceof NotDone) || attempt === max) throw error
       }
+      if (pauseMs > 0) await this.#pause(pauseMs)
     }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const { signal } = this.#closing
+    await sleep(ms, undefined, { signal }).catch(() => {})
+    if (signal.aborted) throw new KnownError("StoreUnavailable", "the store is closed")
   }
 }
 

@@ -5,6 +5,7 @@ import {
   bytes,
   create,
   done,
+  failure,
   key,
   ROOT,
   remove,
@@ -12,7 +13,9 @@ import {
   update,
   watched,
 } from "../contract/store-helpers.ts"
+import type { Store } from "../../src/store/store.ts"
 import { MariadbStores } from "../harness/mariadb-stores.ts"
+import { until } from "../harness/process.ts"
 
 const mariadb = new MariadbStores()
 
@@ -161,4 +164,34 @@ test("rewritten bytes are not in the table's file after it was scrubbed", async 
   expect(await holdsOldBytes(), "the reason to rebuild it").toBe(true)
   await store.scrub([Buffer.from("OLD-BYTES")])
   expect(await holdsOldBytes()).toBe(false)
+})
+
+/** While it waits, every later statement on the table waits behind it. */
+test("a rebuild that the table is not free for pauses before it is tried again, and ends with the store", async () => {
+  const seen = async (question: string) =>
+    Number((await mariadb.server.query("", question))[0]?.at(-1))
+  const tries = () => seen("SHOW GLOBAL STATUS LIKE 'Com_alter_table'")
+  const isTried = async () =>
+    (await seen(
+      `SELECT COUNT(*) FROM information_schema.processlist
+       WHERE db = '${mariadb.database}' AND info LIKE 'ALTER TABLE%'`,
+    )) > 0
+  const [rebuilt, closed] = [await mariadb.open(), await mariadb.open()]
+  const stranger = await mariadb.stranger()
+  const pausing = async (store: Store) => {
+    await stranger.query("BEGIN; SELECT COUNT(*) FROM kine")
+    const scrubbing = failure(store.scrub())
+    await until(isTried)
+    await until(async () => !(await isTried()))
+    return { scrubbing }
+  }
+  const first = await pausing(rebuilt)
+  await stranger.query("COMMIT")
+  expect(await first.scrubbing).toBe("no failure")
+
+  const second = await pausing(closed)
+  const before = await tries()
+  await closed.close()
+  expect(await second.scrubbing).toBe("StoreUnavailable")
+  expect(await tries(), "none after it was closed").toBe(before)
 })
