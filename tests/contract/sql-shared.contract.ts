@@ -146,6 +146,27 @@ export function sqlShared<Address extends Login>(
       await create(store, "f", "x")
       expect(await live(store)).toEqual({ a: "x", e: "x", f: "x" })
     })
+
+    test("and noticed by a server that was told less than another: its revisions go on above what that one told", async () => {
+      const behind = await db.open()
+      const ahead = await db.open()
+      await create(behind, "a", "x")
+      await db.query("CREATE TABLE snapshot AS SELECT * FROM kine")
+      const told = await create(behind, "b", "x")
+      await ahead.list({ prefix: ROOT })
+      const stranger = await db.stranger()
+      // No server announces it: who is not asked learns of it within a second.
+      await stranger.query(`${INSERT} ('${key("c")}', 1, 0, 0, 0, 0, 'x')`)
+      const { revision } = await ahead.list({ prefix: ROOT })
+      expect(revision).toBe(told + 1)
+      const watching = failure(watched(ahead, { after: revision, count: 1 }))
+      await stranger.query(
+        "BEGIN; DELETE FROM kine; INSERT INTO kine SELECT * FROM snapshot; COMMIT",
+      )
+      expect((await behind.list({ prefix: ROOT })).revision).toBeGreaterThan(revision)
+      expect(await watching).toBe("SlowWatcher")
+      expect(await live(ahead)).toEqual({ a: "x" })
+    })
   })
 
   describe("several servers", () => {
