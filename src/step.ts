@@ -7,7 +7,7 @@ export const STEPS = [
   // the keyring: what a verb asks for, in one commit with fence and operation
   "prepare", "rotate", "reencrypt", "rotate-keys", "abort", "enable", "disable",
   // the keyring: everything else
-  "first-keyring", "take-in-keys", "enroll", "change-token", "recovery-key", "destroy-key",
+  "first-keyring", "take-in-keys", "enroll", "change-token", "recovery-key", "revoke-recovery-key", "destroy-key",
   // what a keyring of before left in the datastore's files
   "scrub-records", "scrubbed",
   // beside the keyring

@@ -5,7 +5,8 @@ import type { HistoryEntry } from "../rotation/history.ts"
 import type { Verification } from "../rewriter/verify.ts"
 import type { Plan } from "../rewriter/plan.ts"
 import type { OperationSeen, Verb } from "../rotation/operation.ts"
-import type { KeyListed } from "../server/key-list.ts"
+import type { RecoveryKeyMade } from "../cluster/unlock.ts"
+import type { KeyListed, RecoveryKeyListed } from "../server/key-list.ts"
 import type { ArchivedKeyInUse, Status as EncryptionStatus } from "../server/status.ts"
 import { type Exchange, exchange, failureOf, jsonOf } from "../cluster/http.ts"
 import type { VerbRequest } from "./verb-commands.ts"
@@ -93,9 +94,17 @@ export class Client {
     await this.#ask("POST", "/v1-keyturn/leave", {})
   }
 
-  async createRecoveryKey(): Promise<string> {
-    const answer = await this.#ask("POST", "/v1-keyturn/recovery-key", {})
-    return (answer as { recoveryKey: string }).recoveryKey
+  async createRecoveryKey(): Promise<RecoveryKeyMade> {
+    return (await this.#ask("POST", "/v1-keyturn/recovery-key", {})) as RecoveryKeyMade
+  }
+
+  /** Oldest first. */
+  async recoveryKeys(): Promise<RecoveryKeyListed[]> {
+    return (await this.#ask("GET", "/v1-keyturn/recovery-key")) as RecoveryKeyListed[]
+  }
+
+  async revokeRecoveryKey(id: string): Promise<void> {
+    await this.#askLong("POST", "/v1-keyturn/recovery-key/revoke", { id })
   }
 
   /** Returns the path on the server's machine. A large datastore takes its time. */

@@ -9,6 +9,7 @@ import type { Context } from "./context.ts"
 import type { HistoryOptions } from "./history.ts"
 import type { KeysOptions } from "./keys.ts"
 import type { PlanOptions } from "./plan.ts"
+import type { RecoveryKeysOptions } from "./recovery-key.ts"
 import type { ListOptions, SaveOptions } from "./snapshot.ts"
 import type { StatusOptions } from "./status.ts"
 import type { TokenOptions } from "./token.ts"
@@ -232,13 +233,38 @@ function recoveryKeyCommand(run: Run): Command {
     example: "keyturn recovery-key create > /media/usb/keyturn-recovery-key",
   }).action(
     act(run, async (options: ConnectOptions, context) =>
-      (await import("./token.ts")).createRecoveryKey(options, context),
+      (await import("./recovery-key.ts")).createRecoveryKey(options, context),
     ),
   )
-  return connected("recovery-key", {
+  const list = command("list", {
+    summary: "List the recovery keys that open the keyring, without the keys themselves",
+    example: "keyturn recovery-key list",
+  })
+    .addOption(outputOption())
+    .action(
+      act(run, async (options: RecoveryKeysOptions, context) =>
+        (await import("./recovery-key.ts")).listRecoveryKeys(options, context),
+      ),
+    )
+  const revoke = command("revoke", {
+    summary: "Take a recovery key away: from now on it opens older backups only",
+    example: "keyturn recovery-key revoke 3f0c9a52-6d1e-4b7a-9c58-2e4f8a1b7d60",
+  })
+    .argument("<id>", "As recovery-key list shows it")
+    .action((id: string, _own, revoke: Command) =>
+      run(async (context) =>
+        (await import("./recovery-key.ts")).revokeRecoveryKey(
+          id,
+          revoke.optsWithGlobals(),
+          context,
+        ),
+      ),
+    )
+  const words = {
     summary: "Manage recovery keys, which open the keyring when the token is lost",
     example: "keyturn recovery-key create",
-  }).addCommand(create)
+  }
+  return connected("recovery-key", words).addCommand(create).addCommand(list).addCommand(revoke)
 }
 
 function snapshotCommand(run: Run): Command {

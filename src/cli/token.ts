@@ -1,5 +1,4 @@
-/** `keyturn token rotate` and `keyturn recovery-key create`: what opens the keyring. Each prints one secret on standard output,
- *  and nothing else there. */
+/** `keyturn token rotate`. It prints the token on standard output, and nothing else there. */
 import { readIfPresent } from "../cluster/files.ts"
 import { KnownError } from "../errors.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
@@ -26,10 +25,4 @@ function newTokenOf({ newToken, newTokenFile }: TokenOptions): string | undefine
   if (text) return text
   const seen = text === undefined ? `there is no file ${newTokenFile}` : `${newTokenFile} is empty`
   throw new KnownError("UsageInvalid", `--new-token-file: ${seen}`)
-}
-
-export async function createRecoveryKey(options: ConnectOptions, context: Context): Promise<void> {
-  const client = await connect(options, context)
-  say(context, await client.createRecoveryKey())
-  note(context, "this key is shown once: keep it apart from the data and the token")
 }

@@ -16,6 +16,8 @@ test("the tree holds every command", () => {
     "completion",
     "recovery-key",
     "recovery-key create",
+    "recovery-key list",
+    "recovery-key revoke",
     "secrets-encrypt",
     "secrets-encrypt abort",
     "secrets-encrypt disable",

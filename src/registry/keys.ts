@@ -199,6 +199,16 @@ export class Keys {
     )
   }
 
+  /** {@link scrub}, after a change that stands all the same: where it fails, `done` begins the error's message. */
+  async scrubAfter(done: string): Promise<void> {
+    try {
+      await this.scrub()
+    } catch (error) {
+      if (!isKnown(error)) throw error
+      throw new KnownError(error.code, `${done}: ${error.message}`, { cause: error })
+    }
+  }
+
   /** Another text for each change that made it due; undefined: it is not. */
   async scrubDue(): Promise<string | undefined> {
     const stored = await this.#store.record("scrub")

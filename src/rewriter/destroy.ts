@@ -1,6 +1,6 @@
 /** Destroys a key: proves that nothing stored needs it, takes its bytes out of the keyring under the fence of the proof, and
  *  clears what the datastore's files may still hold of the keyring before. */
-import { bug, isKnown, KnownError } from "../errors.ts"
+import { bug } from "../errors.ts"
 import type { DestroyedKey } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
 import { alreadyDestroyed, destroyed } from "../rotation/destroy.ts"
@@ -30,7 +30,8 @@ export async function destroyKey(parts: Destroy, name: string): Promise<Destroye
   // Where a history is kept, clients may read values of it that live ones do not tell of.
   if (done === undefined) await store.scrub()
   while (done === undefined) done = await proveAndDestroy(parts, name)
-  await clear(keys, name)
+  const stands = `the key "${name}" is destroyed, but the datastore's files may still hold an earlier keyring`
+  await keys.scrubAfter(`${stands}; the server tries again by itself to clear them`)
   return done
 }
 
@@ -54,14 +55,4 @@ async function proveAndDestroy(
   })
   const key = changed && alreadyDestroyed(changed.view.record.keyring, name)
   return key && { key, isNew: true }
-}
-
-async function clear(keys: Keys, name: string): Promise<void> {
-  try {
-    await keys.scrub()
-  } catch (error) {
-    if (!isKnown(error)) throw error
-    const done = `the key "${name}" is destroyed, but the datastore's files may still hold an earlier keyring; the server tries again by itself to clear them`
-    throw new KnownError(error.code, `${done}: ${error.message}`, { cause: error })
-  }
 }

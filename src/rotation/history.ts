@@ -15,7 +15,12 @@ import {
 import { isRunning } from "./verbs.ts"
 
 /** As they are typed; those of `secrets-encrypt` without that word. */
-export type EnteredVerb = Verb | "keys destroy" | "token rotate" | "recovery-key create"
+export type EnteredVerb =
+  | Verb
+  | "keys destroy"
+  | "token rotate"
+  | "recovery-key create"
+  | "recovery-key revoke"
 
 /** Who asked. */
 export interface Caller {
@@ -27,7 +32,7 @@ export interface Caller {
 /** What was done for whom. */
 export interface Taken extends Caller {
   readonly verb: string
-  /** What it is about, mostly a key; null: identity, or nothing. */
+  /** What it is about, mostly a key, or the id of a recovery key; null: identity, or nothing. */
   readonly target: string | null
 }
 

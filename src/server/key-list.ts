@@ -1,5 +1,6 @@
-/** `secrets-encrypt keys`: every key of the keyring, and what is known of it. */
+/** `secrets-encrypt keys`: every key of the keyring, and what is known of it; and `recovery-key list`. */
 import { type DestroyedKey, type Keyring, writingKey } from "../keyring/keyring.ts"
+import type { OpenSlot } from "../keyring/slots.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 import { SEALS_MAX } from "../rotation/due.ts"
 import type { Counts } from "../rotation/retire.ts"
@@ -44,13 +45,28 @@ export function listKeys(keyring: Keyring, known: Known): KeyListed[] {
 }
 
 function described({ name, provider, created }: Omit<DestroyedKey, "destroyed">, known: Known) {
-  const ageMs = known.now.getTime() - Date.parse(created)
   const writes = totalOf(sealsOf(known.usage, name))
   return {
     name,
     provider,
     created,
-    ageseconds: Math.floor(ageMs / 1000),
+    ageseconds: ageSeconds(created, known.now),
     ...(isCounted(provider) && { writes, writesmax: SEALS_MAX }),
   }
 }
+
+const ageSeconds = (created: string, now: Date): number =>
+  Math.floor((now.getTime() - Date.parse(created)) / 1000)
+
+export interface RecoveryKeyListed {
+  readonly id: string
+  /** RFC 3339. */
+  readonly created: string
+  readonly ageseconds: number
+}
+
+/** Oldest first, as the keyring has them. */
+export const listRecoveryKeys = (slots: readonly OpenSlot[], now: Date): RecoveryKeyListed[] =>
+  slots
+    .filter(({ kind }) => kind === "recovery")
+    .map(({ id, created }) => ({ id, created, ageseconds: ageSeconds(created, now) }))

@@ -8,7 +8,9 @@ import {
   changeToken,
   createRecoveryKey,
   forgetOldToken,
+  forgetRevoked,
   keepToken,
+  revokeRecoveryKey,
   tokenFor,
 } from "../cluster/unlock.ts"
 import type { Keyring } from "../keyring/keyring.ts"
@@ -21,7 +23,7 @@ import { destroyKey } from "../rewriter/destroy.ts"
 import { takeVerb, type VerbParts } from "../rewriter/control.ts"
 import { planVerb } from "../rewriter/plan.ts"
 import type { Datastore } from "./datastore.ts"
-import { listKeys } from "./key-list.ts"
+import { listKeys, listRecoveryKeys } from "./key-list.ts"
 import { lookAtLimits } from "./limits.ts"
 import { verify } from "../rewriter/verify.ts"
 import { oneByOne } from "./one-by-one.ts"
@@ -112,10 +114,21 @@ export function makeSupervisor(parts: SupervisorParts): Made {
     rotateToken: (newToken, caller) => changes(() => change(newToken, caller)),
     async createRecoveryKey(caller) {
       const entry = entered("recovery-key create", caller)
-      const recoveryKey = await createRecoveryKey(keys, { now: now(), entry })
-      taken(entry)
-      return recoveryKey
+      const made = await createRecoveryKey(keys, { now: now(), entry })
+      taken({ ...entry, target: made.id })
+      return made
     },
+    async recoveryKeys() {
+      const { record } = await keys.refresh()
+      return listRecoveryKeys(record.slots, now())
+    },
+    revokeRecoveryKey: (id, caller) =>
+      changes(async () => {
+        const entry = { ...entered("recovery-key revoke", caller), target: id }
+        await revokeRecoveryKey(keys, id, { entry })
+        taken(entry)
+        await forgetRevoked(keys, id)
+      }),
     async saveSnapshot(name, caller) {
       const saved = await snapshots(() =>
         saveSnapshot(paths, { store, name, nodeName, now: now() }),

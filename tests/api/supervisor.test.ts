@@ -79,6 +79,8 @@ test.each([
   ["POST /v1-keyturn/encrypt/config",  {},                           405, "method not allowed"],
   ["PUT /v1-keyturn/encrypt/config",   { stage: "turn" },            400, 'unknown stage "turn", expected one of prepare, rotate, rotate_keys, reencrypt_active'],
   ["PUT /v1-keyturn/token",            { newToken: 5 },              400, "newToken must be a string"],
+  ["POST /v1-keyturn/recovery-key/revoke", {},                        400, "id must be a string"],
+  ["POST /v1-keyturn/recovery-key/revoke", { id: "none" },            404, 'no recovery key has the id "none"'],
   ["PUT /v1-k3s/encrypt/config",       { stage: "reencrypt_active" }, 409, "incorrect stage: reencrypt follows rotate"],
 ] as const)("%s %j is refused with %d", async (line, body, status, message) => {
   const refused = await ask(line, { body })

@@ -55,7 +55,7 @@ test("a keyring that is gone while its fence stands is told as lost, and nothing
 
 test("recovery leaves nothing in the files of the datastore that the lost token opens, or says so", async () => {
   const { keys } = await open()
-  const recoveryKey = await createRecoveryKey(keys, { now: new Date() })
+  const { recoveryKey } = await createRecoveryKey(keys, { now: new Date() })
   const recordNow = async () => (await store.record("keyring"))?.value.subarray(-200) ?? ""
   const left = (record: Buffer | string) =>
     [database, `${database}-wal`].filter((file) => readFileSync(file).includes(record))
@@ -79,7 +79,7 @@ test("recovery leaves nothing in the files of the datastore that the lost token 
 test("recovery with a token of before in the data directory never makes that one hold again", async () => {
   const { keys } = await open()
   const paths = dataDirPaths(dataDir)
-  const recoveryKey = await createRecoveryKey(keys, { now: new Date() })
+  const { recoveryKey } = await createRecoveryKey(keys, { now: new Date() })
   const revoked = readFileSync(paths.token, "utf8")
   await changeToken(paths, keys, { password: "the new one", now: new Date() })
   rmSync(paths.nextToken)

@@ -156,7 +156,9 @@ test("a recovery key starts a server whose token is lost", async () => {
   expect(created).toEqual({
     code: 0,
     stdout: expect.stringMatching(/^keyturn-recovery-[\w-]{43}\n$/),
-    stderr: "keyturn: this key is shown once: keep it apart from the data and the token\n",
+    stderr: expect.stringMatching(
+      /^keyturn: this key is shown once: keep it apart from the data and the token\nkeyturn: it is listed, and can be revoked, by its id [0-9a-f-]{36}\n$/,
+    ),
   })
   await server.stop()
   const token = join(server.dataDir, "server/token")

@@ -34,7 +34,7 @@ type Point = StepName | `${StepName}@${number}`
 interface Case {
   readonly at: Point
   /** What a user does that leads to it; `start`: a start that is not the first. */
-  readonly by: Verb | "first start" | "start" | "token" | "recovery key" | "destroy"
+  readonly by: Verb | "first start" | "start" | "token" | "recovery key" | "revoke" | "destroy"
   /** Verbs that come before. */
   readonly follows?: readonly Verb[]
   /** Flags of the server. */
@@ -64,6 +64,7 @@ const CASES: readonly Case[] = [
   { at: "count-writes", by: "rotate-keys", args: ["--secrets-encryption-provider", "aesgcm"] },
   ...each("token", "next-token", "change-token", "keep-token", "drop-next-token@3", "scrub-records", "scrubbed"),
   ...each("recovery key", "recovery-key"),
+  ...each("revoke", "revoke-recovery-key"),
   ...each("destroy", "destroy-key", "scrub-records"),
   { at: "supersede", by: "start", how: "edited" },
   { at: "give-back", by: "rotate-keys", how: "given back" },
@@ -180,6 +181,10 @@ async function askedFor(
 ): Promise<Asked> {
   if (by === "token") return ["PUT", "/v1-keyturn/token", {}]
   if (by === "recovery key") return ["POST", "/v1-keyturn/recovery-key", {}]
+  if (by === "revoke") {
+    const { body } = await call(life, "POST", "/v1-keyturn/recovery-key", {})
+    return ["POST", "/v1-keyturn/recovery-key/revoke", { id: JSON.parse(body).id }]
+  }
   if (by !== "destroy") return ["PUT", "/v1-keyturn/encrypt/config", BODIES[by]]
   const { keys } = (await look(life)).view.record.keyring
   const name = keys.find(({ state }) => state === "archived")?.name

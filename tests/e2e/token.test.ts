@@ -4,6 +4,9 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { expect, test } from "vitest"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
+import { ERRORS } from "../../src/errors.ts"
+import { openRecord, readOutside } from "../../src/keyring/record.ts"
+import { unlock } from "../../src/keyring/slots.ts"
 import { apiClient } from "../harness/api.ts"
 import { run, until } from "../harness/process.ts"
 import { expectQuiet } from "../harness/quiet.ts"
@@ -54,12 +57,15 @@ function rows(dataDir: string): unknown[] {
 
 const SLOTS = /it opens by: server token of \d{4}-\d\d-\d\dT[\d:.]+Z/
 
-/** The keyring's sealed part, as it is stored now. */
-function boxOf({ dataDir }: TestServer): string {
+/** The keyring as it is stored now. */
+function keyringOf({ dataDir }: TestServer): Buffer {
   using db = new DatabaseSync(dataDirPaths(dataDir).state, { readOnly: true })
   const [row] = db.prepare("SELECT value FROM keyturn_record WHERE name = 'keyring'").all()
-  return JSON.parse(Buffer.from(row?.value as Uint8Array).toString()).box
+  return Buffer.from(row?.value as Uint8Array)
 }
+
+/** Its sealed part. */
+const boxOf = (server: TestServer): string => readOutside(keyringOf(server)).box
 
 /** The database's files that hold a box. */
 const filesWith = ({ dataDir }: TestServer, box: string): string[] =>
@@ -281,6 +287,83 @@ test("a recovery key is printed once and nowhere else, and outlives changes of t
     expect(await read(server, "one")).toBe("one")
     await server.stop()
   }
+})
+
+/** Its id is for the person who made it. */
+async function newRecoveryKey(server: TestServer): Promise<{ key: string; id: string }> {
+  const { code, stdout, stderr } = await keyturn(server, ["recovery-key", "create"])
+  expect(code, stderr).toBe(0)
+  return { key: stdout.trim(), id: /by its id (\S+)\n$/.exec(stderr)?.[1] ?? "none was told" }
+}
+
+test("recovery keys are listed, and one that is revoked opens nothing from then on", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  await write(server, "one")
+  const list = () => said(server, "recovery-key", "list")
+  const ids = async () => {
+    const { recoverykeys } = JSON.parse(await said(server, "recovery-key", "list", "-o", "json"))
+    return recoverykeys.map(({ id }: { id: string }) => id)
+  }
+  expect(await list()).toBe("No recovery keys\n")
+  const lost = await newRecoveryKey(server)
+  const kept = await newRecoveryKey(server)
+  expect(await ids()).toEqual([lost.id, kept.id])
+  expect(await list()).toMatch(
+    new RegExp(`^Created +Age +ID *\n-+ +-+ +-- *\n20\\S+Z +\\d+s +${lost.id}\n20.* ${kept.id}\n$`),
+  )
+  const before = keyringOf(server)
+  const by = { kind: "recovery", secret: lost.key } as const
+  const clusterKey = await unlock(readOutside(before).slots, by)
+  expect(openRecord(before, clusterKey).keyring.intent).toBe("encrypted")
+  const box = boxOf(server)
+  expect(filesWith(server, box)).not.toEqual([])
+
+  const revoked = await keyturn(server, ["recovery-key", "revoke", lost.id])
+  expect(revoked).toEqual({
+    code: 0,
+    stdout: `recovery key ${lost.id} revoked\n`,
+    stderr: expect.stringContaining("run: keyturn token rotate"),
+  })
+  expect(await ids()).toEqual([kept.id])
+  const after = keyringOf(server)
+  await expect(unlock(readOutside(after).slots, by)).rejects.toMatchObject({
+    code: "SlotDidNotOpen",
+  })
+  expect(() => openRecord(after, clusterKey)).toThrow(
+    expect.objectContaining({ code: "RecordCorrupt" }),
+  )
+  expect(filesWith(server, box)).toEqual([])
+  const told = JSON.parse(await said(server, "secrets-encrypt", "history", "-o", "json"))
+  expect(told.slice(-3)).toMatchObject([
+    { verb: "recovery-key create", target: lost.id },
+    { verb: "recovery-key create", target: kept.id },
+    { verb: "recovery-key revoke", target: lost.id },
+  ])
+
+  const idOf = (wanted: string) =>
+    readOutside(after).slots.find(({ kind }) => kind === wanted)?.id ?? ""
+  for (const [id, code, message] of [
+    [lost.id, "NotFound", `no recovery key has the id "${lost.id}"`],
+    [idOf("server"), "NotFound", "no recovery key has the id"],
+    [idOf("token"), "UsageInvalid", "run: keyturn token rotate"],
+  ] as const) {
+    const refused = await keyturn(server, ["recovery-key", "revoke", id])
+    expect(refused).toEqual({
+      code: ERRORS[code].exit,
+      stdout: "",
+      stderr: expect.stringContaining(message),
+    })
+  }
+  expect(keyringOf(server)).toEqual(after)
+
+  await server.stop()
+  rmSync(dataDirPaths(server.dataDir).token)
+  const recovery = join(server.home, "recovery-key")
+  writeFileSync(recovery, lost.key)
+  expect((await failedStart(server, "--recovery-key-file", recovery)).code).toBe(15)
+  writeFileSync(recovery, kept.key)
+  await server.start(["--recovery-key-file", recovery])
+  expect(await read(server, "one")).toBe("one")
 })
 
 test("changes that come together, a rotation of the keys among them, all take effect", async () => {

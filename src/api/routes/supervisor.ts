@@ -51,7 +51,12 @@ export interface Supervisor {
   history(): Promise<readonly HistoryEntry[]>
   /** Returns the token that holds from now on. */
   rotateToken(newToken: string | undefined, caller: Caller): Promise<string>
-  createRecoveryKey(caller: Caller): Promise<string>
+  /** `id`: by which it is listed and revoked. */
+  createRecoveryKey(caller: Caller): Promise<{ readonly recoveryKey: string; readonly id: string }>
+  /** Those that open the keyring, oldest first. */
+  recoveryKeys(): Promise<readonly object[]>
+  /** From then on it opens nothing but copies of the datastore from before. */
+  revokeRecoveryKey(id: string, caller: Caller): Promise<void>
   /** Copies the whole datastore into a file beside it, which `path` names. */
   saveSnapshot(name: string, caller: Caller): Promise<{ readonly path: string }>
   /** Makes a server a member of the embedded etcd, and returns what it needs to be one. */
@@ -139,9 +144,14 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
       await supervisor.leave()
       return {}
     },
-    "POST recovery-key": async (supervisor, call) => ({
-      recoveryKey: await supervisor.createRecoveryKey(callerOf(call)),
-    }),
+    "GET recovery-key": (supervisor) => supervisor.recoveryKeys(),
+    "POST recovery-key": (supervisor, call) => supervisor.createRecoveryKey(callerOf(call)),
+    "POST recovery-key/revoke": async (supervisor, call) => {
+      const { id } = await readJson(call)
+      if (typeof id !== "string") throw badRequest("id must be a string")
+      await supervisor.revokeRecoveryKey(id, callerOf(call))
+      return {}
+    },
     "POST snapshot": async (supervisor, call) => {
       const { name } = await readJson(call)
       if (typeof name !== "string") throw badRequest("name must be a string")
