@@ -293,6 +293,7 @@ class EtcdStore implements Store {
       const answerBytesMax = limit > 1 ? ROWS_BYTES_MAX : Number.POSITIVE_INFINITY
       try {
         const found = await this.#range({ ...asked, limit }, { answerBytesMax })
+        if (found.entries.length === 0) return found
         const fitting = Math.ceil(BATCH_BYTES_MAX / averageBytes(found.entries))
         this.#rowsMax = Math.min(ROWS_MAX, 2 * limit, fitting)
         return found
@@ -420,6 +421,7 @@ const rowOf = ({ key, value, modified: revision }: KeyValue) => ({
   previous: undefined,
 })
 
+/** Of one entry at least. */
 const averageBytes = (entries: readonly KeyValue[]): number =>
   1 + entries.reduce((sum, { key, value }) => sum + key.length + value.length, 0) / entries.length
 

@@ -73,6 +73,10 @@ describe("what lies in etcd", () => {
     expect(names([...first.rows, ...second.rows]).join("")).toBe("abcde")
     expect((await store.rows({ cursor: second.cursor, limit: 9 })).rows).toEqual([])
     expect(await store.countRows({ cursor: first.cursor })).toBe(4)
+    expect(
+      (await store.rows({ cursor: "", limit: 2 })).rows,
+      "after the end was read",
+    ).toHaveLength(2)
   })
 
   test("rows up to a revision leave out what changed since, and no page is empty for that", async () => {
