@@ -15,7 +15,7 @@ import { type Context, note } from "./context.ts"
 import { startProgress } from "./progress.ts"
 
 const LOOK_MS_MIN = 20
-const LOOK_MS_MAX = 100
+const LOOK_MS_MAX = 50
 /** A server may be restarted meanwhile: it goes on with the operation, and so does this command. */
 const AWAY_MS_MAX = 60_000
 const GOES_ON = "waiting a minute for it: what was begun goes on by itself when the server is back"

@@ -6,7 +6,7 @@ import { apiClient } from "../harness/api.ts"
 import { Cluster, startCluster } from "../harness/cluster.ts"
 import { deal } from "../harness/dealt.ts"
 import { until } from "../harness/process.ts"
-import { expectQuiet } from "../harness/quiet.ts"
+import { expectNoBug, expectQuiet } from "../harness/quiet.ts"
 import { ENABLED, expectStatus, MATCH, secretsEncrypt, stage } from "../harness/secrets-encrypt.ts"
 import { keyturn, type TestServer } from "../harness/server.ts"
 
@@ -64,10 +64,6 @@ async function expectTurning(cluster: Cluster, ...names: readonly string[]): Pro
     await expectSecrets(server, ...names, ...more)
   }
 }
-
-/** Requests that meet the datastore in the middle of it may fail, and are told of. */
-const expectNoBug = (server: TestServer) =>
-  expect(server.logs()).not.toMatch(/Warning:|Unhandled|\bbug\b/i)
 
 const ADOPTED = /an older keyring came back in the datastore: it is adopted/g
 const adoptions = (server: TestServer) => server.logs().match(ADOPTED)?.length ?? 0
