@@ -12,6 +12,7 @@ import {
   plantInto,
   startEmbedded,
   untilRead,
+  untilWritten,
   writeSecret,
 } from "../harness/embedded.ts"
 import { until } from "../harness/process.ts"
@@ -43,14 +44,7 @@ test("three servers: keys are turned from one and read on all, a server dies wit
   const died = etcdPid(first)
   await cluster.stop(first, "SIGKILL")
   await until(() => !isEtcd(died))
-  await until(
-    () =>
-      writeSecret(third, "b").then(
-        () => true,
-        () => false,
-      ),
-    { timeoutMs: 30_000 },
-  )
+  await untilWritten(third, "b")
   await cluster.start(first)
   await untilRead(first, "b")
 
@@ -107,14 +101,7 @@ test("a server leaves, another is deleted, and both come back as new ones", {
       .match(VOICE) ?? []
   await until(() => new Set(voices()).size >= 4, { timeoutMs: 30_000 })
   await cluster.stop(first, "SIGKILL")
-  await until(
-    () =>
-      writeSecret(third, "b").then(
-        () => true,
-        () => false,
-      ),
-    { timeoutMs: 30_000 },
-  )
+  await untilWritten(third, "b")
 })
 
 test("a Node that does not open is made anew, and its server keeps its place, which it loses with the Node", {

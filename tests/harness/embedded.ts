@@ -111,6 +111,15 @@ export async function writeSecret(server: TestServer, name: string): Promise<voi
   if (code !== 0) throw new Error(stderr)
 }
 
+/** While members choose who leads them a write's answer may be lost; the next try finds it there. */
+export async function untilWritten(server: TestServer, name: string): Promise<void> {
+  const written = async () => {
+    await writeSecret(server, name).catch(() => {})
+    return (await kubectl(server, ["get", "secret", name])).code === 0
+  }
+  await until(written, { timeoutMs: 30_000, what: `${name} is written` })
+}
+
 /** Waits until it reads what {@link writeSecret} wrote. */
 export async function untilRead(
   server: TestServer,
