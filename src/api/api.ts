@@ -34,6 +34,7 @@ import {
   badRequest,
   clientGone,
   methodNotAllowed,
+  serviceUnavailable,
   StatusError,
   tooLarge,
   tooManyRequests,
@@ -200,6 +201,7 @@ class Api {
     try {
       await supervise(supervisor, call, response)
     } catch (error) {
+      if (error === ending.reason) throw serviceUnavailable("the server is ending")
       // Its clients know our codes.
       throw isKnown(error) ? withHint(error) : error
     }

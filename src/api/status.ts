@@ -211,11 +211,11 @@ export const internalError = (message: string, cause?: unknown): StatusError =>
 export const serviceUnavailable = (message: string): StatusError =>
   new StatusError({ code: 503, reason: "ServiceUnavailable", message })
 
-/** The outcome of the operation is unknown to the client. */
 /** Nobody gets it. It is what ends the work for a client that has left, and no failure that the log is to tell of. */
 export const clientGone = (): StatusError =>
   new StatusError({ code: 499, message: "the client has gone" })
 
+/** The outcome of the operation is unknown to the client. */
 export const timeout = (message: string, retryAfterSeconds = 0): StatusError =>
   new StatusError({
     code: 504,

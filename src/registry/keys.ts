@@ -113,7 +113,8 @@ export class Keys {
   }
 
   /** Gives this server a slot of its own, where none in the keyring has its name: with it a change of the cluster key by
-   *  another server is followed. It opens nothing after the end of the process. */
+   *  another server is followed. It opens nothing after the end of the process. A proof from another datastore is held to this one's
+   *  revisions with it. */
   async enroll(server: string, { now }: { readonly now: Date }): Promise<void> {
     const { slot } = (this.#own ??= makeServerSlot(server, now))
     const isNamed = (one: OpenSlot) => isServer(one) && one.id === server

@@ -143,6 +143,7 @@ export class Registry {
   /** Puts the object in the place of one that does not open. Throws Conflict where that is gone, or opens by now. */
   async replaceUnreadable(kind: Kind, ref: Ref, object: KubeObject): Promise<KubeObject> {
     const key = storageKey(kind, ref)
+    await this.#keys.refresh()
     const { entry } = await this.#store.get(key)
     if (entry === undefined || this.#opens(entry))
       throw new KnownError("Conflict", `${key} is gone or opens by now`)

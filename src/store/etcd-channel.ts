@@ -9,7 +9,7 @@ import {
 } from "node:http2"
 import { isKnown, KnownError } from "../errors.ts"
 import { etcdError } from "./etcd-errors.ts"
-import { AnswerLost, AnswerTooLong, NotDone, reasonOf } from "./lost-answer.ts"
+import { AnswerLost, NotDone, reasonOf } from "./lost-answer.ts"
 
 const CONNECT_TIMEOUT_MS = 3_000
 const ANSWER_TIMEOUT_MS = 8_000
@@ -66,7 +66,7 @@ export class EtcdChannel {
   }
 
   /** One call. Rejects with {@link NotDone} where nothing was asked of anybody, with {@link AnswerLost} where the
-   *  answer did not come, with {@link AnswerTooLong} where it was not taken in. */
+   *  answer did not come, or was longer than is taken in. */
   async call(method: string, message: Buffer, options: CallOptions = {}): Promise<Buffer> {
     const { isRepeatable = false, timeoutMs = ANSWER_TIMEOUT_MS } = options
     const { answerBytesMax = Number.POSITIVE_INFINITY } = options
@@ -76,9 +76,7 @@ export class EtcdChannel {
         return await this.#ask(session, { method, message, timeoutMs, answerBytesMax })
       } catch (error) {
         if (error instanceof NotDone) this.#leave(session)
-        const mayRepeat =
-          error instanceof NotDone ||
-          (isRepeatable && error instanceof AnswerLost && !(error instanceof AnswerTooLong))
+        const mayRepeat = error instanceof NotDone || (isRepeatable && error instanceof AnswerLost)
         if (!mayRepeat || attempt >= this.#options.endpoints.length) throw error
       }
     }
@@ -265,7 +263,7 @@ function framed(message: Buffer): Buffer {
   return Buffer.concat([prefix, message])
 }
 
-/** The messages of a stream, however they are cut into pieces. Throws {@link AnswerTooLong} before it has taken in a longer one. */
+/** The messages of a stream, however they are cut into pieces. Throws {@link AnswerLost} before it has taken in a longer one. */
 async function* messagesOf(
   stream: ClientHttp2Stream,
   bytesMax = Number.POSITIVE_INFINITY,
@@ -280,7 +278,7 @@ async function* messagesOf(
     let rest = pieces.length === 1 ? piece : Buffer.concat(pieces)
     for (;;) {
       const sizeBytes = rest.length < PREFIX_BYTES ? 0 : rest.readUInt32BE(1)
-      if (sizeBytes > bytesMax) throw new AnswerTooLong(`an answer of ${sizeBytes} bytes`)
+      if (sizeBytes > bytesMax) throw new AnswerLost(`an answer of ${sizeBytes} bytes`)
       wanted = PREFIX_BYTES + sizeBytes
       if (rest.length < wanted || rest.length < PREFIX_BYTES) break
       yield rest.subarray(PREFIX_BYTES, wanted)

@@ -21,6 +21,7 @@ const GATHERED_BYTES_MAX = 4 << 20
 const ASKED_MAX = 128
 /** Of what was put in their place, which is about as long. */
 const ASKED_BYTES_MAX = 8 << 20
+const ANSWER_BYTES_MAX = 2 * ASKED_BYTES_MAX
 
 /** History up to `revision` was compacted before it was told. */
 export class HistoryGone extends Error {
@@ -132,31 +133,41 @@ export async function* withReplaced(
   channel: EtcdChannel,
   events: readonly WatchEvent[],
 ): AsyncGenerator<Replacing[]> {
-  for (const some of askedTogether(events)) {
-    const asked = some.filter((event) => !isCreate(event))
-    const ranges = asked.length === 0 ? [] : await replacedBy(channel, asked)
-    const previous = new Map(asked.map((event, index) => [event, ranges[index]?.[0]]))
-    yield some.map((event) => ({ ...event, previous: previous.get(event) }))
-  }
+  for (const some of askedTogether(events)) yield* replacing(channel, some)
 }
 
-/** What is too long for one answer, as many deleted values may be, is asked for in halves. */
+/** What is too long for one answer, as many deleted values may be, is asked for in halves, one after the other. */
+async function* replacing(
+  channel: EtcdChannel,
+  events: readonly WatchEvent[],
+): AsyncGenerator<Replacing[]> {
+  const asked = events.filter((event) => !isCreate(event))
+  const ranges = asked.length === 0 ? [] : await replacedBy(channel, asked)
+  if (ranges === "too much") {
+    const middle = events.length >>> 1
+    yield* replacing(channel, events.slice(0, middle))
+    yield* replacing(channel, events.slice(middle))
+    return
+  }
+  const previous = new Map(asked.map((event, index) => [event, ranges[index]?.[0]]))
+  yield events.map((event) => ({ ...event, previous: previous.get(event) }))
+}
+
 async function replacedBy(
   channel: EtcdChannel,
   events: readonly WatchEvent[],
-): Promise<KeyValue[][]> {
+): Promise<readonly KeyValue[][] | "too much"> {
   const success = events.map(({ entry: { key, modified } }) => ({
     range: { key, revision: modified - 1 },
   }))
   const message = encodeTxn({ compare: [], success, failure: [] })
+  const isOne = events.length === 1
+  const options = isOne ? { isRepeatable: true } : { answerBytesMax: ANSWER_BYTES_MAX }
   try {
-    const answer = await channel.call("/etcdserverpb.KV/Txn", message, { isRepeatable: true })
-    return [...decodeTxn(answer).ranges]
+    return decodeTxn(await channel.call("/etcdserverpb.KV/Txn", message, options)).ranges
   } catch (error) {
-    if (!(error instanceof AnswerLost) || events.length === 1) throw error
-    const middle = events.length >>> 1
-    const halves = [events.slice(0, middle), events.slice(middle)]
-    return (await Promise.all(halves.map((half) => replacedBy(channel, half)))).flat()
+    if (error instanceof AnswerLost && !isOne) return "too much"
+    throw error
   }
 }
 

@@ -10,7 +10,7 @@
 import { open } from "node:fs/promises"
 import { setTimeout as sleep } from "node:timers/promises"
 import { KnownError } from "../errors.ts"
-import { type ChannelOptions, EtcdChannel } from "./etcd-channel.ts"
+import { type CallOptions, type ChannelOptions, EtcdChannel } from "./etcd-channel.ts"
 import { IsFuture, LeaseGone, WasCompacted } from "./etcd-errors.ts"
 import { EtcdHistory, type HistoryOptions, newestRevision, putMark } from "./etcd-history.ts"
 import { FENCE, OWN, under, VALUES } from "./etcd-keys.ts"
@@ -285,21 +285,21 @@ class EtcdStore implements Store {
 
   // Reading
 
-  /** As many rows as fit into a batch, by what the last ones weighed; at most twice as many as those, and after an answer that
-   *  did not come half as many. */
+  /** As many rows as fit into a batch, by what the last ones weighed; at most twice as many as those. Where no answer comes an eighth of
+   *  them is asked for in place of the same again. */
   async #batch(asked: Batch): Promise<Ranged> {
     for (;;) {
       const limit = Math.min(asked.limit, this.#rowsMax)
-      const answerBytesMax = limit > 1 ? ROWS_BYTES_MAX : Number.POSITIVE_INFINITY
+      const options = limit > 1 ? { isRepeatable: false, answerBytesMax: ROWS_BYTES_MAX } : {}
       try {
-        const found = await this.#range({ ...asked, limit }, { answerBytesMax })
+        const found = await this.#range({ ...asked, limit }, options)
         if (found.entries.length === 0) return found
         const fitting = Math.ceil(BATCH_BYTES_MAX / averageBytes(found.entries))
-        this.#rowsMax = Math.min(ROWS_MAX, 2 * limit, fitting)
+        this.#rowsMax = Math.min(ROWS_MAX, fitting, Math.max(2 * limit, this.#rowsMax))
         return found
       } catch (error) {
         if (!(error instanceof AnswerLost) || limit === 1) throw error
-        this.#rowsMax = limit >>> 1
+        this.#rowsMax = Math.max(1, limit >>> 3)
       }
     }
   }
@@ -310,14 +310,12 @@ class EtcdStore implements Store {
     return found.revision < least ? this.#batch(asked) : found
   }
 
-  async #range(
-    asked: RangeAsked,
-    { answerBytesMax = Number.POSITIVE_INFINITY } = {},
-  ): Promise<Ranged> {
+  async #range(asked: RangeAsked, options: CallOptions = {}): Promise<Ranged> {
     try {
-      const message = encodeRange(asked)
-      const options = { isRepeatable: true, answerBytesMax }
-      return decodeRanged(await this.#channel.call("/etcdserverpb.KV/Range", message, options))
+      const [method, message] = ["/etcdserverpb.KV/Range", encodeRange(asked)]
+      return decodeRanged(
+        await this.#channel.call(method, message, { isRepeatable: true, ...options }),
+      )
     } catch (error) {
       throw await this.#unreadable(error, asked.revision ?? 0)
     }

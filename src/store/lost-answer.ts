@@ -18,9 +18,6 @@ export class AnswerLost extends KnownError {
   }
 }
 
-/** The answer is longer than whoever asked takes in: what was asked for is to be asked for in parts. */
-export class AnswerTooLong extends AnswerLost {}
-
 export interface EngineWrite {
   readonly kind: "create" | "update" | "delete"
   readonly key: string

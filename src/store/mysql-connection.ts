@@ -127,7 +127,8 @@ export class Connections {
   #giveBack(session: Session): void {
     if (this.#closed) session.end()
     else if (session.isOpen) {
-      const end = setTimeout(() => this.#endIdle(session), IDLE_TIMEOUT_MS)
+      // The one that has been idle for longest is the first, and all wait as long.
+      const end = setTimeout(() => this.#idle.shift()?.session.end(), IDLE_TIMEOUT_MS)
       this.#idle.push({ session, end })
     }
   }
@@ -136,12 +137,6 @@ export class Connections {
     const idle = this.#idle.pop()
     clearTimeout(idle?.end)
     return idle?.session
-  }
-
-  #endIdle(session: Session): void {
-    const at = this.#idle.findIndex((idle) => idle.session === session)
-    this.#idle.splice(at, 1)
-    session.end()
   }
 
   /** Waits until fewer than all connections are in use; in the order of asking. */

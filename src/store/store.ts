@@ -166,7 +166,8 @@ export interface Store {
     fence: string,
     replacements: readonly Replacement[],
   ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }>
-  /** Clears what rewriting left behind: in files that the store owns (write-ahead log, free pages), in history on etcd.
+  /** Clears what rewriting left behind: in files that the store owns (write-ahead log, free pages), in history on etcd, which
+   *  cannot be read from then on.
    *  `of`: only what records left, where that is less work; or byte strings that nothing stored begins with any more: where
    *  nothing is left of these either, the store may leave it at that. */
   scrub: (of?: "records" | readonly Uint8Array[]) => Promise<void>

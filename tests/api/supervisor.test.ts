@@ -153,3 +153,18 @@ test.each([
   expect(listed.status).toBe(200)
   expect(served.errors).toEqual([])
 })
+
+test("a server that ends says so to whoever waits for a reading", async () => {
+  const began = Promise.withResolvers<void>()
+  const ending = await serveInProcess((store) => endless(store, began.resolve))
+  using client = http1(ending)
+  const url = "/v1-keyturn/encrypt/verify?open=true"
+  const reading = client.send({ method: "GET", url, headers: { authorization: SERVER } })
+  await began.promise
+  const closed = ending.close()
+  expect(JSON.parse((await reading).body.toString())).toMatchObject({
+    code: 503,
+    message: "the server is ending",
+  })
+  await closed
+})

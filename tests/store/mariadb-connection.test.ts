@@ -18,7 +18,7 @@ test("those that no statement came to for a minute end, and one that is in use d
     return new Set(rows.map(([id]) => id))
   }
   const ask = async () => (await db.query("SELECT CONNECTION_ID()"))[0]?.[0]
-  await expect.poll(ids).toEqual(new Set())
+  await expect.poll(ids, { timeout: 10_000 }).toEqual(new Set())
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] })
   try {
     const asked = await Promise.all(Array.from({ length: 4 }, ask))
@@ -27,11 +27,11 @@ test("those that no statement came to for a minute end, and one that is in use d
     const used = await ask()
     expect(await ids()).toEqual(new Set(asked))
     vi.advanceTimersByTime(1_000)
-    await expect.poll(ids).toEqual(new Set([used]))
+    await expect.poll(ids, { timeout: 10_000 }).toEqual(new Set([used]))
     vi.advanceTimersByTime(58_999)
     expect(await ask()).toBe(used)
     vi.advanceTimersByTime(60_000)
-    await expect.poll(ids).toEqual(new Set())
+    await expect.poll(ids, { timeout: 10_000 }).toEqual(new Set())
     expect(await ask()).not.toBe(used)
   } finally {
     vi.useRealTimers()

@@ -190,8 +190,8 @@ test("a rebuild that the table is not free for pauses before it is tried again, 
   expect(await first.scrubbing).toBe("no failure")
 
   const second = await pausing(closed)
-  const before = await tries()
   await closed.close()
+  const before = await tries()
   expect(await second.scrubbing).toBe("StoreUnavailable")
   expect(await tries(), "none after it was closed").toBe(before)
 })
