@@ -8,6 +8,7 @@ import {
   type ServerHttp2Session,
 } from "node:http2"
 import type { Socket } from "node:net"
+import type { TLSSocket } from "node:tls"
 import { getSystemErrorMessage } from "node:util"
 import type { Pair } from "../cluster/pem.ts"
 import { bug, KnownError } from "../errors.ts"
@@ -66,6 +67,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     handle,
   )
   server.on("session", closeWhenIdle)
+  server.on("secureConnection", readByEvents)
   const sockets = trackSockets(server)
   await startListening(server, { bindAddress, port })
   const address = server.address()
@@ -76,6 +78,12 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     setServing: (pair) => server.setSecureContext(context(pair)),
     close: () => close(server, sockets),
   }
+}
+
+/** HTTP/1.1's parser takes bytes from the connection itself unless somebody listens to them, and then ends it where a request comes in
+ *  several pieces while a long answer to the one before is still being written: the pause that it asks for comes too late. */
+function readByEvents(socket: TLSSocket): void {
+  if (socket.alpnProtocol !== "h2") socket.on("data", () => {})
 }
 
 /** A session with open streams is alive however still it is: a watch may wait for hours. */
