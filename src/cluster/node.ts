@@ -149,9 +149,9 @@ export interface ServerNode {
   readonly stored: Stored
 }
 
-/** Every control-plane Node. */
+/** Every control-plane Node that opens: a server that lives makes its own anew where it does not. */
 export async function serverNodes(registry: Registry): Promise<ServerNode[]> {
-  const { items } = await registry.list(NODES, {})
+  const { items } = await registry.list(NODES, { leavesOut: true })
   return items
     .filter(({ object }) => object.metadata.labels?.[CONTROL_PLANE_LABEL] === "true")
     .map(serverNode)
