@@ -40,6 +40,11 @@ export interface RestoreEtcd extends Omit<EmbeddedContext, "paths"> {
  *  Throws SnapshotInvalid, SlotDidNotOpen, DataDirInUse, EtcdToolMissing. */
 export async function restoreEtcd(of: RestoreEtcd): Promise<string | null> {
   const now = of.now()
+  if (isSqlite(of.snapshot))
+    throw new KnownError(
+      "SnapshotInvalid",
+      `${of.snapshot} is a snapshot of SQLite, and this server has an embedded etcd: restore it with a --data-dir of its own`,
+    )
   using stack = new DisposableStack()
   const { paths, release } = openDataDir(of.dataDir, { now })
   stack.defer(release)

@@ -39,12 +39,15 @@ export async function saveSnapshot(
   return describe(snapshots, name)
 }
 
+/** What SQLite leaves beside a snapshot that is looked into where it lies, as `verify` does. A name of ours ends in digits. */
+const BESIDE = /-(shm|wal)$/
+
 /** The oldest first. */
 export function listSnapshots({ snapshots }: DataDirPaths): Snapshot[] {
   return named(`cannot read ${snapshots}`, () => {
     if (!existsSync(snapshots)) return []
     return readdirSync(snapshots, { withFileTypes: true })
-      .filter((entry) => entry.isFile() && !entry.name.startsWith("."))
+      .filter((entry) => entry.isFile() && !entry.name.startsWith(".") && !BESIDE.test(entry.name))
       .map(({ name }) => describe(snapshots, name))
       .toSorted((a, b) => a.saved.localeCompare(b.saved) || a.name.localeCompare(b.name))
   })

@@ -37,7 +37,7 @@ export async function reset(context: ServerContext, paths: DataDirPaths): Promis
   const { resetCluster } = await import("../cluster/reset.ts")
   if (!(await resetCluster({ ...context, paths }))) return
   say("this server's etcd is the only member of its cluster now")
-  say("start this server again, without --cluster-reset:")
+  say("start this server again with the flags that it had, without --cluster-reset:")
   say(`  ${command} server --data-dir ${paths.dataDir}`)
   say("then, on each of the others, move <data-dir>/server/db/etcd away and join:")
   say(

@@ -33,6 +33,16 @@ test.each(["its signal", "the end of the store", "history that begins anew"])(
   },
 )
 
+test("a watch ends at its signal where history is never read", async () => {
+  const { hub, isAsked } = slowHub(10)
+  const stop = new AbortController()
+  const next = hub.watch({ prefix: "/", after: 5, signal: stop.signal }).next()
+  while (!isAsked()) await new Promise(setImmediate)
+  stop.abort()
+  const late = new Promise((resolve) => setTimeout(resolve, 500, "it goes on"))
+  expect(await Promise.race([next, late])).toEqual({ done: true, value: undefined })
+})
+
 test("a key is watched while a watch over its prefix runs, asleep or not", async () => {
   const { hub } = slowHub(10)
   const isWatched = () => hub.isWatched(["/b/1", "/a/1"])

@@ -126,7 +126,8 @@ export class WatchHub {
     while (!signal.aborted) {
       if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
       if (this.#life !== life) throw new KnownError("SlowWatcher", "history began anew")
-      const batch = await this.#read(prefix, at.revision, refusal)
+      const batch = await orOver(this.#read(prefix, at.revision, refusal), signal)
+      if (batch === undefined) return
       refusal = "SlowWatcher"
       if (batch.changes.length > 0) yield batch.changes
       at.revision = batch.upTo
@@ -184,6 +185,15 @@ export class WatchHub {
     for (const change of dropped) this.#recentBytes -= sizeBytes(change)
     this.#recentAfter = dropped.at(-1)?.revision ?? this.#recentAfter
   }
+}
+
+/** Undefined where the signal comes first: history is read until the datastore answers, which may be away for good. */
+function orOver<T>(reading: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  const { promise, resolve, reject } = Promise.withResolvers<T | undefined>()
+  const over = () => resolve(undefined)
+  signal.addEventListener("abort", over, { once: true })
+  reading.then(resolve, reject).finally(() => signal.removeEventListener("abort", over))
+  return promise
 }
 
 /** Where the watch began too far back, or fell behind. */

@@ -8,7 +8,7 @@ import { OWN_PORTS, plantInto, stored, untilRead, writeSecret } from "../harness
 import { until } from "../harness/process.ts"
 import { needs } from "../harness/programs.ts"
 import { expectStatus, secretsEncrypt, stage } from "../harness/secrets-encrypt.ts"
-import { kubectlSaid, TestServer } from "../harness/server.ts"
+import { keyturn, kubectlSaid, TestServer } from "../harness/server.ts"
 
 needs("kubectl", "etcd")
 
@@ -68,6 +68,7 @@ test("all that a server on SQLite has moves to its embedded etcd, and an informe
 
   const oldRevision = (await api.listNamespacedSecret({ namespace: "default" })).metadata
     ?.resourceVersion
+  const { stdout: saved } = await keyturn(server, ["snapshot", "save"])
   await server.stop()
   await server.start(["--cluster-init"])
   expect(await objects(server)).toBe(before)
@@ -100,6 +101,10 @@ test("all that a server on SQLite has moves to its embedded etcd, and an informe
   await plantInto(server, { key, value: Buffer.from("k8s\0, plain text") })
   const since = `/api/v1/namespaces/default/secrets?watch=1&timeoutSeconds=2&resourceVersion=${metadata?.resourceVersion}`
   expect(await kubectlSaid(server, ["get", "--raw", since])).toContain("the value is plain text")
+
+  await server.stop()
+  const put = await keyturn(server, ["snapshot", "restore", saved.trim()])
+  expect(put).toMatchObject({ code: 26, stderr: expect.stringContaining("a snapshot of SQLite") })
 })
 
 test("killed at any moment of the move, the next start has everything, once", {
