@@ -34,7 +34,7 @@ test("an own Node that does not open is made anew", async () => {
     const key = `/registry/minions/${damaged.length}`
     const facts = { ...FACTS, name: String(damaged.length) }
     await store.create({ key, value: Buffer.from(damaged, "latin1"), fence: undefined })
-    await expect(shownHashes(registry)).rejects.toThrow(key)
+    expect((await shownHashes(registry)).map(({ name }) => name)).not.toContain(facts.name)
     await writeNode(registry, facts, { hash: "start-0", now: new Date(0) })
     expect(await shownHashes(registry)).toContainEqual({ name: facts.name, hash: "start-0" })
   }
