@@ -88,6 +88,8 @@ export class EtcdChannel {
     const stream = this.#open(session, method)
     const stop = (): void => stream.close(constants.NGHTTP2_CANCEL)
     signal.addEventListener("abort", stop, { once: true })
+    // A member that is about to end waits for its streams, for seconds: another one goes on with them at once.
+    session.once("goaway", stop)
     try {
       if (signal.aborted) return
       const ended = statusOf(stream, this.where)
@@ -101,6 +103,7 @@ export class EtcdChannel {
       throw this.#known(error)
     } finally {
       signal.removeEventListener("abort", stop)
+      session.off("goaway", stop)
       stop()
     }
   }

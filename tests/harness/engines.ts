@@ -128,8 +128,8 @@ const storedAt = (key: string, bytes: unknown): StoredSecret[] =>
 
 const census = (stored: readonly StoredSecret[]) => censusOf(stored.map(({ bytes }) => bytes))
 
-async function etcd(...settings: readonly string[]): Promise<Engine> {
-  const server = await Etcd.start(...settings)
+async function etcd(...args: readonly string[]): Promise<Engine> {
+  const server = await Etcd.start({ args })
   return {
     name: "etcd",
     port: server.port,

@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach } from "vitest"
 import { openEtcd } from "../../src/store/etcd.ts"
 import type { Store } from "../../src/store/store.ts"
-import { Etcd } from "./etcd.ts"
+import { Etcd, type EtcdName } from "./etcd.ts"
 import { missing, needs } from "./programs.ts"
 
 export class EtcdStores {
@@ -10,10 +10,10 @@ export class EtcdStores {
   #stores: Store[] = []
 
   /** To be called at the top of a test file. */
-  constructor() {
-    needs("etcd")
+  constructor(binary: EtcdName = "etcd") {
+    needs(binary)
     beforeAll(async () => {
-      if ((await missing("etcd")) === undefined) this.#server = await Etcd.start()
+      if ((await missing(binary)) === undefined) this.#server = await Etcd.start({ binary })
     })
     afterAll(() => this.#server?.[Symbol.asyncDispose]())
     beforeEach(() => this.#server?.deleteAll())

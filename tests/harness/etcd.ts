@@ -19,6 +19,14 @@ const ALL = { key: "\0", end: "\0" }
 
 const SECRETS = { key: "/registry/secrets/", end: "/registry/secrets0" }
 
+/** Debian's, 3.4, and the next one. */
+export type EtcdName = "etcd" | "etcd-3.5"
+
+interface EtcdOptions {
+  readonly args?: readonly string[]
+  readonly binary?: EtcdName
+}
+
 interface Member {
   readonly name: string
   readonly port: number
@@ -32,19 +40,25 @@ export class Etcd implements AsyncDisposable {
   readonly #folder = mkdtempSync(join(tmpdir(), "keyturn-etcd-"))
   readonly #scheme: "http" | "https"
   readonly #args: readonly string[]
+  readonly #binary: EtcdName
   #program: Program | undefined
 
-  private constructor(member: Member, cluster: readonly Member[], args: readonly string[]) {
+  private constructor(
+    member: Member,
+    cluster: readonly Member[],
+    { args = [], binary = "etcd" }: EtcdOptions,
+  ) {
     this.port = member.port
     this.#member = member
     this.#cluster = cluster
     this.#args = args
+    this.#binary = binary
     this.#scheme = args.some((arg) => arg.startsWith("--cert-file")) ? "https" : "http"
   }
 
-  static async start(...args: readonly string[]): Promise<Etcd> {
+  static async start(options: EtcdOptions = {}): Promise<Etcd> {
     const member = await newMember("test")
-    const etcd = new Etcd(member, [member], args)
+    const etcd = new Etcd(member, [member], options)
     await etcd.start()
     return etcd
   }
@@ -54,7 +68,7 @@ export class Etcd implements AsyncDisposable {
     const members: Member[] = []
     for (const name of ["one", "two", "three"]) members.push(await newMember(name))
     const args = ["--heartbeat-interval=500", "--election-timeout=5000"]
-    const all = members.map((member) => new Etcd(member, members, args))
+    const all = members.map((member) => new Etcd(member, members, { args }))
     await Promise.all(all.map((etcd) => etcd.start()))
     return all
   }
@@ -77,7 +91,7 @@ export class Etcd implements AsyncDisposable {
       logger: "zap",
     }
     const args = Object.entries(own).map(([flag, value]) => `--${flag}=${value}`)
-    const program = new Program("etcd", [...args, ...this.#args])
+    const program = new Program(this.#binary, [...args, ...this.#args])
     this.#program = program
     // One that asks for a certificate is asked by its test.
     if (this.#scheme === "https") return

@@ -33,6 +33,11 @@ const PROGRAMS = {
     fits: (stdout: string) => /^etcd Version: (3\.([4-9]|\d\d)|[4-9])/.test(stdout),
     wanted: "etcd 3.4 or later",
   },
+  "etcd-3.5": {
+    args: ["--version"],
+    fits: (stdout: string) => stdout.startsWith("etcd Version: 3.5"),
+    wanted: "etcd 3.5 (that of Debian trixie, as etcd-3.5)",
+  },
   etcdctl: {
     args: ["version"],
     fits: (stdout: string) => /^etcdctl version: 3\.[45]\./.test(stdout),

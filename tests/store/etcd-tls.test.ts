@@ -35,12 +35,13 @@ beforeAll(async () => {
     cert: file("own.crt", admin.cert),
     key: file("own.key", admin.key),
   }
-  etcd = await Etcd.start(
+  const args = [
     `--cert-file=${file("server.crt", serving.cert)}`,
     `--key-file=${file("server.key", serving.key)}`,
     `--trusted-ca-file=${file("clients.crt", client.cert)}`,
     "--client-cert-auth",
-  )
+  ]
+  etcd = await Etcd.start({ args })
   const answers = () => spoken(files).then(Boolean, () => false)
   await until(answers, { timeoutMs: 20_000, what: "etcd answers" })
 })
