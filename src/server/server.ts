@@ -239,6 +239,7 @@ async function serve(parts: Parts): Promise<void> {
     writeKubeconfig(kubeconfig, { url, serverCa: serverCa.cert, admin: pair })
   writeConfig(admin)
 
+  // Only now: a start that finds the port taken must take no slot from the server that has it.
   await keys.enroll(server, { now: now() })
   await ensureNamespaces(registry, now())
   await servers.renew()
