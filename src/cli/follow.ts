@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { ERRORS, isKnown, KnownError } from "../errors.ts"
 import {
+  atLeast,
   counted,
   leftBehind,
   type Operation,
@@ -78,8 +79,10 @@ async function look(client: Client, context: Context): Promise<OperationSeen | n
 }
 
 /** `rewrote 9000 stored values in 1.70 s; retired "aescbckey"`. */
-function summary({ started, ended, rewritten, retired }: Operation): string {
+function summary(operation: Operation): string {
+  const { started, ended, rewritten, retired } = operation
   const seconds = ended === null ? 0 : (Date.parse(ended) - Date.parse(started)) / 1000
   const keys = retired.length === 0 ? "" : `; retired ${retired.map(quoted).join(", ")}`
-  return `rewrote ${counted(rewritten)} in ${seconds.toFixed(2)} s${keys}`
+  const values = `${atLeast(operation)}${counted(rewritten)}`
+  return `rewrote ${values} in ${seconds.toFixed(2)} s${keys}`
 }

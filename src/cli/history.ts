@@ -1,5 +1,6 @@
 /** `keyturn secrets-encrypt history`. */
 import type { HistoryEntry } from "../rotation/history.ts"
+import { atLeast } from "../rotation/operation.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import type { Context } from "./context.ts"
 import { duration } from "./progress.ts"
@@ -34,7 +35,8 @@ function row({ begun, verb, outcome, target, retired, ...entry }: HistoryEntry):
   const by = `${user} from ${address || NONE} on ${server}`
   const second = `${begun.slice(0, 19)}Z`
   const keys = [target ?? NONE, retired.join(", ") || NONE]
-  return [second, verb, outcome, took(entry, begun), String(rewritten), ...keys, by]
+  const values = `${atLeast({ ...entry, state: outcome })}${rewritten}`
+  return [second, verb, outcome, took(entry, begun), values, ...keys, by]
 }
 
 /** What is done in one commit took no time. */

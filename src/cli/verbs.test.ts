@@ -89,6 +89,11 @@ test.each([
   expect(received).toHaveLength(4)
 })
 
+test("of a rewrite that was resumed it says what it rewrote at least", async () => {
+  const { stderr } = await take(["rotate-keys"], script("op-1", [{ ...finished, resumed: true }]))
+  expect(stderr).toContain("keyturn: rewrote at least 40 stored values in 1.70 s;")
+})
+
 const reencrypting = { ...running, kind: "reencrypt" } as const
 
 test("a verb that was taken before waits for the operation that it started then", async () => {

@@ -69,7 +69,7 @@ export async function runOperation(options: Run): Promise<Operation | undefined>
 }
 
 async function drive(run: Drive): Promise<Operation | undefined> {
-  for (;;) {
+  for (let resumes = true; ; ) {
     run.signal.throwIfAborted()
     const operation = await run.keys.operation()
     run.seen.moves = operation?.moves ?? 0
@@ -77,8 +77,13 @@ async function drive(run: Drive): Promise<Operation | undefined> {
     if (!isRunning(operation)) return operation
     if (operation.fence !== (await run.keys.refresh()).record.fence)
       return supersede(run, operation)
-    if (operation.upTo === null) await takeBarrier(run, operation)
-    else if (!(await paced(run, operation, operation.upTo))) continue
+    if (operation.upTo === null) {
+      await takeBarrier(run, operation)
+      resumes = false
+      continue
+    }
+    const from: Operation = resumes ? { ...operation, resumed: true } : operation
+    if (!(await paced(run, from, operation.upTo))) resumes = true
     else if (operation.pass === 1)
       await save(run, "second-pass", operation, { pass: 2, upTo: null })
     else await finish(run, operation)
@@ -224,7 +229,7 @@ async function fencedOff(run: Drive, operation: Operation): Promise<false> {
 
 type Progress = Pick<
   Operation,
-  "cursor" | "looked" | "rewritten" | "unreadable" | "unreadableNames"
+  "cursor" | "looked" | "rewritten" | "resumed" | "unreadable" | "unreadableNames"
 >
 
 function advanced(
@@ -236,6 +241,7 @@ function advanced(
     cursor,
     looked: before.looked + rows.length + leftOut,
     rewritten: before.rewritten + batch.rewritten,
+    ...(before.resumed && { resumed: before.resumed }),
     unreadable: before.unreadable + batch.unreadable.length,
     unreadableNames: [...before.unreadableNames, ...batch.unreadable].slice(
       0,

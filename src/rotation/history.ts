@@ -51,6 +51,7 @@ export interface HistoryEntry extends Taken {
   /** As in the operation. */
   readonly looked: number
   readonly rewritten: number
+  readonly resumed?: true
   readonly unreadable: number
   readonly retired: readonly string[]
   readonly kept: Operation["kept"]
@@ -127,7 +128,8 @@ function withEnd(
   }: { entry: HistoryEntry | undefined; before: Operation; after: Operation },
 ): HistoryEntry {
   const own = after.id === before.id
-  const { state, ended, looked, rewritten, unreadable, retired, kept, proof } = own ? after : before
+  const { state, ended, ...last } = own ? after : before
+  const { looked, rewritten, resumed, unreadable, retired, kept, proof } = last
   return {
     ...one,
     outcome: own ? state : entry?.verb === "abort" ? "aborted" : "superseded",
@@ -135,6 +137,7 @@ function withEnd(
     endedBy: entry?.id ?? null,
     looked,
     rewritten,
+    ...(resumed && { resumed }),
     unreadable,
     retired,
     kept,
@@ -166,6 +169,7 @@ const SHAPE: Shape<HistoryEntry> = {
   endedBy: orNull(isText),
   looked: isCount,
   rewritten: isCount,
+  resumed: oneOf([true, undefined]),
   unreadable: isCount,
   retired: isTexts,
   kept: isCounts,

@@ -79,6 +79,8 @@ export interface Operation {
   readonly looked: number
   /** Stored byte strings that were rewritten. */
   readonly rewritten: number
+  /** A runner went on within a pass that another had begun, or itself before a failure. Absent: no. */
+  readonly resumed?: true
   /** What did not open: all of them counted, the first hundred named. */
   readonly unreadable: number
   readonly unreadableNames: readonly Unreadable[]
@@ -149,6 +151,7 @@ const SHAPE: Shape<Operation> = {
   rows: isCount,
   looked: isCount,
   rewritten: isCount,
+  resumed: oneOf([true, undefined]),
   unreadable: isCount,
   unreadableNames: (value) => Array.isArray(value) && value.every(isRecord),
   retired: isTexts,
@@ -209,5 +212,9 @@ export function leftBehind({ kept, unreadable, unreadableNames }: Left): string 
 type Left = Pick<Operation, "kept" | "unreadable" | "unreadableNames">
 
 export const counted = (values: number) => `${values} stored value${values === 1 ? "" : "s"}`
+
+/** Before the number that was rewritten: what a runner did after it last saved is not in it. */
+export const atLeast = ({ state, resumed }: Pick<Operation, "state" | "resumed">) =>
+  state === "finished" && !resumed ? "" : "at least "
 
 export const quoted = (name: string) => `"${name}"`

@@ -293,9 +293,9 @@ const rewriting = ({ run, publisher, log, setTrouble }: Rewriting): Promise<void
       log.info({ id }, looked === 0 ? `${kind} begins` : `${kind} goes on where it stopped`),
     tookOver: ({ id, kind, holder }) =>
       log.info({ id }, `${kind} is taken over${holder === null ? "" : ` from ${holder}`}`),
-    async ended({ id, kind, state, rewritten, retired, kept, unreadable }) {
+    async ended({ id, kind, state, rewritten, resumed, retired, kept, unreadable }) {
       await publisher.follow()
-      log.info({ id, state, rewritten, retired, kept, unreadable }, `${kind} ended`)
+      log.info({ id, state, rewritten, resumed, retired, kept, unreadable }, `${kind} ended`)
     },
     async failed(err) {
       log.error({ err }, "rewriting stopped; it goes on by itself")

@@ -161,6 +161,9 @@ test("a server that ends gives its operation back, and another goes on at once f
   await others
   expect(said).toEqual(["from null", "began", "ended"])
   expect(lookedAt[0]).toBe(left?.cursor)
+  const [enable, rotation] = await keys.history()
+  expect(enable).not.toHaveProperty("resumed")
+  expect(rotation).toMatchObject({ outcome: "finished", resumed: true })
   await check()
 })
 
