@@ -44,7 +44,7 @@ export async function restore(
   context: Context,
 ): Promise<void> {
   const local = localServer(options, context)
-  const { dataDir, datastore, token, recoveryKeyFile } = local
+  const { dataDir, datastore, nodeName: server, token, recoveryKeyFile } = local
   if (datastore.kind !== "sqlite")
     throw new KnownError(
       "UsageInvalid",
@@ -53,7 +53,7 @@ export async function restore(
   const paths = dataDirPaths(dataDir)
   const path = findSnapshot(paths, snapshot)
   const recoveryKey = recoveryKeyFile === null ? null : readNamed(recoveryKeyFile).trim()
-  const what = { dataDir, snapshot: path, token, recoveryKey }
+  const what = { dataDir, server, snapshot: path, token, recoveryKey }
   const kept = isForEtcd(path, { ...paths, database: datastore.path })
     ? await restoreEtcd({ ...context, ...what, options: local, log: logOf(local, context) })
     : await restoreSnapshot({ ...what, database: datastore.path, now: context.now() })

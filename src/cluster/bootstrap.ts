@@ -1,6 +1,6 @@
 /** From a data directory and a datastore to an opened keyring. Where the datastore has none yet it is made, from K3s' files or
  *  anew; a key that only a local file knows is taken in before any file is written. */
-import type { KeyObject } from "node:crypto"
+import { type KeyObject, randomUUID } from "node:crypto"
 import { bug, isKnown, KnownError } from "../errors.ts"
 import { isEncrypted } from "../format/value.ts"
 import { emptyKeyring, type Keyring, newKey, withKey } from "../keyring/keyring.ts"
@@ -9,6 +9,7 @@ import { makeSlot, opensBy, type Slot, unlock } from "../keyring/slots.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 import { createKeyring, Keys } from "../registry/keys.ts"
 import { makeView } from "../registry/view.ts"
+import { entryOf, BY_RECOVERY_KEY } from "../rotation/history.ts"
 import type { Store, StoredRecord } from "../store/store.ts"
 import { readAuthorities } from "./certificates.ts"
 import { makeAuthorities } from "./issue.ts"
@@ -34,6 +35,8 @@ export interface Secrets {
 
 export interface Bootstrap extends Secrets {
   readonly store: Store
+  /** The name of this server. */
+  readonly server: string
   /** What --encryption-provider-config names. */
   readonly configuration: ConfigurationText | null
   /** For an empty datastore: make a first key of this provider; null: leave it unencrypted. */
@@ -125,10 +128,17 @@ async function recover(
 ): Promise<Opened> {
   const clusterKey = await unlock(slots, { kind: "recovery", secret: recoveryKey })
   const keys = await Keys.open(boot.store, clusterKey)
-  const token = await changeToken(boot.paths, keys, {
-    password: passwordFromNowOn(boot),
-    now: boot.now(),
+  const now = boot.now()
+  const entry = entryOf({
+    id: randomUUID(),
+    verb: "token rotate",
+    caller: { user: BY_RECOVERY_KEY, address: "" },
+    server: boot.server,
+    target: null,
+    now,
   })
+  const password = passwordFromNowOn(boot)
+  const token = await changeToken(boot.paths, keys, { password, now, entry })
   keepToken(boot.paths, token)
   await forgetOldToken(boot.paths, keys)
   return { keys, how: "recovered" }

@@ -10,7 +10,7 @@ import { readEtcdAuthorities, writeEtcdAuthorities } from "./etcd-certificates.t
 import { newMemberName, readMember, settleMoved, writeMember } from "./etcd-member.ts"
 import { moveDurably, named, writeDurably } from "./files.ts"
 import { makeEtcdAuthorities } from "./issue.ts"
-import { refuseClosedStore } from "./restore.ts"
+import { receive, type Restored } from "./restore.ts"
 
 const SQLITE = "SQLite format 3\0"
 
@@ -28,12 +28,8 @@ export function isSqlite(snapshot: string): boolean {
   })
 }
 
-export interface RestoreEtcd extends Omit<EmbeddedContext, "paths"> {
+export interface RestoreEtcd extends Omit<EmbeddedContext, "paths">, Omit<Restored, "now"> {
   readonly dataDir: string
-  readonly snapshot: string
-  /** As given by the operator; null: the data directory's. */
-  readonly token: string | null
-  readonly recoveryKey: string | null
 }
 
 /** Returns the folder in which the replaced data lies; null where there was none. All is as before until the last step, a rename.
@@ -67,7 +63,7 @@ export async function restoreEtcd(of: RestoreEtcd): Promise<string | null> {
   return settleMoved(paths, { now })
 }
 
-/** Data that nothing at hand opens is of no use to anybody. History is forgotten, for it goes on differently now. */
+/** History is forgotten, for it goes on differently now. */
 async function tryOut(of: RestoreEtcd & EmbeddedContext): Promise<void> {
   const etcd = await startEtcd(of)
   try {
@@ -75,7 +71,7 @@ async function tryOut(of: RestoreEtcd & EmbeddedContext): Promise<void> {
     of.signal.throwIfAborted()
     if (store === undefined) return
     try {
-      await refuseClosedStore(store, of)
+      await receive(store, { ...of, now: of.now() })
       await store.compact(await store.revision())
     } finally {
       await store.close()

@@ -1,9 +1,11 @@
 /** A snapshot put back in the place of a server's SQLite datastore. The one that it replaces is kept, with its token. */
+import { randomUUID } from "node:crypto"
 import { copyFileSync, existsSync, linkSync, renameSync, rmSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { isKnown, KnownError } from "../errors.ts"
 import { readOutside } from "../keyring/record.ts"
 import { unlock } from "../keyring/slots.ts"
+import { BY_RECOVERY_KEY, decodeHistory, encodeHistory, entryOf } from "../rotation/history.ts"
 import { openSqlite } from "../store/sqlite.ts"
 import type { Store } from "../store/store.ts"
 import { foldLog } from "../store/sqlite-file.ts"
@@ -12,15 +14,20 @@ import { type Secrets, unlockByToken } from "./bootstrap.ts"
 import { claimDatabase, type DataDirPaths, openDataDir } from "./data-dir.ts"
 import { makePrivateDir, moveDurably, named, writeDurably } from "./files.ts"
 
-export interface Restore {
-  readonly dataDir: string
-  /** The database file that the server opens. */
-  readonly database: string
+export interface Restored {
   readonly snapshot: string
+  /** The server to which it comes back. */
+  readonly server: string
   /** As given by the operator; null: the data directory's. */
   readonly token: string | null
   readonly recoveryKey: string | null
   readonly now: Date
+}
+
+export interface Restore extends Restored {
+  readonly dataDir: string
+  /** The database file that the server opens. */
+  readonly database: string
 }
 
 /** Returns the folder in which the replaced database lies; null where there was none. A sound datastore is as before until the last
@@ -38,7 +45,7 @@ export async function restoreSnapshot(of: Restore): Promise<string | null> {
   stack.defer(removeCopy)
   named(`cannot copy ${of.snapshot}`, () => copyFileSync(of.snapshot, copy))
   await reviveCopy(copy)
-  await refuseClosed(copy, { ...of, paths })
+  await receiveCopy(copy, { ...of, paths })
   const kept = setAside(of, paths)
   // The next start tries this one too, and keeps it for it opens the keyring.
   if (of.token !== null) writeDurably(paths.nextToken, `${of.token}\n`)
@@ -48,18 +55,37 @@ export async function restoreSnapshot(of: Restore): Promise<string | null> {
 
 const withLogs = (database: string): string[] => ["", "-wal", "-shm"].map((end) => database + end)
 
-/** A datastore that nothing at hand opens is of no use to anybody. */
-async function refuseClosed(copy: string, secrets: Secrets): Promise<void> {
+async function receiveCopy(copy: string, of: Restored & Secrets): Promise<void> {
   const store = openSqlite({ path: copy })
   try {
-    await refuseClosedStore(store, secrets)
+    await receive(store, of)
   } finally {
     await store.close()
   }
 }
 
-/** Throws SnapshotInvalid, SlotDidNotOpen. */
-export async function refuseClosedStore(store: Store, secrets: Secrets): Promise<void> {
+/** Enters its return into its own history. Throws SnapshotInvalid, and SlotDidNotOpen: a datastore that nothing at hand opens is of no
+ *  use to anybody. */
+export async function receive(store: Store, of: Restored & Secrets): Promise<void> {
+  await refuseClosed(store, of)
+  const stored = await store.record("history")
+  const history = stored === undefined ? [] : decodeHistory(stored.value)
+  const user = of.recoveryKey === null ? "server" : BY_RECOVERY_KEY
+  const entry = entryOf({
+    id: randomUUID(),
+    verb: "snapshot restore",
+    caller: { user, address: "" },
+    server: of.server,
+    target: of.snapshot,
+    now: of.now,
+  })
+  await store.step({
+    compare: [],
+    put: [{ name: "history", value: encodeHistory([...history, entry]) }],
+  })
+}
+
+async function refuseClosed(store: Store, secrets: Secrets): Promise<void> {
   const stored = await store.record("keyring")
   if (stored === undefined)
     throw new KnownError("SnapshotInvalid", "there is no keyring in this snapshot")

@@ -21,6 +21,7 @@ export type EnteredVerb =
   | "token rotate"
   | "recovery-key create"
   | "recovery-key revoke"
+  | "snapshot restore"
 
 /** Who asked. */
 export interface Caller {
@@ -57,6 +58,9 @@ export interface HistoryEntry extends Taken {
   readonly kept: Operation["kept"]
   readonly proof: Operation["proof"]
 }
+
+/** The user where a recovery key was given in place of the token. */
+export const BY_RECOVERY_KEY = "--recovery-key-file"
 
 export const ENTRIES_MAX = 100
 /** A record stays far below what any datastore takes as one value. */

@@ -18,7 +18,7 @@ test("published is said when files and annotation are written, and not before", 
   const { paths, release } = openDataDir(dir, { now: now() })
   const store = openSqlite({ path: paths.state, warn: () => {} })
   const boot = { token: null, recoveryKey: null, configuration: null, firstKey: "aesgcm" } as const
-  const { keys } = await openKeyring({ store, paths, now, ...boot })
+  const { keys } = await openKeyring({ store, paths, now, server: "n1", ...boot })
   const registry = new Registry(store, keys)
   const os = { platform: "linux", arch: "amd64", release: "6" }
   const node = { name: "n1", addresses: [], version: "1", os }
@@ -49,7 +49,7 @@ test("with restart, what another server changed is shown at the next start, and 
   const { paths, release } = openDataDir(join(dir, "restart"), { now: now() })
   const store = openSqlite({ path: paths.state, warn: () => {} })
   const boot = { token: null, recoveryKey: null, configuration: null, firstKey: "aesgcm" } as const
-  const { keys } = await openKeyring({ store, paths, now, ...boot })
+  const { keys } = await openKeyring({ store, paths, now, server: "n1", ...boot })
   const registry = new Registry(store, keys)
   const os = { platform: "linux", arch: "amd64", release: "6" }
   const publisherOf = (name: string, reload: "watch" | "restart") =>

@@ -94,6 +94,7 @@ async function startAndServe(context: ServerContext): Promise<void> {
     store,
     paths,
     now,
+    server: options.nodeName,
     token: options.token,
     recoveryKey: files.recoveryKey,
     configuration: files.configuration,

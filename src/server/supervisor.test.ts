@@ -39,6 +39,7 @@ test("of changes of the token that come together, a token that opens lies on the
     store,
     paths,
     now,
+    server: "n1",
     token: null,
     recoveryKey: null,
     configuration: null,

@@ -29,6 +29,7 @@ afterEach(async () => {
 const open = (given: Partial<Bootstrap> = {}) =>
   openKeyring({
     store,
+    server: "n1",
     paths: dataDirPaths(dataDir),
     token: null,
     recoveryKey: null,
@@ -85,6 +86,8 @@ test("recovery with a token of before in the data directory never makes that one
   rmSync(paths.nextToken)
   await expect(open()).rejects.toMatchObject({ code: "SlotDidNotOpen" })
   expect(await open({ recoveryKey })).toMatchObject({ how: "recovered" })
+  const by = { user: "--recovery-key-file", server: "n1" }
+  expect((await keys.history()).at(-1)).toMatchObject({ verb: "token rotate", ...by })
   expect(readFileSync(paths.token, "utf8")).not.toBe(revoked)
   await expect(open({ token: revoked.trim() })).rejects.toMatchObject({ code: "SlotDidNotOpen" })
 })

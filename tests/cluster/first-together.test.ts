@@ -64,6 +64,7 @@ async function race(...starters: readonly [Starter, Starter]) {
     const before = filesOf(paths)
     const firstKey = "aescbc"
     const given = {
+      server: "n1",
       token: token ?? null,
       recoveryKey: null,
       configuration: null,

@@ -83,4 +83,6 @@ test("a snapshot from before a rotation and a change of token comes back, here a
   expect(await elsewhere(saved)).toMatchObject({ code: 0 })
   await other.start()
   await untilRead(other, "before")
+  const told = JSON.parse(await said(other, "secrets-encrypt", "history", "-o", "json"))
+  expect(told.at(-1)).toMatchObject({ verb: "snapshot restore", user: "server", target: saved })
 })

@@ -76,6 +76,9 @@ test("a snapshot from before a rotation and a change of token comes back, and cl
   await server.start()
   expect(readFileSync(paths.token, "utf8")).toBe(readFileSync(tokenFile, "utf8"))
   expect(await names(server)).toEqual(["before"])
+  const told = JSON.parse(await said(server, "secrets-encrypt", "history", "-o", "json"))
+  const restored = { verb: "snapshot restore", user: "server", target: saved }
+  expect(told).toMatchObject([restored])
   const watched = await api.call(
     "GET",
     `${SECRETS}?watch=true&resourceVersion=${metadata.resourceVersion}`,
