@@ -58,22 +58,27 @@ export async function exchange(asked: Exchange): Promise<Answer> {
 /** How often, while an answer may be waited for, the server is asked whether it is there. */
 const LOOKS = 6
 
-/** Ends with the block; `over` aborts when the answer has been waited for long enough. */
+/** Ends with the block; `over` aborts when the answer has been waited for long enough. That is counted in ticks: however long this
+ *  process itself was stopped, that is one at most, and the answer may have come meanwhile. */
 function startPatience({ timeoutMs, isThere }: Pick<Exchange, "timeoutMs" | "isThere">) {
   const over = new AbortController()
   const answered = new AbortController()
-  const timer = setTimeout(() => over.abort(), timeoutMs)
+  let left = LOOKS
+  const tick = () => {
+    if (--left === 0) over.abort()
+  }
+  const timer = setInterval(tick, timeoutMs / LOOKS)
   const look = async () => {
     for (;;) {
       await sleep(timeoutMs / LOOKS, undefined, { signal: answered.signal })
-      if (await isThere?.(answered.signal)) timer.refresh()
+      if (await isThere?.(answered.signal)) left = LOOKS
     }
   }
   if (isThere !== undefined) look().catch(() => {})
   return {
     over: over.signal,
     [Symbol.dispose]() {
-      clearTimeout(timer)
+      clearInterval(timer)
       answered.abort()
     },
   }
