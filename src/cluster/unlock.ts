@@ -91,7 +91,7 @@ export async function createRecoveryKey(
 export async function revokeRecoveryKey(keys: Keys, id: string, { entry }: Entered): Promise<void> {
   await keys.change("revoke-recovery-key", ({ record: { slots } }) => {
     const slot = slots.find((one) => one.kind !== "server" && one.id === id)
-    if (slot === undefined) throw new KnownError("NotFound", `no recovery key has the id "${id}"`)
+    if (slot === undefined) throw noRecoveryKey(id)
     if (slot.kind !== "recovery") {
       const instead = "which is not revoked but replaced: run: keyturn token rotate"
       throw new KnownError("UsageInvalid", `"${id}" is the id of the server token, ${instead}`)
@@ -99,6 +99,16 @@ export async function revokeRecoveryKey(keys: Keys, id: string, { entry }: Enter
     return { ...openedBy(slots.filter((one) => one !== slot)), ...(entry && { entry }) }
   })
 }
+
+/** More than any id. */
+const SHOWN_MAX = 64
+
+/** Also where it was revoked before, and the answer to that was lost. */
+const noRecoveryKey = (id: string) =>
+  new KnownError(
+    "NotFound",
+    `no recovery key has the id "${id.slice(0, SHOWN_MAX)}", or has it any more; see: keyturn recovery-key list`,
+  )
 
 /** Leaves no keyring that it opens in the files of the datastore. Throws StoreUnavailable: it is revoked all the same. */
 export const forgetRevoked = (keys: Keys, id: string): Promise<void> =>
