@@ -72,7 +72,7 @@ export class Registry {
 
   async get(kind: Kind, ref: Ref, revision?: number): Promise<Stored | undefined> {
     const key = storageKey(kind, ref)
-    const read = async () => (await this.#store.get(key, revision)).entry
+    const read = () => this.#store.get(key, revision)
     const entry = await read()
     if (entry === undefined) return undefined
     const known = this.#read.get(entry)
@@ -85,7 +85,7 @@ export class Registry {
 
   /** Where an entry stands, without opening it; for what does not open. */
   async revisionOf(kind: Kind, ref: Ref): Promise<number | undefined> {
-    return (await this.#store.get(storageKey(kind, ref))).entry?.revision
+    return (await this.#store.get(storageKey(kind, ref)))?.revision
   }
 
   async list(kind: Kind, range: ListRange): Promise<ObjectPage> {
@@ -94,7 +94,7 @@ export class Registry {
     const items: Stored[] = []
     const unreadable: Unreadable[] = []
     for (const entry of page.entries) {
-      const again = async () => (await this.#store.get(entry.key, page.revision)).entry
+      const again = () => this.#store.get(entry.key, page.revision)
       try {
         const stored = this.#open(entry) ?? (await this.#openAgain(again))
         if (stored !== undefined) items.push(stored)
@@ -144,7 +144,7 @@ export class Registry {
   async replaceUnreadable(kind: Kind, ref: Ref, object: KubeObject): Promise<KubeObject> {
     const key = storageKey(kind, ref)
     await this.#keys.refresh()
-    const { entry } = await this.#store.get(key)
+    const entry = await this.#store.get(key)
     if (entry === undefined || this.#opens(entry))
       throw new KnownError("Conflict", `${key} is gone or opens by now`)
     return this.#update({ key, expected: entry.revision }, encodeObject(withoutRevision(object)))

@@ -118,13 +118,9 @@ class EtcdStore implements Store {
     )
   }
 
-  async get(
-    key: string,
-    revision?: number,
-  ): Promise<{ entry: Entry | undefined; revision: number }> {
-    const { entries, revision: now } = await this.#range({ key, ...at(revision) })
-    const [found] = entries
-    return { entry: found && entryOf(found), revision: revision ?? now }
+  async get(key: string, revision?: number): Promise<Entry | undefined> {
+    const [found] = (await this.#range({ key, ...at(revision) })).entries
+    return found && entryOf(found)
   }
 
   async list(range: Parameters<Store["list"]>[0]): Promise<Page> {
@@ -363,7 +359,7 @@ class EtcdStore implements Store {
   #lookFor(write: EngineWrite, known: number, lost: AnswerLost): Promise<WriteResult> {
     const look = {
       rows: async () => (await this.#history.eventsOf(write.key, known)).map(writtenRow),
-      live: async () => (await this.get(write.key)).entry,
+      live: () => this.get(write.key),
       fence: () => this.fence(),
     }
     return lookFor(write, look, { lost, warn: this.#warn })

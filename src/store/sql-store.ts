@@ -109,12 +109,13 @@ class SqlStore implements Store {
     void this.#findLeased(start)
   }
 
-  async get(
-    key: string,
-    revision?: number,
-  ): Promise<{ entry: Entry | undefined; revision: number }> {
-    const { found, at } = await this.#readAt(revision, (at) => this.#engine.head(key, at))
-    return { entry: liveEntry(found.head), revision: at }
+  /** The rows of one key commit in the order of their ids, for each names the one before it. So the newest that can be read
+   *  is the key's state, whatever is in flight elsewhere. */
+  async get(key: string, revision?: number): Promise<Entry | undefined> {
+    this.#refuseClosed()
+    if (revision === undefined) return liveEntry((await this.#engine.head(key, NEWEST)).head)
+    const { found } = await this.#readAt(revision, (at) => this.#engine.head(key, at))
+    return liveEntry(found.head)
   }
 
   async list(range: Parameters<Store["list"]>[0]): Promise<Page> {
@@ -292,7 +293,7 @@ class SqlStore implements Store {
   #lookFor(write: EngineWrite, after: number, lost: AnswerLost): Promise<WriteResult> {
     const look = {
       rows: () => this.#engine.rowsOf(write.key, after),
-      live: async () => liveEntry((await this.#engine.head(write.key, NEWEST)).head),
+      live: () => this.get(write.key),
       fence: () => this.#engine.fence(),
     }
     return lookFor(write, look, { lost, warn: this.#warn })

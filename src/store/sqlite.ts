@@ -103,18 +103,15 @@ class SqliteStore implements Store {
     void this.#findLeased()
   }
 
-  async get(
-    key: string,
-    revision?: number,
-  ): Promise<{ entry: Entry | undefined; revision: number }> {
+  async get(key: string, revision?: number): Promise<Entry | undefined> {
     return this.#reading(() => {
       const at = this.#readable(revision)
-      if (at !== this.#newestRevision()) return { entry: this.#kine.live(key, at), revision: at }
+      if (at !== this.#newestRevision()) return this.#kine.live(key, at)
       const known = this.#recent.get(key)
-      if (known !== undefined) return { entry: known, revision: at }
+      if (known !== undefined) return known
       const entry = this.#kine.live(key)
       if (entry !== undefined) this.#recent.add(entry)
-      return { entry, revision: at }
+      return entry
     })
   }
 

@@ -124,7 +124,9 @@ export interface WatchOptions {
 }
 
 export interface Store {
-  get(key: string, revision?: number): Promise<{ entry: Entry | undefined; revision: number }>
+  /** The live entry of one key: as it was at `revision`, or now. Now means with every write in it that was acknowledged
+   *  before; a list that begins later is as new. Throws KnownError Compacted, FutureRevision. */
+  get(key: string, revision?: number): Promise<Entry | undefined>
 
   /** Entries whose key begins with `prefix` and is above `after`, in key order; at most `limit`, which is positive.
    *  Throws KnownError Compacted, FutureRevision. */

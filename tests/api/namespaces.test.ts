@@ -57,7 +57,7 @@ test("what is not served here holds its namespace, which says so and takes nothi
     body: { details: { causes: [{ reason: "NamespaceTerminating" }] } },
   })
   for (const row of [key, custom]) {
-    const { entry } = await served.store.get(row)
+    const entry = await served.store.get(row)
     await served.store.delete({ key: row, fence: undefined, expected: entry?.revision ?? 0 })
   }
   await until(isGone("/api/v1/namespaces/held"))
@@ -102,7 +102,7 @@ test("a namespace that may not be deleted may be where it does not open, and the
   const key = "/registry/namespaces/default"
   expect([await create(), await remove(unread)]).toEqual([201, 422])
   for (const damaged of ["rubbish", "k8s\0\xff"]) {
-    const expected = (await served.store.get(key)).entry?.revision ?? 0
+    const expected = (await served.store.get(key))?.revision ?? 0
     const value = Buffer.from(damaged, "latin1")
     await served.store.update({ key, expected, value, fence: undefined })
     expect([await create(), await remove(path), await remove(unread)]).toEqual([500, 403, 200])

@@ -17,7 +17,7 @@ beforeAll(async () => {
     await admin.ask(`POST ${SECRETS}`, { metadata: { name, labels: { is: name } } })
   for (const name of BROKEN) {
     const key = `/registry/secrets/default/${name}`
-    const { entry } = await served.store.get(key)
+    const entry = await served.store.get(key)
     const value = Buffer.from("k8s:enc:aescbc:v1:lost:0123456789abcdef")
     await served.store.update({ key, value, expected: entry?.revision ?? 0, fence: undefined })
   }

@@ -153,7 +153,7 @@ test("a watch that fails in the server is told so, and so is the log", async () 
     `${SECRETS}?watch=1&resourceVersion=${await revision()}`,
     async () => {
       const key = "/registry/secrets/default/fails"
-      const { entry } = await served.store.get(key)
+      const entry = await served.store.get(key)
       const value = Buffer.from("k8s:enc:aescbc:v1:lost:0123456789abcdef")
       await served.store.update({ key, value, expected: entry?.revision ?? 0, fence: undefined })
     },

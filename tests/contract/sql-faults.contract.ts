@@ -50,7 +50,7 @@ export function sqlFaults<A extends Login>(
       const found = update(store, "a", { expected: revision, text: "two" })
       await expect.poll(() => live(direct)).toMatchObject({ a: "two" })
       way.mend()
-      const second = (await direct.get(key("a"))).entry?.revision
+      const second = (await direct.get(key("a")))?.revision
       expect(await found).toBe(second)
 
       await connected(store)
@@ -90,7 +90,7 @@ export function sqlFaults<A extends Login>(
       const lost = failure(store.create({ key: key("a"), value: bytes("mine"), fence: "f1" }))
       await expect.poll(() => live(direct)).toEqual({ a: "mine" })
       await setFence(direct, "f2")
-      const revision = (await direct.get(key("a"))).entry?.revision ?? 0
+      const revision = (await direct.get(key("a")))?.revision ?? 0
       const [expected, replacement] = [bytes("mine"), bytes("mine, rewritten")]
       await direct.rewrite("f2", [
         { key: key("a"), revision, column: "value", expected, replacement },

@@ -55,6 +55,24 @@ export function sqlShared<Address extends Login>(
       expect((await next).map((change) => change.revision)).toEqual([last])
     })
 
+    test("a get waits for none of it, at any server; what began at the revision it saw misses nothing", async () => {
+      const [store, other] = [await db.open(), await db.open()]
+      const late = await db.stranger()
+      await late.query(`BEGIN; ${INSERT} ('${key("late")}', 1, 0, 0, 0, 0, 'x')`)
+      const revision = await create(store, "after", "x")
+      const reading = Promise.all([store, other].map((each) => each.get(key("after"))))
+      const seen = await Promise.race([reading, sleep(1_000)])
+      expect(seen?.map((entry) => entry?.revision)).toEqual([revision, revision])
+      expect(await store.get(key("late"))).toBeUndefined()
+      const listing = live(other, revision)
+      const watching = watched(other, { after: revision, count: 1 })
+      expect(await Promise.race([listing, watching, sleep(300)]), "they must wait").toBeUndefined()
+      await late.query("COMMIT")
+      expect(await listing).toEqual({ late: "x", after: "x" })
+      const next = await create(store, "next", "x")
+      expect((await watching).map((change) => change.revision)).toEqual([next])
+    })
+
     test("an id that never comes is filled as in kine, and nobody is told of it", async () => {
       const store = await db.open()
       const late = await db.stranger()

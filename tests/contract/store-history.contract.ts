@@ -27,13 +27,13 @@ export function historyContract(check: Check): void {
     expect(await live(store, three)).toEqual({ a: "two", b: "bee" })
     expect(await live(store, four)).toEqual({ b: "bee" })
     expect(await live(store, five)).toEqual({ a: "five", b: "bee" })
-    const past = await store.get(key("a"), two)
-    expect(past).toMatchObject({
+    expect(await store.get(key("a"), two)).toMatchObject({
       revision: two,
-      entry: { revision: two, createRevision: one, value: bytes("two") },
+      createRevision: one,
+      value: bytes("two"),
     })
-    expect((await store.get(key("a"), four)).entry).toBeUndefined()
-    expect((await store.get(key("b"), two)).entry).toBeUndefined()
+    expect(await store.get(key("a"), four)).toBeUndefined()
+    expect(await store.get(key("b"), two)).toBeUndefined()
   })
 
   check("a revision that is not reached is refused", async (store) => {
@@ -125,10 +125,8 @@ export function historyContract(check: Check): void {
     ])
     expect(result).toEqual({ outcome: "done", replaced: 3 })
     expect(await store.revision()).toBe(two)
-    expect(await store.get(key("a"))).toMatchObject({
-      entry: { revision: two, value: bytes("TWO!") },
-    })
-    expect((await store.get(key("a"), one)).entry?.value).toEqual(bytes("ONE!"))
+    expect(await store.get(key("a"))).toMatchObject({ revision: two, value: bytes("TWO!") })
+    expect((await store.get(key("a"), one))?.value).toEqual(bytes("ONE!"))
     const changes = await watched(store, { after, count: 2 })
     expect(changes).toEqual([
       { type: "create", key: key("a"), revision: one, value: bytes("ONE!") },
@@ -275,7 +273,7 @@ export function compactionContract(check: Check): void {
     expect(await failure(store.get(key("a"), one))).toBe("Compacted")
     expect(await failure(store.list({ prefix: ROOT, revision: one }))).toBe("Compacted")
     expect(await failure(watched(store, { after: one, count: 1 }))).toBe("Compacted")
-    expect((await store.get(key("a"), two)).entry?.value).toEqual(bytes("two"))
+    expect((await store.get(key("a"), two))?.value).toEqual(bytes("two"))
   })
 
   check("compaction to an older revision does nothing", async (store) => {

@@ -116,10 +116,12 @@ class Trial {
   }
 
   async #checkGet(call: Call): Promise<void> {
+    const now = await this.#store.get(key(call.name))
+    expect(now?.revision).toBe(this.#live(call.name)?.revision)
     const revision = this.#somewhere(call.share)
     const asked = this.#store.get(key(call.name), revision)
     if (revision < this.#compacted) return expect(await failure(asked)).toBe("Compacted")
-    const { entry } = await asked
+    const entry = await asked
     const model = this.#live(call.name, revision)
     expect(entry && { ...entry }).toEqual(
       model && {

@@ -18,7 +18,7 @@ export async function plant(
 ): Promise<void> {
   const store = await openBeside(datastore)
   try {
-    const { entry } = await store.get(key)
+    const entry = await store.get(key)
     const write = { key, value, fence: undefined }
     const { outcome } = await (entry
       ? store.update({ ...write, expected: entry.revision })

@@ -97,7 +97,7 @@ test("a rotation that failed is not followed by another: every key stays until n
   const all = await filled(await cluster(), 3)
   const { store, keys, registry } = all
   const key = "/registry/secrets/default/s0"
-  const backup = (await store.get(key)).entry?.value ?? Buffer.alloc(0)
+  const backup = (await store.get(key))?.value ?? Buffer.alloc(0)
   await all.take("rotate-keys")
   const error = new KnownError("StoreUnavailable", "the disk is sick")
   const rewrite = failing(store.rewrite.bind(store), { nth: 1, error })

@@ -17,7 +17,7 @@ const EVIL = { password: Buffer.from("evil").toString("base64") }
 /** As somebody does who can write to the datastore and has no key. */
 async function plant(store: Store, name: string, value = encodeObject(secret(name, "evil"))) {
   const key = keyOf(name)
-  const { entry } = await store.get(key)
+  const entry = await store.get(key)
   const write = { key, value, fence: undefined }
   if (entry === undefined) return store.create(write)
   return store.update({ ...write, expected: entry.revision })

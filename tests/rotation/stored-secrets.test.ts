@@ -50,7 +50,7 @@ async function holds(commands: Commands) {
   })
   const changed = async (name: string, value?: Buffer) => {
     const key = storageKey(SECRETS, ref(name))
-    const { entry } = await store.get(key)
+    const entry = await store.get(key)
     if (value !== undefined) {
       const write = { key, value, fence: undefined }
       await (entry ? store.update({ ...write, expected: entry.revision }) : store.create(write))

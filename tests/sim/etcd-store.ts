@@ -100,7 +100,7 @@ class MemoryEtcd implements Store {
         revision === undefined
           ? this.#history.live(key)
           : this.#history.under(key, { revision: at }).find((one) => one.key === key)
-      return { entry: found && entryOf(found), revision: at }
+      return found && entryOf(found)
     })
   }
 
@@ -260,7 +260,7 @@ class MemoryEtcd implements Store {
   #lookAt(key: string, after: number) {
     return {
       rows: async () => (await this.#eventsOf(key, after)).map(writtenRow),
-      live: async () => (await this.get(key)).entry,
+      live: () => this.get(key),
       fence: () => this.fence(),
     }
   }

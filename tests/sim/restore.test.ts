@@ -19,24 +19,24 @@ test("a read that waits while another table comes tells what was there when it w
       await mayGoOn.promise
     }
     const answer = await askAtOnce(what, steps)
-    if (what === `read ${key("new")}`) setImmediate(hasRead.resolve)
+    if (what === `list ${key("new")}`) setImmediate(hasRead.resolve)
     return answer
   }
   const store = await openSqlStore(new MemoryEngine(table, ask), {})
   await create(store, "a", "one")
   const putBack = table.snapshot()
   await create(store, "b", "two")
-  await store.get(key("b")) // so that the store has followed up to there
+  await store.revision() // so that the store has followed up to there
   isBack = true
   putBack()
-  const first = store.get(key("a"))
+  const first = store.list({ prefix: key("a") })
   await isLooking.promise
   await create(other, "new", "x")
-  const reading = store.get(key("new"))
+  const reading = store.list({ prefix: key("new") })
   await hasRead.promise
   mayGoOn.resolve()
-  expect((await reading).entry?.value.toString()).toBe("x")
-  expect((await first).entry?.value.toString()).toBe("one")
+  expect((await reading).entries[0]?.value.toString()).toBe("x")
+  expect((await first).entries[0]?.value.toString()).toBe("one")
   await store.close()
   await other.close()
 })

@@ -6,7 +6,7 @@ export async function contend(store: Store, lane: number): Promise<number[]> {
   const made: number[] = []
   for (let turn = 0; turn < 60; turn += 1) {
     const name = turn % 3 === 0 ? `own-${lane}-${turn}` : `common-${turn % 5}`
-    const { entry } = await store.get(key(name))
+    const entry = await store.get(key(name))
     const write = { key: key(name), value: bytes(`${lane}`), fence: undefined }
     const result =
       entry === undefined

@@ -73,7 +73,7 @@ test("nothing acknowledged is lost, nothing refused is found, and the watch miss
   for (const { made } of written)
     for (const [name, revision] of made) {
       expect(now[name]).toBe(name)
-      expect((await store.get(key(name))).entry?.revision).toBe(revision)
+      expect((await store.get(key(name)))?.revision).toBe(revision)
     }
   for (const name of Object.keys(now)) expect(known.has(name) || others.test(name), name).toBe(true)
   const revisions = told.map(({ revision }) => revision)

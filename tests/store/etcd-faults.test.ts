@@ -33,7 +33,7 @@ describe("the way to the server is cut", () => {
     const found = update(store, "a", { expected: revision, text: "two" })
     await expect.poll(() => live(direct)).toMatchObject({ a: "two" })
     way.mend()
-    const second = (await direct.get(key("a"))).entry?.revision
+    const second = (await direct.get(key("a")))?.revision
     expect(await found).toBe(second)
 
     await store.count(ROOT)
@@ -52,11 +52,7 @@ describe("the way to the server is cut", () => {
     const store = await through(way)
     way.lose("answers")
     const creating = create(store, "a", "mine")
-    const { entry } = await until(async () => {
-      const found = await direct.get(key("a"))
-      return found.entry && { entry: found.entry }
-    })
-    const { revision: expected } = entry
+    const { revision: expected } = await until(() => direct.get(key("a")))
     const write = { key: key("a"), expected, fence: undefined }
     await direct.delete(write)
     await create(direct, "a", "theirs")
@@ -90,7 +86,7 @@ describe("the way to the server is cut", () => {
     const lost = failure(store.create({ key: key("a"), value: bytes("mine"), fence: "f1" }))
     await expect.poll(() => live(direct)).toEqual({ a: "mine" })
     await setFence(direct, "f2")
-    const revision = (await direct.get(key("a"))).entry?.revision ?? 0
+    const revision = (await direct.get(key("a")))?.revision ?? 0
     const [expected, replacement] = [bytes("mine"), bytes("mine, rewritten")]
     const value = { key: key("a"), revision, column: "value" as const, expected, replacement }
     await direct.rewrite("f2", [value])
