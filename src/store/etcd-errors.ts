@@ -42,6 +42,7 @@ export function etcdError(status: { code: number; message: string }, where: stri
       if (message.includes("user name is empty")) return new KnownError("StoreRefused", seen)
       return unforeseen(seen)
     case RESOURCE_EXHAUSTED:
+      if (message.includes("send message larger than max")) return new AnswerLost(seen)
       if (message.includes("larger than max")) return new KnownError("ObjectInvalid", seen)
       if (message.includes("space exceeded")) return new KnownError("DiskFull", seen)
       return new NotDone(seen)
