@@ -107,7 +107,7 @@ const SHOWN_MAX = 64
 const noRecoveryKey = (id: string) =>
   new KnownError(
     "NotFound",
-    `no recovery key has the id "${id.slice(0, SHOWN_MAX)}", or has it any more; see: keyturn recovery-key list`,
+    `no recovery key has the id "${id.slice(0, SHOWN_MAX)}" now; for those that there are run: keyturn recovery-key list`,
   )
 
 /** Leaves no keyring that it opens in the files of the datastore. Throws StoreUnavailable: it is revoked all the same. */

@@ -55,7 +55,8 @@ export async function* watchRange(
   let events: WatchEvent[] = []
   let upTo = after
   const request = encodeWatch(range, after)
-  for await (const message of channel.stream("/etcdserverpb.Watch/Watch", request, signal)) {
+  const messages = channel.stream("/etcdserverpb.Watch/Watch", request, { signal })
+  for await (const message of messages) {
     const answer = decodeWatch(message)
     if (answer.compacted > 0) throw new HistoryGone(answer.compacted)
     if (answer.canceled)

@@ -259,7 +259,8 @@ class EtcdStore implements Store {
   /** As etcd's own `snapshot save` writes it. */
   async snapshot(path: string): Promise<void> {
     const method = "/etcdserverpb.Maintenance/Snapshot"
-    const pieces = this.#channel.stream(method, Buffer.alloc(0), this.#stop.signal)
+    const { signal } = this.#stop
+    const pieces = this.#channel.stream(method, Buffer.alloc(0), { signal, isLast: true })
     await using file = await open(path, "wx", 0o600)
     let isDigest = false
     for await (const message of pieces) {
