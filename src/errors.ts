@@ -33,7 +33,7 @@ export const ERRORS = {
   Compacted:           row(410, 1,  "final", "list again without a resourceVersion"),
   FutureRevision:      row(504, 1,  "retry", ""),
   SlowWatcher:         row(410, 1,  "retry", "list again and watch from there"),
-  StoreUnavailable:    row(503, 13, "retry", "see the server's log and the datastore"),
+  StoreUnavailable:    row(503, 13, "retry", "see whether the datastore runs and can be reached, then try again; the server's log tells of it"),
   RevisionTooLarge:    row(500, 10, "final", "restore the datastore from a backup: nothing more can be written to this one"),
   StoreRefused:        row(503, 13, "final", "see the datastore's address, user and rights"),
   OutcomeUnknown:      row(504, 14, "final", "read the object before writing again: the write may have happened"),
@@ -55,7 +55,7 @@ export const ERRORS = {
   // files, flags, start
   ConfigInvalid:       row(400, 2,  "final", ""),
   UsageInvalid:        row(400, 2,  "final", ""),
-  DataDirInUse:        row(500, 19, "final", "stop that server, or give this one a --data-dir and a --datastore-endpoint that no other uses"),
+  DataDirInUse:        row(500, 19, "final", "stop that server first; a second one needs a --data-dir and a --datastore-endpoint that no other uses"),
   DatastoreEmpty:      row(500, 31, "final", "give the --datastore-endpoint of before (or bring the database back); to begin anew, move <data-dir>/server away"),
   FilesUnreadable:     row(500, 20, "final", "see the path and its permissions"),
   PortInUse:           row(500, 21, "final", "give another --https-listen-port, or 0 for a free one"),

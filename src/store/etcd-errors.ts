@@ -48,7 +48,9 @@ export function etcdError(status: { code: number; message: string }, where: stri
       return new NotDone(seen)
     case UNAVAILABLE:
       // A member that knows no leader takes nothing; every other time-out may come after the proposal.
-      return message.includes("no leader") ? new NotDone(seen) : new AnswerLost(seen)
+      return message.includes("no leader")
+        ? new NotDone(`${seen}: more than half of its members must run`)
+        : new AnswerLost(seen)
     case CANCELED:
     case UNKNOWN:
     case DEADLINE_EXCEEDED:

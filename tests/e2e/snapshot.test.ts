@@ -64,6 +64,7 @@ test("a snapshot from before a rotation and a change of token comes back, and cl
 
   const running = await keyturn(server, ["snapshot", "restore", name])
   expect(running).toMatchObject({ code: 19, stderr: expect.stringContaining(`pid ${server.pid}`) })
+  expect(running.stderr).toContain("hint: stop that server first")
   await server.stop()
   const now = readFileSync(paths.token, "utf8")
   const closed = await keyturn(server, ["snapshot", "restore", name])
