@@ -247,6 +247,7 @@ function connectTo(origin: string, tls: Tls, signal: AbortSignal): Promise<Clien
     maxSessionMemory: SESSION_MB_MAX,
     settings: { initialWindowSize: WINDOW_BYTES },
   })
+  session.setMaxListeners(0) // each stream listens for its end
   const late = setTimeout(() => {
     reject(new Error(`no word within ${CONNECT_TIMEOUT_MS / 1000} s`))
     session.destroy()

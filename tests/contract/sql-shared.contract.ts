@@ -61,7 +61,7 @@ export function sqlShared<Address extends Login>(
       await late.query(`BEGIN; ${INSERT} ('${key("late")}', 1, 0, 0, 0, 0, 'x')`)
       const revision = await create(store, "after", "x")
       const reading = Promise.all([store, other].map((each) => each.get(key("after"))))
-      const seen = await Promise.race([reading, sleep(1_000)])
+      const seen = await Promise.race([reading, sleep(5_000)])
       expect(seen?.map((entry) => entry?.revision)).toEqual([revision, revision])
       expect(await store.get(key("late"))).toBeUndefined()
       const listing = live(other, revision)

@@ -1,6 +1,6 @@
 /** etcd under several writers at once, and what keyturn leaves in it. */
 import { fileURLToPath } from "node:url"
-import { describe, expect, test } from "vitest"
+import { describe, expect, onTestFinished, test } from "vitest"
 import { EtcdChannel } from "../../src/store/etcd-channel.ts"
 import { watchRange } from "../../src/store/etcd-watch.ts"
 import { BATCH_BYTES_MAX } from "../../src/store/kine.ts"
@@ -195,6 +195,21 @@ describe("a watcher far behind", () => {
       const sizeBytes = sum(before.flatMap(({ value, previous }) => [value, previous]))
       expect(sizeBytes).toBeLessThanOrEqual(BATCH_BYTES_MAX)
     }
+  })
+
+  test("is one of many, of which none makes Node warn of a leak", async () => {
+    const writer = await etcd.open()
+    const after = await writer.revision()
+    const made = await create(writer, "a", "x")
+    const warnings: string[] = []
+    const warned = ({ message }: Error) => void warnings.push(message)
+    process.on("warning", warned)
+    onTestFinished(() => void process.off("warning", warned))
+    const store = await etcd.open()
+    const watching = Array.from({ length: 20 }, () => watched(store, { after, count: 1 }))
+    for (const told of await Promise.all(watching))
+      expect(told.map(({ revision }) => revision)).toEqual([made])
+    expect(warnings).toEqual([])
   })
 
   test("reads no more of history at once, though etcd says it in one answer", async () => {
