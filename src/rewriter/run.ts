@@ -69,6 +69,7 @@ export async function runOperation(options: Run): Promise<Operation | undefined>
 }
 
 async function drive(run: Drive): Promise<Operation | undefined> {
+  // Whether the pass was begun before: what was done in it since the last save is not counted.
   for (let resumes = true; ; ) {
     run.signal.throwIfAborted()
     const operation = await run.keys.operation()

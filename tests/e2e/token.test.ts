@@ -344,7 +344,7 @@ test("recovery keys are listed, and one that is revoked opens nothing from then 
     readOutside(after).slots.find(({ kind }) => kind === wanted)?.id ?? ""
   for (const [id, code, message] of [
     [lost.id, "NotFound", `no recovery key has the id "${lost.id}" now`],
-    ["x".repeat(1000), "NotFound", `has the id "${"x".repeat(64)}", or`],
+    ["x".repeat(1000), "NotFound", `has the id "${"x".repeat(64)}" now`],
     [idOf("server"), "NotFound", "no recovery key has the id"],
     [idOf("token"), "UsageInvalid", "run: keyturn token rotate"],
   ] as const) {
