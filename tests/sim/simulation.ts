@@ -60,6 +60,7 @@ const AMID_EVENTS = 300
 const END_WITHIN_MS = 600_000
 const END_WITHIN_MS_A_ROW = 3_000
 const END_WITHIN_EVENTS = 20_000
+const END_WITHIN_EVENTS_A_ROW = 50
 
 interface Server {
   readonly name: string
@@ -359,7 +360,7 @@ class Simulation {
   async #untilQuiet(what: string): Promise<void> {
     const rows = this.#datastore.look().rows.length
     const byMs = this.#world.nowMs + END_WITHIN_MS + rows * END_WITHIN_MS_A_ROW
-    const byEvent = this.#events + END_WITHIN_EVENTS
+    const byEvent = this.#events + END_WITHIN_EVENTS + rows * END_WITHIN_EVENTS_A_ROW
     while (this.#goesOn && !this.#isQuiet) {
       if (this.#world.nowMs > byMs || this.#events > byEvent)
         return this.#found(`I6: ${what} did not end by itself`)
