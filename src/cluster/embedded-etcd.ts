@@ -1,6 +1,4 @@
 /** The embedded etcd of a server: founded, joined, or started again, and what the server needs to use it. */
-import { createServer } from "node:net"
-import { once } from "node:events"
 import { existsSync } from "node:fs"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
@@ -34,8 +32,8 @@ export interface EmbeddedOptions {
   readonly nodeIp: string | null
   readonly bindAddress: string
   readonly etcdBinary: string
-  /** 0: a free one. The peers' is kept from the first start on, for the others know it. */
   readonly etcdClientPort: number
+  /** Kept from the first start on, for the others know it. */
   readonly etcdPeerPort: number
   readonly clusterInit: boolean
   /** Of a server of the cluster to be joined. */
@@ -78,16 +76,15 @@ export async function startEtcd(
   const renew = () => ensureEtcdCertificates(paths.etcd, authorities, { nodeIp, now: now() })
   for (const sentence of await renew()) log.info({}, sentence)
 
-  const clientPort = await portOf(options.etcdClientPort)
   const process = await EtcdProcess.start({
     binary: options.etcdBinary,
-    args: [...etcdArgs(member, { ...options, paths: paths.etcd, clientPort }), ...more],
+    args: [...etcdArgs(member, { ...options, paths: paths.etcd }), ...more],
     mark: `--data-dir=${join(paths.db, "etcd")}`,
     pidFile: paths.etcd.pid,
     log,
     monotonicMs,
   })
-  const endpoint = httpsUrl("127.0.0.1", clientPort)
+  const endpoint = httpsUrl("127.0.0.1", options.etcdClientPort)
   const { client, serverCa } = paths.etcd
   const tls = { ca: serverCa.cert, cert: client.cert, key: client.key }
   const members = openMembers({ endpoint, tls })
@@ -157,7 +154,7 @@ async function membership(context: EmbeddedContext): Promise<Membership> {
     )
   }
   const name = newMemberName(options.nodeName)
-  const peerUrl = stored?.peerUrl ?? (await newPeerUrl(options))
+  const peerUrl = stored?.peerUrl ?? newPeerUrl(options)
   if (options.server === null) {
     if (!options.clusterInit)
       throw new KnownError(
@@ -181,16 +178,5 @@ async function membership(context: EmbeddedContext): Promise<Membership> {
   return { member, authorities }
 }
 
-export const newPeerUrl = async (options: EmbeddedOptions): Promise<string> =>
-  httpsUrl(options.nodeIp ?? addressOf(options.bindAddress), await portOf(options.etcdPeerPort))
-
-/** etcd itself does not say which free port it took. */
-async function portOf(wanted: number): Promise<number> {
-  if (wanted !== 0) return wanted
-  const probe = createServer().listen(0, "127.0.0.1")
-  await once(probe, "listening")
-  const address = probe.address()
-  probe.close()
-  await once(probe, "close")
-  return typeof address === "object" && address !== null ? address.port : 0
-}
+export const newPeerUrl = (options: EmbeddedOptions): string =>
+  httpsUrl(options.nodeIp ?? addressOf(options.bindAddress), options.etcdPeerPort)

@@ -72,16 +72,16 @@ export function addressOf(bound: string): string {
 
 export interface EtcdPlaces {
   readonly paths: EtcdPaths
-  readonly clientPort: number
+  readonly etcdClientPort: number
   readonly bindAddress: string
 }
 
 /** An election begins 2.5 to 5 s after the leader is gone: a disk that is busy for a second does not cost it its place. */
 export function etcdArgs(
   { name, peerUrl, cluster, isFirst }: EtcdMember,
-  { paths, clientPort, bindAddress }: EtcdPlaces,
+  { paths, etcdClientPort, bindAddress }: EtcdPlaces,
 ): string[] {
-  const clientUrl = httpsUrl("127.0.0.1", clientPort)
+  const clientUrl = httpsUrl("127.0.0.1", etcdClientPort)
   const flags = {
     name,
     "listen-client-urls": clientUrl,

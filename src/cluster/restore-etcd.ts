@@ -49,7 +49,7 @@ export async function restoreEtcd(of: RestoreEtcd): Promise<string | null> {
   const remove = () => rmSync(restored.data, { recursive: true, force: true })
   remove()
   stack.defer(remove)
-  const peerUrl = readMember(etcd)?.peerUrl ?? (await newPeerUrl(of.options))
+  const peerUrl = readMember(etcd)?.peerUrl ?? newPeerUrl(of.options)
   const name = newMemberName(of.options.nodeName)
   const member = { name, peerUrl, cluster: `${name}=${peerUrl}`, isFirst: true }
   await runTool(of.snapshot, { ...member, folder: restored.data })

@@ -152,7 +152,7 @@ const SAMPLES: Readonly<Record<string, readonly [text: string, expected: object]
   "cluster-reset": ["true", { clusterReset: true }],
   "node-ip": ["FD00:0::5", { nodeIp: "fd00::5" }],
   "etcd-binary": ["~/etcd", { etcdBinary: "/home/ann/etcd" }],
-  "etcd-client-port": ["0", { etcdClientPort: 0 }],
+  "etcd-client-port": ["65535", { etcdClientPort: 65535 }],
   "etcd-peer-port": ["1", { etcdPeerPort: 1 }],
   "datastore-endpoint": ["sqlite:///x/y.db", { datastore: { kind: "sqlite", path: "/x/y.db" } }],
   "datastore-cafile": ["/ca.pem", {}],
@@ -269,6 +269,7 @@ test.each<[Given, string]>([
     argv("--https-listen-port=65536"),
     '--https-listen-port must be a port from 0 to 65535, not "65536"',
   ],
+  [argv("--etcd-client-port=0"), '--etcd-client-port must be a port from 1 to 65535, not "0"'],
   [argv("--https-listen-port=+1"), '--https-listen-port must be a port from 0 to 65535, not "+1"'],
   [argv("--bind-address=lo"), '--bind-address must be an IP address such as 127.0.0.1, not "lo"'],
   [

@@ -114,8 +114,8 @@ export function parseServerOptions(sources: OptionSources): ServerOptions {
     server: server === undefined ? null : originOf(server),
     nodeIp: nodeIp === undefined ? null : addressOf(nodeIp),
     etcdBinary: path("etcd-binary"),
-    etcdClientPort: portOf(setting("etcd-client-port")),
-    etcdPeerPort: portOf(setting("etcd-peer-port")),
+    etcdClientPort: portOf(setting("etcd-client-port"), 1),
+    etcdPeerPort: portOf(setting("etcd-peer-port"), 1),
   })
 }
 
@@ -193,9 +193,10 @@ function originOf({ text, where }: Setting): string {
   throw usage(`${where} must be an address such as https://first:6443`)
 }
 
-function portOf({ text, where }: Setting): number {
-  if (/^\d{1,5}$/.test(text) && Number(text) <= 65535) return Number(text)
-  throw usage(`${where} must be a port from 0 to 65535, not "${text}"`)
+function portOf({ text, where }: Setting, least = 0): number {
+  const port = Number(text)
+  if (/^\d{1,5}$/.test(text) && port >= least && port <= 65535) return port
+  throw usage(`${where} must be a port from ${least} to 65535, not "${text}"`)
 }
 
 function ageOf({ text, where }: Setting): number {

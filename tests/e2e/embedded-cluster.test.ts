@@ -160,7 +160,7 @@ test("of three servers two are lost: the third goes on alone, and the others joi
 test("who may not join is told why, and the cluster does not suffer", {
   timeout: 120_000,
 }, async () => {
-  await using cluster = embeddedCluster({ count: 2 })
+  await using cluster = await embeddedCluster({ count: 2 })
   await found(cluster)
   const [first, second] = [cluster.server(1), cluster.server(2)]
   const url = first.url

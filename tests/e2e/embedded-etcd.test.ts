@@ -4,7 +4,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, expect, test } from "vitest"
 import { ERRORS } from "../../src/errors.ts"
-import { etcdPid, isEtcd, OWN_PORTS, untilRead, writeSecret } from "../harness/embedded.ts"
+import { etcdPid, isEtcd, ownPorts, untilRead, writeSecret } from "../harness/embedded.ts"
 import { run, until } from "../harness/process.ts"
 import { needs } from "../harness/programs.ts"
 import { KEYTURN, keyturn, TestServer } from "../harness/server.ts"
@@ -14,7 +14,7 @@ needs("kubectl", "etcd")
 test("a server founds its etcd, starts it again where it dies, and takes it along when it ends", {
   timeout: 120_000,
 }, async () => {
-  await using server = new TestServer({ args: [...OWN_PORTS, "--secrets-encryption"] })
+  await using server = new TestServer({ args: [...(await ownPorts()), "--secrets-encryption"] })
   await server.start(["--cluster-init"])
   await writeSecret(server, "a")
   const first = etcdPid(server)
@@ -64,7 +64,7 @@ function withoutSetpriv(): string {
 test("where setpriv is missing that is said, and the next start ends the etcd that was left", {
   timeout: 60_000,
 }, async () => {
-  await using server = new TestServer({ args: OWN_PORTS, env: { PATH: withoutSetpriv() } })
+  await using server = new TestServer({ args: await ownPorts(), env: { PATH: withoutSetpriv() } })
   await server.start(["--cluster-init"])
   expect(server.logs()).toContain("there is no setpriv that knows --pdeathsig")
   await writeSecret(server, "a")
@@ -81,7 +81,7 @@ test("without an etcd, or with one that does not start, the start ends and says 
   timeout: 60_000,
 }, async () => {
   const dataDir = temporary()
-  const start = (binary: string) =>
+  const start = async (binary: string) =>
     run(KEYTURN, [
       "server",
       "--config",
@@ -91,7 +91,7 @@ test("without an etcd, or with one that does not start, the start ends and says 
       "--cluster-init",
       "--etcd-binary",
       binary,
-      ...OWN_PORTS,
+      ...(await ownPorts()),
     ])
   const none = await start("/nonexistent/etcd")
   expect(none.code).toBe(ERRORS.EtcdMissing.exit)

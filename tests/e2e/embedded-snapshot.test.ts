@@ -12,16 +12,18 @@ import { expect, test } from "vitest"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
 import { ERRORS } from "../../src/errors.ts"
 import { untilRead, writeSecret } from "../harness/embedded.ts"
+import { freePort } from "../harness/ports.ts"
 import { needs } from "../harness/programs.ts"
 import { keyturn, kubectlSaid, TestServer } from "../harness/server.ts"
 
 needs("kubectl", "etcd", "etcdctl")
 
-const env = {
+/** `snapshot restore` goes by them too. */
+const ownSettings = async () => ({
   KEYTURN_BIND_ADDRESS: "127.0.0.1",
-  KEYTURN_ETCD_CLIENT_PORT: "0",
-  KEYTURN_ETCD_PEER_PORT: "0",
-}
+  KEYTURN_ETCD_CLIENT_PORT: String(await freePort()),
+  KEYTURN_ETCD_PEER_PORT: String(await freePort()),
+})
 
 async function said(server: TestServer, ...argv: readonly string[]): Promise<string> {
   const { code, stdout, stderr } = await keyturn(server, argv)
@@ -35,7 +37,7 @@ const names = async (server: TestServer) =>
 test("a snapshot from before a rotation and a change of token comes back, here and on an empty machine", {
   timeout: 180_000,
 }, async () => {
-  await using server = new TestServer({ env, args: ["--secrets-encryption"] })
+  await using server = new TestServer({ env: await ownSettings(), args: ["--secrets-encryption"] })
   await server.start(["--cluster-init"])
   const paths = dataDirPaths(server.dataDir)
   const tokenFile = join(server.home, "token-of-then")
@@ -72,7 +74,7 @@ test("a snapshot from before a rotation and a change of token comes back, here a
   await server.restart()
   await untilRead(server, "before")
 
-  await using other = new TestServer({ env })
+  await using other = new TestServer({ env: await ownSettings() })
   const elsewhere = (...words: readonly string[]) =>
     keyturn(other, ["snapshot", "restore", ...words, "--token-file", tokenFile], {
       timeoutMs: 60_000,

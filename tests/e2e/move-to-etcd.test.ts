@@ -4,7 +4,7 @@ import { existsSync, readdirSync, renameSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { expect, test } from "vitest"
 import { apiClient } from "../harness/api.ts"
-import { OWN_PORTS, plantInto, stored, untilRead, writeSecret } from "../harness/embedded.ts"
+import { ownPorts, plantInto, stored, untilRead, writeSecret } from "../harness/embedded.ts"
 import { until } from "../harness/process.ts"
 import { needs } from "../harness/programs.ts"
 import { expectStatus, secretsEncrypt, stage } from "../harness/secrets-encrypt.ts"
@@ -12,7 +12,7 @@ import { keyturn, kubectlSaid, TestServer } from "../harness/server.ts"
 
 needs("kubectl", "etcd")
 
-const args = [...OWN_PORTS, "--secrets-encryption"]
+const args = [...(await ownPorts()), "--secrets-encryption"]
 const database = (server: TestServer) => join(server.dataDir, "server/db")
 const backups = (server: TestServer) =>
   readdirSync(database(server)).filter((name) => name.startsWith("state.db.before-etcd-"))

@@ -13,22 +13,30 @@ import { readTlsFiles } from "../../src/store/tls-files.ts"
 import { Cluster, type ClusterOptions } from "./cluster.ts"
 import { keysDatastore } from "./engines.ts"
 import type { TestServer } from "./server.ts"
+import { freePort } from "./ports.ts"
 import { until } from "./process.ts"
 import { kubectl } from "./server.ts"
 
-/** Ports that nobody else has, on loopback. */
-export const OWN_PORTS = ["--bind-address=127.0.0.1", "--etcd-client-port=0", "--etcd-peer-port=0"]
+/** On loopback, with ports for an etcd that nobody else has. */
+export const ownPorts = async (): Promise<string[]> => [
+  "--bind-address=127.0.0.1",
+  `--etcd-client-port=${await freePort()}`,
+  `--etcd-peer-port=${await freePort()}`,
+]
 
 /** None is started; {@link found} starts the first, {@link join} another. */
-export function embeddedCluster({
+export async function embeddedCluster({
   args = ["--secrets-encryption"],
+  count = 3,
   ...options
-}: ClusterOptions = {}): Cluster {
+}: ClusterOptions = {}): Promise<Cluster> {
   const up = () => cluster.servers.find((one) => cluster.isUp(one)) ?? cluster.server(1)
   const datastore = keysDatastore("", (range) =>
     until(() => stored(up(), range).catch(unlessAway), { timeoutMs: 20_000, intervalMs: 100 }),
   )
-  const own = { args: [...OWN_PORTS, ...args], hasMembers: true }
+  const ports = await Promise.all(Array.from({ length: count }, ownPorts))
+  const argsOf = (n: number) => [...(ports[n - 1] ?? []), ...(options.argsOf?.(n) ?? [])]
+  const own = { args, count, argsOf, hasMembers: true }
   const cluster: Cluster = new Cluster(datastore, { ...options, ...own })
   return cluster
 }
@@ -45,7 +53,7 @@ export const join = (cluster: Cluster, n: number, via = 1): Promise<void> =>
   cluster.start(cluster.server(n), ["--server", cluster.server(via).url])
 
 export async function startEmbedded(options?: ClusterOptions): Promise<Cluster> {
-  const cluster = embeddedCluster(options)
+  const cluster = await embeddedCluster(options)
   try {
     await found(cluster)
     for (const [n] of cluster.servers.entries()) if (n > 0) await join(cluster, n + 1)
