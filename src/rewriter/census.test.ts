@@ -2,7 +2,7 @@ import { createSecretKey, randomBytes } from "node:crypto"
 import { expect, test } from "vitest"
 import { emptyKeyring, type Key, withKey } from "../keyring/keyring.ts"
 import { makeView } from "../registry/view.ts"
-import type { Row } from "../store/store.ts"
+import type { Row, StoreReader } from "../store/store.ts"
 import { census, countsOf, NAMED_MAX } from "./census.ts"
 
 const pair = { cert: "", key: "" }
@@ -32,6 +32,24 @@ const storeOf = (rows: readonly Partial<Row>[]) => ({
       .map((row) => ({ revision: 1, key: "", value: undefined, previous: undefined, ...row })),
     cursor: String(Number(cursor) + 2),
   }),
+})
+
+/** Cuts as short as it may. */
+const cutting = (rows: readonly Partial<Row>[]) => ({
+  ...storeOf(rows),
+  async rows({ cursor, headBytes, common }: Parameters<StoreReader["rows"]>[0]) {
+    const cut = (stored: Buffer | undefined) =>
+      common && stored?.subarray(0, common.length).equals(common)
+        ? stored.subarray(0, common.length)
+        : stored?.subarray(0, headBytes)
+    const batch = await storeOf(rows).rows({ cursor })
+    const heads = batch.rows.map((row) => ({
+      ...row,
+      value: cut(row.value),
+      previous: cut(row.previous),
+    }))
+    return { ...batch, rows: heads }
+  },
 })
 
 const ROWS = [
@@ -64,6 +82,15 @@ test("counts values and old values under every key that fits, and names where th
     ]),
   )
 })
+
+test.each(["old", "a", "a:b"])(
+  "from a store that cuts all it may it is the same, with %s writing",
+  async (writer) => {
+    const { record } = view
+    const other = makeView({ ...record, keyring: { ...encrypted, writer } }, "")
+    expect(await census(cutting(ROWS), other)).toEqual(await census(storeOf(ROWS), other))
+  },
+)
 
 test("what does not open is named where each value is opened, and the rest is counted all the same", async () => {
   const { stored, unreadable } = await census(storeOf(ROWS), view, { opens: true })

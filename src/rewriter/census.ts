@@ -116,7 +116,7 @@ async function countRows(
 ): Promise<Census> {
   const revision = await store.revision()
   const count = new Count(view, also)
-  const range = { cursor: "", ...(opens ? {} : { headBytes: count.headBytes }) }
+  const range = { cursor: "", ...(opens ? {} : count.heads) }
   for await (const { rows } of allRows(store, range, signal ? { signal } : {}))
     for (const { key, value, previous } of rows)
       for (const stored of [value, previous])
@@ -174,8 +174,12 @@ class Count implements Omit<Census, "revision"> {
   }
 
   /** Of a stored byte string: enough to tell under which key it is. */
-  get headBytes(): number {
-    return Math.max(HEAD_BYTES_MIN, ...this.#known.map(({ prefix }) => prefix.length))
+  get heads(): Pick<RowQuery, "headBytes" | "common"> {
+    const headBytes = Math.max(HEAD_BYTES_MIN, ...this.#known.map(({ prefix }) => prefix.length))
+    const writer = writingKey(this.#view.record.keyring)?.name
+    const common = this.#known.find(({ name }) => name === writer)?.prefix
+    const begunSo = this.#known.filter(({ prefix }) => common && hasPrefix(prefix, common))
+    return { headBytes, ...(common && begunSo.length === 1 && { common }) }
   }
 
   /** False for what does not count. */

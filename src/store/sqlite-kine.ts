@@ -59,23 +59,26 @@ const readChange = ([id, name, created, deleted, value, old]: Columns): Change |
     previous: blob(old),
   })
 
+/** In place of a head that is known already: a buffer for each takes longer than to read the row. */
+const IS_COMMON = 1
+
 const WHOLE = "CAST(value AS BLOB), CAST(old_value AS BLOB)"
-const toRow = ([id, name, value, old]: Columns): Row => ({
+const toRow = ([id, name, value, old]: Columns, common?: Buffer): Row => ({
   revision: integer(id),
   key: text(name),
-  value: blob(value),
-  previous: blob(old),
+  value: value === IS_COMMON ? common : blob(value),
+  previous: old === IS_COMMON ? common : blob(old),
 })
 
 const sizeBytes = (rows: readonly Row[]): number =>
   rows.reduce((sum, { value, previous }) => sum + (value?.length ?? 0) + (previous?.length ?? 0), 0)
 
 /** Ends with the row that makes it too many bytes. */
-function readRows(found: Iterable<unknown>): Row[] {
+function readRows(found: Iterable<unknown>, common?: Buffer): Row[] {
   const rows: Row[] = []
   let bytes = 0
   for (const columns of found) {
-    const row = toRow(array(columns))
+    const row = toRow(array(columns), common)
     rows.push(row)
     bytes += sizeBytes([row])
     if (bytes > BATCH_BYTES_MAX) break
@@ -140,9 +143,12 @@ export class KineTable {
          WHERE id > ?1 AND id <= ?2 AND +name IS NOT '${COMPACT_KEY}' ${and} ORDER BY id LIMIT ?3`,
       )
     this.#rows = rows(WHOLE)
-    this.#heads = rows("substr(CAST(value AS BLOB), 1, ?4), substr(CAST(old_value AS BLOB), 1, ?4)")
-    const isOther = (column: string): string =>
-      `substr(CAST(${column} AS BLOB), 1, length(?4)) <> ?4`
+    const start = (column: string, bytes: string): string =>
+      `substr(CAST(${column} AS BLOB), 1, ${bytes})`
+    const head = (column: string): string =>
+      `iif(${start(column, "length(?5)")} = ?5, ${IS_COMMON}, ${start(column, "?4")})`
+    this.#heads = rows(`${head("value")}, ${head("old_value")}`)
+    const isOther = (column: string): string => `${start(column, "length(?4)")} <> ?4`
     this.#others = rows(WHOLE, `AND (${isOther("value")} OR ${isOther("old_value")})`)
     this.#countRows = query("SELECT count(*) FROM kine WHERE id > ? AND id <= ?")
     this.#compactRow = query(`SELECT id FROM kine WHERE name = '${COMPACT_KEY}'`)
@@ -221,10 +227,11 @@ export class KineTable {
     return readRows(this.#rows.iterate(span.after, span.upTo, span.limit))
   }
 
-  /** As {@link rows}, but no byte string is longer than `headBytes`. */
-  heads(span: { after: number; upTo: number; limit: number; headBytes: number }): Row[] {
-    const { after, upTo, limit, headBytes } = span
-    return readRows(this.#heads.iterate(after, upTo, limit, headBytes))
+  /** As {@link rows}, but no byte string is longer than `headBytes`, and one that begins with `common` is that alone. */
+  heads(span: Heads): Row[] {
+    const { after, upTo, limit, headBytes, common = null } = span
+    const found = this.#heads.iterate(after, upTo, limit, headBytes, common)
+    return readRows(found, common === null ? undefined : bufferOf(common))
   }
 
   /** Of the rows above `after`, `limit` at most, those that hold a byte string which does not begin with `except`; the id up to
@@ -285,6 +292,14 @@ export class KineTable {
     this.#forget.run(this.compacted(), revision)
     this.#setCompacted.run(revision)
   }
+}
+
+interface Heads {
+  readonly after: number
+  readonly upTo: number
+  readonly limit: number
+  readonly headBytes: number
+  readonly common: Uint8Array | undefined
 }
 
 interface Created {

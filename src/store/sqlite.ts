@@ -222,12 +222,12 @@ class SqliteStore implements Store {
   }
 
   async rows(query: RowQuery): Promise<RowBatch> {
-    const { limit, except, headBytes } = query
+    const { limit, except, headBytes, common } = query
     const span = { ...spanOf(query), limit }
     return this.#reading(() => {
       if (except !== undefined) return this.#others({ ...span, except })
       if (headBytes === undefined) return rowBatch(query, this.#kine.rows(span))
-      return rowBatch(query, this.#kine.heads({ ...span, headBytes }))
+      return rowBatch(query, this.#kine.heads({ ...span, headBytes, common }))
     })
   }
 

@@ -104,6 +104,8 @@ export interface RowQuery extends RowRange {
   readonly except?: Uint8Array
   /** Byte strings may be cut behind so many bytes. */
   readonly headBytes?: number
+  /** With `headBytes`: those that begin with this may be cut behind it. */
+  readonly common?: Uint8Array
 }
 /** The replacement of one stored byte string of one row; `expected` are the bytes that were read. */
 export interface Replacement {

@@ -106,6 +106,24 @@ export function historyContract(check: Check): void {
       }
   })
 
+  check(
+    "what begins alike may be cut behind that, and what does not is told as far as asked for",
+    async (store) => {
+      const one = await create(store, "a", "one-and-more")
+      await remove(store, "a", await update(store, "a", { expected: one, text: "on" }))
+      const whole = await allRows(store)
+      const common = bytes("one-")
+      const { rows } = await store.rows({ cursor: "", limit: 100, headBytes: 8, common })
+      expect(rows.map(({ revision }) => revision)).toEqual(whole.map(({ revision }) => revision))
+      for (const [at, row] of rows.entries())
+        for (const column of ["value", "previous"] as const) {
+          const stored = whole[at]?.[column]
+          const length = stored?.subarray(0, 4).equals(common) ? 4 : 8
+          expect(row[column]?.subarray(0, length)).toEqual(stored?.subarray(0, length))
+        }
+    },
+  )
+
   check("rewriting replaces bytes in place, without a revision or an event", async (store) => {
     await setFence(store, "f1")
     const after = await store.revision()
