@@ -24,6 +24,7 @@ import { isStored, type Resource } from "./kinds/resources.ts"
 import {
   type Answer,
   type ApiResponse,
+  closing,
   converted,
   PLAIN_JSON,
   sendAnswer,
@@ -194,9 +195,7 @@ class Api {
     const { supervisor, signal: ending } = this.#options
     const user = this.#knownTo(request)
     const address = request.socket.remoteAddress ?? ""
-    const gone = new AbortController()
-    response.once("close", () => gone.abort(clientGone()))
-    const signal = AbortSignal.any([ending, gone.signal])
+    const signal = AbortSignal.any([ending, closing(response, clientGone())])
     const call = { info, user, address, signal, body: () => readBody(request) }
     try {
       await supervise(supervisor, call, response)

@@ -1,5 +1,7 @@
+import { setTimeout as sleep } from "node:timers/promises"
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { decodeObject } from "../../src/format/codec.ts"
+import type { WatchOptions } from "../../src/store/store.ts"
 import { type Admin, administrator, type Answered } from "../harness/admin.ts"
 import { type Served, serveInProcess } from "../harness/served.ts"
 
@@ -160,4 +162,43 @@ test("a watch that fails in the server is told so, and so is the log", async () 
   )
   expect(body).toMatchObject([{ type: "ERROR", object: { kind: "Status", code: 500 } }])
   expect(served.errors.slice(logged)).toMatchObject([{ err: { code: "KeyDidNotOpen" } }])
+})
+
+test("who leaves while the datastore is waited for leaves no watch behind", async () => {
+  const asked = Promise.withResolvers<void>()
+  const answers = Promise.withResolvers<void>()
+  const watches: AbortSignal[] = []
+  let isSlow = false
+  await using other = await serveInProcess(
+    (store) =>
+      new Proxy(store, {
+        get(target, name) {
+          if (name === "revision" && isSlow)
+            return async () => {
+              asked.resolve()
+              await answers.promise
+              return target.revision()
+            }
+          if (name === "watch")
+            return (options: WatchOptions) => {
+              if (options.prefix.startsWith("/registry/secrets/")) watches.push(options.signal)
+              return target.watch(options)
+            }
+          const value: unknown = Reflect.get(target, name)
+          return typeof value === "function" ? value.bind(target) : value
+        },
+      }),
+  )
+  const from = await other.registry.revision()
+  isSlow = true
+  const leaving = administrator(other)
+  const events = leaving.ask(`GET ${SECRETS}?watch=1&resourceVersion=${from}`)
+  await asked.promise
+  leaving[Symbol.dispose]()
+  await expect(events).rejects.toThrow()
+  await sleep(200)
+  isSlow = false
+  answers.resolve()
+  await sleep(200)
+  expect(watches.filter(({ aborted }) => !aborted)).toEqual([])
 })

@@ -43,6 +43,13 @@ export interface ApiResponse {
   off(event: "close" | "drain", listener: () => void): unknown
 }
 
+/** Aborts when the response has ended, or its client has gone. To be asked for before anything is waited for: it happens once. */
+export function closing(response: ApiResponse, reason?: Error): AbortSignal {
+  const closed = new AbortController()
+  response.once("close", () => closed.abort(reason))
+  return closed.signal
+}
+
 export const PLAIN_JSON: Representation = {
   mediaType: JSON_TYPE,
   conversion: undefined,

@@ -12,7 +12,7 @@ import type { Representation } from "../request/negotiate.ts"
 import { type ListOptions, listOptions, revisionOf } from "../request/options.ts"
 import { listSelected, type Selection, selectionOf } from "./read.ts"
 import { apiVersionOf } from "../kinds/resources.ts"
-import { type Answer, type ApiResponse, cutUnlessRead } from "../answer/respond.ts"
+import { type Answer, type ApiResponse, closing, cutUnlessRead } from "../answer/respond.ts"
 import type { WatchEventType } from "../answer/serialize.ts"
 import { expired } from "../status.ts"
 import { makeWriter, seenAs, type Writer } from "./watch-writer.ts"
@@ -34,12 +34,13 @@ export async function watch(
   call: Call,
   to: { response: ApiResponse; as: Representation; isWatchPath: boolean },
 ): Promise<void> {
+  const signal = AbortSignal.any([deps.signal, closing(to.response)])
   const options = listOptions(call.query, { forceWatch: to.isWatchPath })
   const selection = named(call, selectionOf(call.resource, options))
   const writer = makeWriter(deps, call, to.as)
   const first = await firstPage(deps, call, { options, selection })
   const type = { kind: call.resource.kind, apiVersion: apiVersionOf(call.resource) }
-  const stream = new Stream(to.response, { writer, options, type, signal: deps.signal })
+  const stream = new Stream(to.response, { writer, options, type, signal })
   try {
     const after = await sendInitial(deps, call, { options, selection, stream, first })
     await sendChanges(deps, call, { after, selection, stream })
@@ -154,7 +155,6 @@ class Stream {
     const { min, max } = TIMEOUT_SECONDS
     const seconds = options.timeoutSeconds || randomInt(min, max)
     this.#timer = setTimeout(() => this.#stop.abort(), Math.min(seconds, max) * 1000)
-    response.once("close", () => this.#stop.abort())
     const headers = { "content-type": writer.contentType, "cache-control": "no-cache, private" }
     response.writeHead(200, headers)
     response.flushHeaders?.()
