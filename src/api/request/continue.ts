@@ -15,7 +15,7 @@ export const INCONSISTENT = -1
 export interface Continuation {
   /** Keys above this one are still to come. */
   readonly after: string
-  /** {@link INCONSISTENT}: the newest. */
+  /** Below 0, as {@link INCONSISTENT}: the newest. */
   readonly revision: number
 }
 

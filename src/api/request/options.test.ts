@@ -101,6 +101,15 @@ describe("lists and watches", () => {
       'strconv.ParseInt: parsing "9223372036854775808": value out of range',
     )
     expect(options.listOptions(query("limit=-1")).limit).toBe(-1)
+    expect(options.listOptions(query("limit=9223372036854775807")).limit).toBe(2 ** 53 - 1)
+    expect(options.revisionOf("99999999999999999999")).toBe(2 ** 53 - 1)
+  })
+
+  test("a program's name is cut where a manager's may not be longer, by its bytes and between letters", () => {
+    const named = (userAgent: string) =>
+      options.managerOf({ dryRun: false, fieldManager: "", fieldValidation: "Warn" }, userAgent)
+    expect(named(`${"é".repeat(100)}/1`)).toBe("é".repeat(64))
+    expect(named(`a${"é".repeat(100)}/1`)).toBe(`a${"é".repeat(63)}`)
   })
 
   test("no resourceVersion, and 0, is any", () => {

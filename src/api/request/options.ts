@@ -131,7 +131,8 @@ export const managerOf = (
 ): string => {
   const program = (userAgent ?? "").split("/")[0] ?? ""
   const printable = program.replace(/[^\p{L}\p{M}\p{N}\p{P}\p{S} ]/gu, "")
-  return fieldManager || printable.slice(0, FIELD_MANAGER_BYTES_MAX) || "unknown"
+  const { read } = new TextEncoder().encodeInto(printable, new Uint8Array(FIELD_MANAGER_BYTES_MAX))
+  return fieldManager || printable.slice(0, read) || "unknown"
 }
 
 /** Throws 400, 422. `forceWatch`: the path is the old `/watch/` one. */
@@ -145,7 +146,7 @@ export function listOptions(query: URLSearchParams, { forceWatch = false } = {})
     resourceVersion: query.get("resourceVersion") ?? "",
     resourceVersionMatch: query.get("resourceVersionMatch") ?? "",
     timeoutSeconds: readInteger(query, "timeoutSeconds"),
-    limit: readInteger(query, "limit") ?? 0,
+    limit: Math.min(readInteger(query, "limit") ?? 0, Number.MAX_SAFE_INTEGER),
     continue: query.get("continue") ?? "",
   }
   throwInvalid("ListOptions", options.watch ? watchErrors(options) : listErrors(options))
@@ -210,7 +211,8 @@ const unsupportedMatch = (value: string, supported: readonly string[]): FieldErr
 /** A resourceVersion as a revision; undefined for none or `0`, "any". Throws 400. */
 export function revisionOf(resourceVersion: string): number | undefined {
   if (resourceVersion === "" || resourceVersion === "0") return undefined
-  if (/^[0-9]+$/.test(resourceVersion)) return Number(resourceVersion)
+  if (/^[0-9]+$/.test(resourceVersion))
+    return Math.min(Number(resourceVersion), Number.MAX_SAFE_INTEGER)
   const error = `strconv.ParseUint: parsing ${goQuote(resourceVersion)}: invalid syntax`
   throw badRequest(
     `invalid resource version: resourceVersion: Invalid value: ${goQuote(resourceVersion)}: ${error}`,

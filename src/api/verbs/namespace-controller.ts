@@ -27,7 +27,7 @@ export async function runNamespaces(parts: ControllerParts): Promise<void> {
   const { registry, signal, log } = parts
   while (!signal.aborted) {
     try {
-      const { items, revision } = await registry.list(NAMESPACES, {})
+      const { items, revision } = await registry.list(NAMESPACES, { leavesOut: true })
       const ending = items.filter(({ object }) => object.metadata.deletionTimestamp)
       const left: boolean[] = []
       for (const stored of ending) left.push(await endNamespace(parts, stored))

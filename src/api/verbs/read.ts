@@ -13,7 +13,6 @@ import {
   decodeContinue,
   encodeContinue,
   expiredContinue,
-  INCONSISTENT,
 } from "../request/continue.ts"
 import { tooLarge } from "../answer/failures.ts"
 import { parseFieldSelector } from "../request/field-selector.ts"
@@ -138,7 +137,7 @@ async function start({ registry }: Deps, where: Where, options: ListOptions): Pr
     if (options.resourceVersion !== "" && options.resourceVersion !== "0")
       throw badRequest("specifying resource version is not allowed when using continue")
     const { after, revision }: Continuation = decodeContinue(prefixOf(where), options.continue)
-    return { after, revision: revision === INCONSISTENT ? undefined : revision }
+    return { after, revision: revision < 0 ? undefined : revision }
   }
   const revision = revisionOf(options.resourceVersion)
   const { resourceVersionMatch: match, limit } = options
