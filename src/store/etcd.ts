@@ -266,7 +266,10 @@ class EtcdStore implements Store {
     for await (const message of pieces) {
       const { remainingBytes, bytes } = decodePiece(message)
       await file.writeFile(bytes)
-      if (isDigest) return file.sync()
+      if (isDigest) {
+        await file.sync()
+        return
+      }
       isDigest = remainingBytes === 0
     }
     throw new KnownError("StoreUnavailable", `${this.#channel.where}: the snapshot ended early`)

@@ -87,32 +87,40 @@ export class Session {
 
   /** Has a statement prepared that will be asked later. */
   async keep(text: string): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.#connection.prepare(marked(text).sql, (error) => (error ? reject(error) : resolve()))
-    })
+    const { sql } = marked(text)
+    await this.#inTime(ANSWER_TIMEOUT_MS, (answered) => this.#connection.prepare(sql, answered))
   }
 
   /** One statement with its parameters $1, $2, …; of a procedure's answers the first. One that has parameters is
    *  prepared, once for a connection. */
-  query(
+  async query(
     text: string,
     values: readonly unknown[] = [],
     { timeoutMs = ANSWER_TIMEOUT_MS } = {},
   ): Promise<Columns[]> {
     const { sql, order } = marked(text)
     const parameters = order.map((number) => parameterOf(values[number - 1]))
+    const answer = await this.#inTime(timeoutMs, (answered) => {
+      if (parameters.length > 0) this.#connection.execute(sql, parameters, answered)
+      else this.#connection.query(sql, answered)
+    })
+    return rowsOf(answer)
+  }
+
+  #inTime(
+    timeoutMs: number,
+    ask: (answered: (error: unknown, answer: unknown) => void) => void,
+  ): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const late = setTimeout(() => {
         reject(new Error(`no answer within ${timeoutMs / 1000} s`))
         this.destroy()
       }, timeoutMs)
-      const answered = (error: unknown, answer: unknown): void => {
+      ask((error, answer) => {
         clearTimeout(late)
         if (error) reject(error)
-        else resolve(rowsOf(answer))
-      }
-      if (parameters.length > 0) this.#connection.execute(sql, parameters, answered)
-      else this.#connection.query(sql, answered)
+        else resolve(answer)
+      })
     })
   }
 

@@ -101,7 +101,9 @@ const NEWEST_OF_EACH = `
 
 const ENTRY =
   "k.id, k.name, CASE WHEN k.created = 1 THEN k.id ELSE k.create_revision END AS born, k.value"
-const CHANGE = "k.id, k.name, k.created, k.deleted, k.value, k.old_value"
+/** A row that somebody made by hand may have no name. */
+const NAME = "COALESCE(k.name, '')"
+const CHANGE = `k.id, ${NAME}, k.created, k.deleted, k.value, k.old_value`
 
 /** Rows in the order of their ids, none after the one with which they are more than a batch. No bytes go through the
  *  tables in between: those with bytes lie on the disk. */
@@ -134,11 +136,11 @@ const SQL: Statements = {
   ),
   log: `SELECT ${STANDING}, CONCAT(
       COALESCE((SELECT GROUP_CONCAT(version ORDER BY name SEPARATOR ' ') FROM keyturn_record), ''), ' ',
-      COALESCE((SELECT fence FROM keyturn_fence), '')), (SELECT name FROM kine WHERE id = $1), ${CHANGE}, k.lease
+      COALESCE((SELECT fence FROM keyturn_fence), '')), (SELECT ${NAME} FROM kine AS k WHERE id = $1), ${CHANGE}, k.lease
     FROM (SELECT 1 AS one) AS one LEFT JOIN (
       SELECT id FROM kine WHERE id > $1 ORDER BY id LIMIT ${LOG_ROWS_MAX}
     ) AS batch ON TRUE LEFT JOIN kine AS k ON k.id = batch.id ORDER BY batch.id`,
-  rows: `SELECT k.id, COALESCE(k.name, ''), k.value, k.old_value FROM ${batch(IN_SPAN, "$3")}
+  rows: `SELECT k.id, ${NAME}, k.value, k.old_value FROM ${batch(IN_SPAN, "$3")}
     JOIN kine AS k USING (id) ORDER BY k.id`,
   countRows: `SELECT COUNT(*) FROM kine WHERE ${IN_SPAN}`,
   leased: `SELECT name, id, lease FROM kine

@@ -66,7 +66,11 @@ const batch = (columns: string, where: string, limit: string): string => `
     FROM (SELECT * FROM kine WHERE ${where} ORDER BY id LIMIT ${limit}) AS rows
   ) AS sized WHERE COALESCE(bytes_before, 0) <= ${BATCH_BYTES_MAX} ORDER BY id`
 
-const CHANGE = "id, name, created, deleted, value, old_value"
+/** A row that somebody made by hand may have no name. */
+const NAME = "COALESCE(name, '')"
+const CHANGE = `id, ${NAME} AS name, created, deleted, value, old_value`
+
+const IN_SPAN = `id > $1 AND id <= $2 AND name IS DISTINCT FROM '${COMPACT_KEY}'`
 
 const SQL: Statements = {
   standing: `SELECT ${STANDING}`,
@@ -83,16 +87,12 @@ const SQL: Statements = {
   log: `SELECT ${STANDING},
     (SELECT COALESCE(string_agg(version, ' ' ORDER BY name), '') FROM keyturn_record)
       || ' ' || COALESCE((SELECT fence FROM keyturn_fence), ''),
-    (SELECT name FROM kine WHERE id = $1), k.* FROM (SELECT) AS one LEFT JOIN (${batch(`${CHANGE}, lease`, "id > $1", `${LOG_ROWS}`)}) AS k ON true
+    (SELECT ${NAME} FROM kine WHERE id = $1), k.* FROM (SELECT) AS one LEFT JOIN (${batch(`${CHANGE}, lease`, "id > $1", `${LOG_ROWS}`)}) AS k ON true
     ORDER BY k.id`,
-  rows: batch(
-    "id, name, value, old_value",
-    `id > $1 AND id <= $2 AND name <> '${COMPACT_KEY}'`,
-    "$3",
-  ),
-  countRows: `SELECT COUNT(*) FROM kine WHERE id > $1 AND id <= $2 AND name <> '${COMPACT_KEY}'`,
+  rows: batch(`id, ${NAME}, value, old_value`, IN_SPAN, "$3"),
+  countRows: `SELECT COUNT(*) FROM kine WHERE ${IN_SPAN}`,
   leased:
-    "SELECT name, id, lease FROM kine WHERE id > $1 AND id <= $2 AND lease > 0 AND deleted = 0",
+    "SELECT name, id, lease FROM kine WHERE id > $1 AND id <= $2 AND lease > 0 AND deleted = 0 AND name IS NOT NULL",
   rowsOf:
     "SELECT id, created, deleted, prev_revision, value FROM kine WHERE name = $1 AND id > $2 ORDER BY id",
   holes: `SELECT before, id - 1 FROM (

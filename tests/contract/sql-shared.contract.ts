@@ -100,6 +100,29 @@ export function sqlShared<Address extends Login>(
     })
   })
 
+  test("a row without a name, put in by hand, is rewritten and counted as any other, and stops nobody", async () => {
+    const store = await db.open()
+    await setFence(store, "f1")
+    await db.query(`${INSERT} (NULL, 1, 0, 0, 0, 0, 'old')`)
+    const after = await create(store, "after", "x")
+    expect(await live(store)).toEqual({ after: "x" })
+    const { rows } = await store.rows({ cursor: "", limit: 100 })
+    const nameless = rows.filter((row) => row.key === "")
+    expect(nameless).toMatchObject([{ revision: after - 1, value: bytes("old") }])
+    expect(await store.countRows({ cursor: "", upTo: after })).toBe(rows.length)
+    const replaced = {
+      key: "",
+      revision: after - 1,
+      column: "value",
+      expected: bytes("old"),
+    } as const
+    const result = await store.rewrite("f1", [{ ...replaced, replacement: bytes("new") }])
+    expect(result).toEqual({ outcome: "done", replaced: 1 })
+    const later = await create(store, "later", "x")
+    expect(await watched(store, { after, count: 1 })).toMatchObject([{ revision: later }])
+    expect(await live(await db.open())).toEqual({ after: "x", later: "x" })
+  })
+
   // Found by the simulator: one found the tombstone of the key, the other nothing, and both created it.
   test("compaction waits for who creates a key again, so that nobody else does too", async () => {
     const store = await db.open()
