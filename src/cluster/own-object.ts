@@ -49,6 +49,15 @@ async function read(
 
 /** Deletes it, whatever it holds now. */
 export async function removeObject(registry: Registry, kind: Kind, ref: Ref): Promise<void> {
-  const revision = await registry.revisionOf(kind, ref)
-  if (revision !== undefined) await registry.remove({ key: storageKey(kind, ref), revision })
+  const key = storageKey(kind, ref)
+  for (;;) {
+    const revision = await registry.revisionOf(kind, ref)
+    if (revision === undefined) return
+    try {
+      await registry.remove({ key, revision })
+      return
+    } catch (error) {
+      if (!isKnown(error, "Conflict")) throw error
+    }
+  }
 }

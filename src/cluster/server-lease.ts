@@ -102,7 +102,7 @@ function leaseAs(before: Lease | undefined, renewal: Renewal): Lease {
 }
 
 export async function serverLeases(registry: Registry): Promise<ServerLease[]> {
-  const { items } = await registry.list(LEASES, {})
+  const { items } = await registry.list(LEASES, { leavesOut: true })
   return items.map((stored) => {
     const annotations = Object.entries(stored.object.metadata.annotations ?? {})
     const flags = annotations

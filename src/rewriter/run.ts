@@ -1,6 +1,7 @@
 /** Drives the operation to its end: barrier A, pass, barrier B, pass, proof, retirement. Each step looks again at what the
  *  datastore holds and may be repeated after a crash at any point, by this server or another, by both at once too; cursor and
  *  lease only save time. */
+import { addAbortListener } from "node:events"
 import { setTimeout as sleep } from "node:timers/promises"
 import { PLAIN_SECRET } from "../format/value.ts"
 import { writingKey } from "../keyring/keyring.ts"
@@ -262,8 +263,16 @@ function gone(view: View, kind: Operation["kind"]): readonly Uint8Array[] | unde
   return writer === undefined ? prefixes : [...prefixes, PLAIN_SECRET]
 }
 
+/** Rejects with the signal's reason where that comes first. */
+async function untilAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted()
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  using _ = addAbortListener(signal, () => reject(signal.reason))
+  await Promise.race([work, aborted])
+}
+
 /** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. What is
- *  cleared meanwhile is copies that it does not read. */
+ *  cleared meanwhile is copies that it does not read; a server that ends does not wait for that. */
 async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Promise<void> {
   const { store, keys } = run
   const of = vacuums ? undefined : gone(keys.view, kind)
@@ -273,7 +282,7 @@ async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Prom
   try {
     found = await census(store, keys.view, { signal: run.signal })
   } finally {
-    await scrubbed
+    await untilAborted(scrubbed, run.signal)
   }
   const counted = { counts: countsOf(found), unencrypted: found.unencrypted.stored }
   await run.keys.change("retire", (observed) => {

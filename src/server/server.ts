@@ -318,9 +318,9 @@ interface Rewriting {
 function compaction(store: Store): () => Promise<void> {
   let then = 0
   return async () => {
-    const now = await store.revision()
-    if (then > 0) await store.compact(then)
-    then = now
+    const due = then
+    then = await store.revision()
+    if (due > 0) await store.compact(due)
   }
 }
 

@@ -167,6 +167,27 @@ test("a server that ends gives its operation back, and another goes on at once f
   await check()
 })
 
+test("a server that ends does not wait for what it clears", async () => {
+  const { store, keys, server, check } = await rotationTaken()
+  const clearing = Promise.withResolvers<void>()
+  const scrub: Store["scrub"] = () => {
+    clearing.resolve()
+    return new Promise(() => {})
+  }
+  const first = await server("server-1", () => 0, withMethods(store, { scrub }))
+  const over = runOperation(first.run)
+  await clearing.promise
+  first.stop()
+  await expect(over).rejects.toMatchObject({ name: "AbortError" })
+  expect(await keys.operation()).toMatchObject({ state: "running", holder: null })
+  const second = await server("server-2")
+  const others = runOperations(second.run, told().tell)
+  await until(ended(keys))
+  second.stop()
+  await others
+  await check()
+})
+
 test("while the proof takes its time the record goes on moving", async () => {
   const { store, keys, server, check } = await rotationTaken()
   const versions = new Set<string | undefined>()
