@@ -11,24 +11,46 @@ const readChunk = promisify(read)
 const descriptors = new Map<string, number>()
 
 export interface Search {
-  readonly texts: readonly Buffer[]
-  /** How many bytes from a place on are told. */
+  readonly texts: readonly Uint8Array[]
+  /** How many bytes from a place on are told: no fewer than the longest text has. */
   readonly bytesMax: number
   readonly signal?: AbortSignal | undefined
 }
 
-/** The bytes at every place where one of the texts stands. Files that are not there hold nothing. */
+/** The bytes at every place where one of the texts stands, each until the next one is asked for. Files that are not there hold
+ *  nothing. */
 export async function* placesIn(files: readonly string[], search: Search): AsyncGenerator<Buffer> {
   const { texts, bytesMax, signal } = search
   for (const path of files.filter((file) => existsSync(file)))
     for await (const { bytes, upTo } of windowsOf(path, bytesMax)) {
       signal?.throwIfAborted()
-      for (const text of texts)
-        for (let at = bytes.indexOf(text); at >= 0 && at < upTo; at = bytes.indexOf(text, at + 1))
-          yield bytes.subarray(at, at + bytesMax)
+      for (const at of occurrences(bytes, texts))
+        if (at < upTo) yield bytes.subarray(at, at + bytesMax)
     }
 }
 
+/** Whether one of the texts stands in the file. */
+export async function holds(path: string, texts: readonly Uint8Array[]): Promise<boolean> {
+  const bytesMax = Math.max(...texts.map(({ length }) => length))
+  for await (const _ of placesIn([path], { texts, bytesMax })) return true
+  return false
+}
+
+/** One pass for the start that all texts share, which tells almost all places apart. */
+function* occurrences(bytes: Buffer, texts: readonly Uint8Array[]): Generator<number> {
+  const common = commonStart(texts)
+  const pieces = common.length > 0 ? [common] : texts
+  for (const piece of pieces)
+    for (let at = bytes.indexOf(piece); at >= 0; at = bytes.indexOf(piece, at + 1))
+      if (texts.some((text) => bytes.subarray(at, at + text.length).equals(text))) yield at
+}
+
+function commonStart([first = new Uint8Array(), ...others]: readonly Uint8Array[]): Uint8Array {
+  const end = first.findIndex((byte, at) => others.some((other) => other[at] !== byte))
+  return end < 0 ? first : first.subarray(0, end)
+}
+
+/** Until the next one is asked for. */
 interface Window {
   readonly bytes: Buffer
   /** Where the next one begins; what stands beyond is in both. */
@@ -37,16 +59,16 @@ interface Window {
 
 async function* windowsOf(path: string, overlapBytes: number): AsyncGenerator<Window> {
   const file = descriptorOf(path)
-  let kept = Buffer.alloc(0)
-  for (let position = 0; ; ) {
-    const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
-    const { bytesRead } = await readChunk(file, chunk, 0, CHUNK_BYTES, position)
-    const bytes = Buffer.concat([kept, chunk.subarray(0, bytesRead)])
-    const upTo = bytesRead === 0 ? bytes.length : Math.max(0, bytes.length - overlapBytes)
-    yield { bytes, upTo }
+  const buffer = Buffer.alloc(overlapBytes + CHUNK_BYTES)
+  for (let [position, kept] = [0, 0]; ; ) {
+    const { bytesRead } = await readChunk(file, buffer, kept, CHUNK_BYTES, position)
+    const end = kept + bytesRead
+    const upTo = bytesRead === 0 ? end : Math.max(0, end - overlapBytes)
+    yield { bytes: buffer.subarray(0, end), upTo }
     if (bytesRead === 0) return
+    buffer.copyWithin(0, upTo, end)
+    kept = end - upTo
     position += bytesRead
-    kept = bytes.subarray(upTo)
   }
 }
 

@@ -13,7 +13,8 @@ import { storeError } from "./sqlite-errors.ts"
 import { checkpoint, copyDatabase, emptyLog, openFile } from "./sqlite-file.ts"
 import { KineTable, keyRange } from "./sqlite-kine.ts"
 import { RecordTable } from "./sqlite-records.ts"
-import { RawFile, writeAfresh } from "./sqlite-residue.ts"
+import { holds } from "./file-search.ts"
+import { writeAfresh } from "./sqlite-residue.ts"
 import type {
   Change,
   Create,
@@ -63,7 +64,6 @@ class SqliteStore implements Store {
   readonly #path: string
   readonly #warn: (message: string, error: unknown) => void
   readonly #db: ReturnType<typeof openFile>
-  readonly #raw: RawFile
   readonly #kine: KineTable
   readonly #records: RecordTable
   readonly #queue: CommitQueue
@@ -81,7 +81,6 @@ class SqliteStore implements Store {
     this.#path = path
     this.#warn = warn
     this.#db = openFile(path)
-    this.#raw = new RawFile(path)
     const kine = new KineTable(this.#db)
     this.#kine = kine
     this.#records = new RecordTable(this.#db)
@@ -268,7 +267,7 @@ class SqliteStore implements Store {
     this.#queue.flush()
     this.#hub.forget()
     this.#reading(() => emptyLog(this.#db, this.#path))
-    if (of !== "records" && of.length > 0 && !(await this.#raw.holds(of))) return
+    if (of !== "records" && of.length > 0 && !(await holds(this.#path, of))) return
     try {
       await this.#queue.hold(() => writeAfresh(this.#path))
     } catch (error) {
@@ -291,7 +290,6 @@ class SqliteStore implements Store {
     this.#hub.close()
     this.#recordWakers.close()
     this.#db.close()
-    this.#raw[Symbol.dispose]()
   }
 
   #write({ fence }: Write, change: (changes: Change[]) => WriteResult): Promise<WriteResult> {
