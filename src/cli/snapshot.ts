@@ -6,6 +6,7 @@ import { isSqlite, restoreEtcd } from "../cluster/restore-etcd.ts"
 import { findSnapshot, listSnapshots as list } from "../cluster/snapshots.ts"
 import { readNamed } from "../cluster/files.ts"
 import { KnownError } from "../errors.ts"
+import { joiningAgain } from "../server/embedded.ts"
 import type { ServerOptions } from "../server/options.ts"
 import { type ConnectOptions, connect, serverOptions } from "./connect.ts"
 import { type Context, note, say } from "./context.ts"
@@ -54,12 +55,14 @@ export async function restore(
   const path = findSnapshot(paths, snapshot)
   const recoveryKey = recoveryKeyFile === null ? null : readNamed(recoveryKeyFile).trim()
   const what = { dataDir, server, snapshot: path, token, recoveryKey }
-  const kept = isForEtcd(path, { ...paths, database: datastore.path })
+  const isEtcd = isForEtcd(path, { ...paths, database: datastore.path })
+  const kept = isEtcd
     ? await restoreEtcd({ ...context, ...what, options: local, log: logOf(local, context) })
     : await restoreSnapshot({ ...what, database: datastore.path, now: context.now() })
   if (kept !== null) note(context, `the datastore of before is kept, with its token: ${kept}`)
   const opener = recoveryKeyFile === null ? "" : ` with --recovery-key-file ${recoveryKeyFile}`
   note(context, `restored; now start the server${opener}`)
+  if (isEtcd) for (const line of joiningAgain(context.command, local)) note(context, line)
 }
 
 /** The server's datastore is what it was; where there is none yet, what the snapshot is. */

@@ -48,7 +48,8 @@ export class EtcdProcess {
   readonly #supervised: Promise<void>
   #child: ChildProcess | undefined
   #wasReady = false
-  #isRemoved = false
+  /** Why its data is of no use to the cluster any more. */
+  #expelled: string | undefined
   #lastWords = ""
 
   private constructor(options: EtcdProcessOptions, command: readonly string[]) {
@@ -97,11 +98,7 @@ export class EtcdProcess {
       const began = monotonicMs()
       const how = await this.#runOnce()
       if (signal.aborted) return
-      if (this.#isRemoved)
-        throw new KnownError(
-          "MemberRemoved",
-          "this server's member was removed from the etcd cluster: it was told to leave, or its Node was deleted",
-        )
+      if (this.#expelled !== undefined) throw new KnownError("MemberRemoved", this.#expelled)
       failures = monotonicMs() - began > STEADY_MS ? 1 : failures + 1
       if (!this.#wasReady && failures >= FAILURES_MAX)
         throw new KnownError("EtcdEnded", `etcd ${how} before it was ready: ${this.#lastWords}`)
@@ -128,15 +125,27 @@ export class EtcdProcess {
     return signal ? `was ended by ${signal}` : `ended with ${code}`
   }
 
+  /** etcd itself would go on, with what others have gone back behind. */
+  #expel(why: string): void {
+    this.#expelled = why
+    this.#child?.kill("SIGKILL")
+  }
+
   #hear(line: string): void {
     const { log } = this.#options
-    if (line.includes("permanently removed from the cluster")) this.#isRemoved = true
+    if (line.includes("permanently removed from the cluster")) this.#expelled = REMOVED
+    if (line.includes("ignored by remote peer due to cluster ID mismatch")) this.#expel(RESTORED)
     const { level, msg, ts: _, caller: __, ...of } = spoken(line)
     this.#lastWords = of.error === undefined ? msg : `${msg}: ${of.error}`
     // What is a warning to etcd (a slow disk, a peer that is away) is none of the server's.
     log[level === "warn" || level === "info" ? "info" : "warn"]({ etcd: of }, `etcd: ${msg}`)
   }
 }
+
+const REMOVED =
+  "this server's member was removed from the etcd cluster: it was told to leave, or its Node was deleted"
+const RESTORED =
+  "another member was restored from a snapshot: its cluster is a new one, which this server's etcd with the data of before is no part of"
 
 /** A line of etcd's log, whose form is zap's. */
 interface Spoken {

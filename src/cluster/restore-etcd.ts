@@ -65,7 +65,8 @@ export async function restoreEtcd(of: RestoreEtcd): Promise<string | null> {
 
 /** History is forgotten, for it goes on differently now. */
 async function tryOut(of: RestoreEtcd & EmbeddedContext): Promise<void> {
-  const etcd = await startEtcd(of)
+  // Where no other member finds it: it is not in the place of the datastore yet.
+  const etcd = await startEtcd(of, ["--listen-peer-urls=https://127.0.0.1:0"])
   try {
     const store = await etcd.open()
     of.signal.throwIfAborted()
@@ -96,7 +97,9 @@ const NOT_FOUND = 127
 async function runTool(snapshot: string, of: ToolRun): Promise<void> {
   const args = ["snapshot", "restore", snapshot, `--data-dir=${of.folder}`]
   const more = [`--name=${of.name}`, `--initial-cluster=${of.cluster}`]
-  const flags = [...args, ...more, `--initial-advertise-peer-urls=${of.peerUrl}`]
+  // The cluster's id follows from it. Under that of before, members with the data of before would take this one for theirs.
+  const own = `--initial-cluster-token=${of.name}`
+  const flags = [...args, ...more, own, `--initial-advertise-peer-urls=${of.peerUrl}`]
   for (const tool of ["etcdutl", "etcdctl"]) {
     try {
       await run("env", ["ETCDCTL_API=3", tool, ...flags])

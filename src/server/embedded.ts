@@ -2,10 +2,11 @@
 import { existsSync } from "node:fs"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import type { EmbeddedEtcd } from "../cluster/embedded-etcd.ts"
-import { settleMoved } from "../cluster/etcd-member.ts"
+import { readMember, settleMoved } from "../cluster/etcd-member.ts"
 import { promoteLearners, removeWithNode, type TendParts } from "../cluster/tend-members.ts"
 import { KnownError } from "../errors.ts"
 import { type Background, CERTIFICATES_EVERY_MS } from "./background.ts"
+import type { ServerOptions } from "./options.ts"
 import type { ServerContext } from "./server.ts"
 
 /** Undefined where the datastore is another. */
@@ -22,6 +23,7 @@ export async function startEmbedded(
     refuseForgotten(paths)
     return undefined
   }
+  if (isMember && server !== null) refuseFounder(paths, server)
   if (isMember || server !== null) refuseSecond(paths)
   else {
     const { moveToEtcd } = await import("../cluster/move-to-etcd.ts")
@@ -39,11 +41,17 @@ export async function reset(context: ServerContext, paths: DataDirPaths): Promis
   say("this server's etcd is the only member of its cluster now")
   say("start this server again with the flags that it had, without --cluster-reset:")
   say(`  ${command} server --data-dir ${paths.dataDir}`)
-  say("then, on each of the others, move <data-dir>/server/db/etcd away and join:")
-  say(
-    `  ${command} server --server https://<this server>:${context.options.httpsListenPort} --token-file <file>`,
-  )
+  for (const line of joiningAgain(command, context.options)) say(line)
 }
+
+/** What is to be done on all servers but the one that is the cluster now. */
+export const joiningAgain = (
+  command: string,
+  { httpsListenPort }: Pick<ServerOptions, "httpsListenPort">,
+): string[] => [
+  "then, on each of the others, move <data-dir>/server/db/etcd away and join:",
+  `  ${command} server --server https://<this server>:${httpsListenPort} --token-file <file>`,
+]
 
 /** A member whose data is gone must not begin anew on its own. */
 function refuseForgotten({ etcd, state }: DataDirPaths): void {
@@ -51,6 +59,15 @@ function refuseForgotten({ etcd, state }: DataDirPaths): void {
   throw new KnownError(
     "UsageInvalid",
     `this server was a member of an etcd cluster, and ${etcd.member} is gone: join again with --server and --token`,
+  )
+}
+
+/** Whoever joined may be told again where; another would serve what it has, where the others' was asked for. */
+function refuseFounder({ etcd }: DataDirPaths, server: string): void {
+  if (readMember(etcd)?.isFirst !== true) return
+  throw new KnownError(
+    "UsageInvalid",
+    `this server's etcd is a cluster of its own, which began here: start without --server, or move ${etcd.data} away to join that of ${server}`,
   )
 }
 

@@ -4,6 +4,7 @@ import {
   existsSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from "node:fs"
@@ -11,7 +12,7 @@ import { join } from "node:path"
 import { expect, test } from "vitest"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
 import { ERRORS } from "../../src/errors.ts"
-import { untilRead, writeSecret } from "../harness/embedded.ts"
+import { join as joinCluster, startEmbedded, untilRead, writeSecret } from "../harness/embedded.ts"
 import { freePort } from "../harness/ports.ts"
 import { needs } from "../harness/programs.ts"
 import { keyturn, kubectlSaid, TestServer } from "../harness/server.ts"
@@ -87,4 +88,39 @@ test("a snapshot from before a rotation and a change of token comes back, here a
   await untilRead(other, "before")
   const told = JSON.parse(await said(other, "secrets-encrypt", "history", "-o", "json"))
   expect(told.at(-1)).toMatchObject({ verb: "snapshot restore", user: "server", target: saved })
+})
+
+test("of a cluster that was restored, members with the data of before end and say so, and join again", {
+  timeout: 240_000,
+}, async () => {
+  await using cluster = await startEmbedded()
+  const [first, second, third] = [cluster.server(1), cluster.server(2), cluster.server(3)]
+  await writeSecret(first, "before")
+  const saved = await said(first, "snapshot", "save", "--name", "first")
+  await writeSecret(first, "after")
+  for (const server of cluster.servers) await cluster.stop(server)
+  const restored = await keyturn(first, ["snapshot", "restore", saved], { timeoutMs: 60_000 })
+  expect(restored).toMatchObject({ code: 0 })
+  expect(restored.stderr).toContain("on each of the others, move <data-dir>/server/db/etcd away")
+
+  // More than half of the old cluster, which runs until it meets the new one.
+  await Promise.all([cluster.start(second), cluster.start(third)])
+  await cluster.start(first)
+  for (const server of [second, third]) {
+    expect(await server.ended()).toBe(ERRORS.MemberRemoved.exit)
+    expect(server.logs()).toContain("another member was restored from a snapshot")
+  }
+  expect(await names(first)).toEqual(["secret/before"])
+  const again = second.start().catch(String)
+  expect(await again).toContain("another member was restored from a snapshot")
+
+  for (const n of [2, 3]) {
+    rmSync(dataDirPaths(cluster.server(n).dataDir).etcd.data, { recursive: true })
+    await joinCluster(cluster, n)
+  }
+  await writeSecret(third, "later")
+  for (const server of cluster.servers) {
+    await untilRead(server, "later")
+    expect(await names(server)).toEqual(["secret/before", "secret/later"])
+  }
 })
