@@ -49,7 +49,7 @@ export const ERRORS = {
   EncryptionDisabled:  row(409, 16, "final", "run: keyturn secrets-encrypt enable"),
   KeyNameTaken:        row(409, 17, "final", "give the key another name"),
   KeyStillNeeded:      row(409, 18, "final", "see docs/operate/rotation.md, \"When a key is kept\": delete or restore the named objects, then run: keyturn secrets-encrypt reencrypt --force"),
-  NotProven:           row(409, 32, "final", "see docs/operate/verify.md; mostly: keyturn secrets-encrypt reencrypt --force"),
+  NotProven:           row(409, 32, "final", "see docs/operate/verify.md; mostly: keyturn secrets-encrypt reencrypt --force, or enable where encryption is off"),
   KeyNotArchived:      row(409, 16, "final", "run: keyturn secrets-encrypt rotate-keys"),
   KeyInUse:            row(409, 18, "final", "run: keyturn secrets-encrypt reencrypt --force, which rewrites what opens; delete or restore what does not; then try again"),
   // files, flags, start
@@ -68,7 +68,7 @@ export const ERRORS = {
   MemberRemoved:       row(500, 29, "final", "to join again, move <data-dir>/server/db/etcd away and start with --server and --token"),
   MembersUnready:      row(503, 30, "retry", "see that every server of the cluster runs, then try again"),
   // talking to a server
-  Unauthorized:        row(401, 23, "final", "give the server's token with --token, or run it where --data-dir can be read"),
+  Unauthorized:        row(401, 23, "final", "give the server's token with --token, or run it where --data-dir can be read; KEYTURN_TOKEN goes before that"),
   Forbidden:           row(403, 23, "final", ""),
   ServerUnreachable:   row(503, 24, "retry", "is the server running there? --data-dir or --server say which one is asked"),
   ServerUntrusted:     row(502, 24, "final", "reach it under a name of its certificate, or start it with --tls-san and the name"),

@@ -31,6 +31,7 @@ const output = (stream: NodeJS.WriteStream): Output => ({
 async function ask(question: string): Promise<string> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr })
   terminal.once("SIGINT", () => interrupt.abort("SIGINT"))
+  terminal.on("SIGCONT", () => terminal.resume()) // after Ctrl-Z it reads nothing by itself
   try {
     return await terminal.question(question, { signal: interrupt.signal })
   } catch (error) {
