@@ -152,9 +152,6 @@ export const conflict = (what: ResourceName, because: string = MODIFIED): Status
 export const applyConflict = (message: string, causes: readonly StatusCause[]): StatusError =>
   new StatusError({ code: 409, reason: "Conflict", message, details: { causes } })
 
-export const gone = (message: string): StatusError =>
-  new StatusError({ code: 410, reason: "Gone", message })
-
 /** A resourceVersion or continue token that compaction has passed. `continueToken` lets a list go on from now. */
 export const expired = (message: string, next: { continueToken?: string } = {}): StatusError =>
   new StatusError({ code: 410, reason: "Expired", message, ...next })
@@ -183,14 +180,11 @@ export const unsupportedMediaType = (accepted: readonly string[]): StatusError =
       `accepted media types include: ${accepted.join(", ")}`,
   })
 
-/** `convertingTo` is the kind that the Accept header asked for and these media types cannot carry. */
-export const notAcceptable = (accepted: readonly string[], convertingTo?: string): StatusError =>
+export const notAcceptable = (accepted: readonly string[]): StatusError =>
   new StatusError({
     code: 406,
     reason: "NotAcceptable",
-    message:
-      "only the following media types are accepted" +
-      `${convertingTo === undefined ? "" : ` when converting to ${convertingTo}`}: ${accepted.join(", ")}`,
+    message: `only the following media types are accepted: ${accepted.join(", ")}`,
   })
 
 export const tooManyRequests = (message: string, retryAfterSeconds: number): StatusError =>
@@ -216,13 +210,8 @@ export const clientGone = (): StatusError =>
   new StatusError({ code: 499, message: "the client has gone" })
 
 /** The outcome of the operation is unknown to the client. */
-export const timeout = (message: string, retryAfterSeconds = 0): StatusError =>
-  new StatusError({
-    code: 504,
-    reason: "Timeout",
-    message: `Timeout: ${message}`,
-    details: retryAfterSeconds === 0 ? {} : { retryAfterSeconds },
-  })
+export const timeout = (message: string): StatusError =>
+  new StatusError({ code: 504, reason: "Timeout", message: `Timeout: ${message}`, details: {} })
 
 /** A list or watch asks for a revision that this store has not reached. */
 export const resourceVersionTooLarge = (seen: { wanted: string; current: string }): StatusError =>
@@ -240,7 +229,6 @@ export const resourceVersionTooLarge = (seen: { wanted: string; current: string 
 const GENERIC = {
   404: ["NotFound",             "the server could not find the requested resource"],
   405: ["MethodNotAllowed",     "the server does not allow this method on the requested resource"],
-  406: ["NotAcceptable",        "the server was unable to respond with a content type that the client supports"],
   422: ["Invalid",              "the server rejected our request due to an error in our request"],
 } as const
 
@@ -256,12 +244,10 @@ export const methodNotAllowed = (): StatusError => genericFailure(405)
 const FIELD_ERRORS = {
   Invalid:      ["FieldValueInvalid",      "Invalid value"],
   NotSupported: ["FieldValueNotSupported", "Unsupported value"],
-  NotFound:     ["FieldValueNotFound",     "Not found"],
   Duplicate:    ["FieldValueDuplicate",    "Duplicate value"],
   Required:     ["FieldValueRequired",     "Required value"],
   Forbidden:    ["FieldValueForbidden",    "Forbidden"],
   TooLong:      ["FieldValueTooLong",      "Too long"],
-  TooMany:      ["FieldValueTooMany",      "Too many"],
 } as const
 
 /** One wrong field, as a cause shows it. */
