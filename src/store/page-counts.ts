@@ -20,11 +20,10 @@ export class PageCounts {
     return before === undefined ? undefined : before - entries.length
   }
 
-  remember({ prefix, revision }: Asked, entries: readonly Entry[], remaining: number): number {
+  remember({ prefix, revision }: Asked, entries: readonly Entry[], remaining: number): void {
     this.#remaining.set(place(revision, prefix, lastKey(entries)), remaining)
     const [oldest] = this.#remaining.keys()
     if (this.#remaining.size > PLACES_MAX && oldest !== undefined) this.#remaining.delete(oldest)
-    return remaining
   }
 }
 

@@ -29,11 +29,12 @@ export class Metrics {
   readonly #families: Family[] = []
 
   counter(name: string, help: string): (labels: Labels) => Sum {
-    return this.#sums({ name, help, type: "counter" })
-  }
-
-  gauge(name: string, help: string): (labels: Labels) => Sum {
-    return this.#sums({ name, help, type: "gauge" })
+    const all = new Map<string, Total>()
+    const lines = function* () {
+      for (const [labels, { value }] of all) yield sample(name, labels, value)
+    }
+    this.#families.push({ name, help, type: "counter", lines })
+    return (labels) => seriesOf(all, labels, () => new Total())
   }
 
   /** A gauge whose values are asked for when the metrics are read. */
@@ -59,15 +60,6 @@ export class Metrics {
       parts.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines())
     }
     return `${parts.join("\n")}\n`
-  }
-
-  #sums(family: Omit<Family, "lines">): (labels: Labels) => Sum {
-    const all = new Map<string, Total>()
-    const lines = function* () {
-      for (const [labels, { value }] of all) yield sample(family.name, labels, value)
-    }
-    this.#families.push({ ...family, lines })
-    return (labels) => seriesOf(all, labels, () => new Total())
   }
 }
 
