@@ -47,9 +47,9 @@ const KUBECTL = "kubectl"
 const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 const ANNOTATIONS_BYTES_MAX = 256 * 1024
 
-/** The object to store, and whether that is another one than `live`. Throws StatusError: 409 where others own what the
- *  configuration changes, 400 and 500 where it is not one that can be applied. */
-export function applyPatch(apply: Apply): { object: KubeObject; changed: boolean } {
+/** The object to store. Throws StatusError: 409 where others own what the configuration changes, 400 and 500 where it is not
+ *  one that can be applied. */
+export function applyPatch(apply: Apply): KubeObject {
   const config = checked(apply)
   const { live, manager, target } = apply
   const schema = schemaOf(target)
@@ -58,8 +58,7 @@ export function applyPatch(apply: Apply): { object: KubeObject; changed: boolean
   const bare = apply.decode(merged.object)
   const synced = manager === KUBECTL ? withLastApplied(bare, config) : bare
   const tracked = withManaged(synced, merged.managed)
-  const object = live === undefined ? tracked : keepTimes({ live, next: tracked })
-  return { object, changed: !isDeepStrictEqual(object, live) }
+  return live === undefined ? tracked : keepTimes({ live, next: tracked })
 }
 
 interface State {

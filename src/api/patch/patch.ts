@@ -72,7 +72,6 @@ export interface PatchRequest {
 
 export interface Patched {
   readonly object: KubeObject
-  readonly created: boolean
   /** What Warn tells the client; empty for Ignore, and for Strict, which throws. */
   readonly warnings: readonly string[]
 }
@@ -88,7 +87,7 @@ export function patchObject(request: PatchRequest): Patched {
   const { manager, now, subresource } = request
   const next = atItsAddress(target, object)
   const tracked = trackUpdate({ live, next, manager, now, subresource })
-  return { object: tracked, created: false, warnings: problems }
+  return { object: tracked, warnings: problems }
 }
 
 type Patch = (request: PatchRequest & { live: KubeObject }) => Decoded
@@ -255,7 +254,7 @@ function decoded(
 function applied(request: PatchRequest): Patched {
   const { body, live, target, fieldValidation } = request
   const { value, problems } = readConfiguration(body)
-  const { object } = applyPatch({
+  const object = applyPatch({
     ...request,
     applied: value,
     decode: (merged) => atItsAddress(target, request.decode(merged).object),
@@ -268,7 +267,7 @@ function applied(request: PatchRequest): Patched {
   const twice = problems.map((problem) => `error converting YAML to JSON: ${problem}`)
   if (fieldValidation === "Strict" && twice.length > 0)
     throw badRequest(`error strict decoding patch: ${twice.join(", ")}`)
-  return { object, created: live === undefined, warnings: fieldValidation === "Warn" ? twice : [] }
+  return { object, warnings: fieldValidation === "Warn" ? twice : [] }
 }
 
 /** YAML. Most clients send JSON, which is also YAML and is read much faster. */
