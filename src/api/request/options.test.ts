@@ -120,7 +120,6 @@ describe("lists and watches", () => {
 describe("deletes", () => {
   test("a body rules out the query", () => {
     expect(options.deleteOptions(query("propagationPolicy=Orphan&dryRun=All"), {})).toEqual({
-      gracePeriodSeconds: undefined,
       preconditions: {},
       propagation: undefined,
       dryRun: false,
@@ -130,7 +129,10 @@ describe("deletes", () => {
         query("propagationPolicy=Orphan&dryRun=All&gracePeriodSeconds=5"),
         undefined,
       ),
-    ).toEqual({ gracePeriodSeconds: 5, preconditions: {}, propagation: "Orphan", dryRun: true })
+    ).toEqual({ preconditions: {}, propagation: "Orphan", dryRun: true })
+    expect(messageOf(() => options.deleteOptions(query("gracePeriodSeconds=x"), undefined))).toBe(
+      'strconv.ParseInt: parsing "x": invalid syntax',
+    )
   })
 
   test("the old orphanDependents", () => {

@@ -221,7 +221,6 @@ export function revisionOf(resourceVersion: string): number | undefined {
 
 /** What decides about a delete; from the body, or else from the query. */
 export interface DeleteBody {
-  readonly gracePeriodSeconds?: number
   readonly preconditions?: { readonly uid?: string; readonly resourceVersion?: string }
   readonly orphanDependents?: boolean
   readonly propagationPolicy?: string
@@ -230,7 +229,6 @@ export interface DeleteBody {
 }
 
 export interface DeleteOptions {
-  readonly gracePeriodSeconds: number | undefined
   readonly preconditions: { readonly uid?: string; readonly resourceVersion?: string }
   /** Undefined: the finalizers of the object decide. */
   readonly propagation: "Orphan" | "Background" | "Foreground" | undefined
@@ -247,7 +245,6 @@ export function deleteOptions(query: URLSearchParams, body: DeleteBody | undefin
   const byOrphan =
     orphanDependents === undefined ? undefined : orphanDependents ? "Orphan" : "Background"
   return {
-    gracePeriodSeconds: options.gracePeriodSeconds,
     preconditions,
     propagation: (propagationPolicy as DeleteOptions["propagation"]) ?? byOrphan,
     dryRun: dryRun.length > 0,
@@ -255,11 +252,11 @@ export function deleteOptions(query: URLSearchParams, body: DeleteBody | undefin
 }
 
 function deleteQuery(query: URLSearchParams): DeleteBody {
-  const gracePeriodSeconds = readInteger(query, "gracePeriodSeconds")
+  // Checked, and never obeyed: no kind here needs time to end.
+  readInteger(query, "gracePeriodSeconds")
   const orphanDependents = readBoolean(query, "orphanDependents")
   const propagationPolicy = query.get("propagationPolicy") || undefined
   return {
-    ...(gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds }),
     ...(orphanDependents === undefined ? {} : { orphanDependents }),
     ...(propagationPolicy === undefined ? {} : { propagationPolicy }),
     dryRun: query.getAll("dryRun"),
