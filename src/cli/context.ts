@@ -29,6 +29,18 @@ export interface Context {
 /** A result, one line. */
 export const say = ({ stdout }: Context, line: string) => stdout.write(`${line}\n`)
 
+/** The form that a result is asked for in. */
+export interface OutputOptions {
+  readonly output: "text" | "json"
+}
+
+/** A result of many lines: `text` for people, with its last line end, or all of it as JSON. */
+export const show = (
+  { stdout }: Context,
+  { output }: OutputOptions,
+  { json, text }: { readonly json: unknown; readonly text: string },
+) => stdout.write(output === "json" ? `${JSON.stringify(json, null, "\t")}\n` : text)
+
 /** A sentence for the person who typed the command. */
 export const note = ({ stderr }: Context, sentence: string) =>
   stderr.write(`keyturn: ${sentence}\n`)

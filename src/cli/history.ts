@@ -2,20 +2,17 @@
 import type { HistoryEntry } from "../rotation/history.ts"
 import { atLeast } from "../rotation/operation.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
-import type { Context } from "./context.ts"
+import { type Context, type OutputOptions, show } from "./context.ts"
 import { duration } from "./progress.ts"
 import { aligned } from "./status-text.ts"
 
-export interface HistoryOptions extends ConnectOptions {
-  readonly output: "text" | "json"
-}
-
-export async function history(options: HistoryOptions, context: Context): Promise<void> {
+export async function history(
+  options: ConnectOptions & OutputOptions,
+  context: Context,
+): Promise<void> {
   const client = await connect(options, context)
   const entries = await client.history()
-  const text =
-    options.output === "json" ? JSON.stringify(entries, null, "\t") : historyText(entries)
-  context.stdout.write(`${text}\n`)
+  show(context, options, { json: entries, text: `${historyText(entries)}\n` })
 }
 
 /** What has no place in the table stands in the JSON. */

@@ -4,17 +4,15 @@ import { KnownError } from "../errors.ts"
 import { KEY_TYPES } from "../server/status.ts"
 import type { KeyListed } from "../server/key-list.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
-import { type Context, note, say } from "./context.ts"
+import { type Context, note, type OutputOptions, say, show } from "./context.ts"
 import { aligned } from "./status-text.ts"
 
-export interface KeysOptions extends ConnectOptions {
-  readonly output: "text" | "json"
-}
-
-export async function listKeys(options: KeysOptions, context: Context): Promise<void> {
+export async function listKeys(
+  options: ConnectOptions & OutputOptions,
+  context: Context,
+): Promise<void> {
   const keys = await (await connect(options, context)).keys()
-  const json = () => `${JSON.stringify({ keys }, null, "\t")}\n`
-  context.stdout.write(options.output === "json" ? json() : keysText(keys))
+  show(context, options, { json: { keys }, text: keysText(keys) })
 }
 
 export interface DestroyOptions extends ConnectOptions {

@@ -3,19 +3,18 @@ import { KnownError } from "../errors.ts"
 import type { Plan, Work } from "../rewriter/plan.ts"
 import { VERBS } from "../rotation/operation.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
-import type { Context } from "./context.ts"
+import { type Context, type OutputOptions, show } from "./context.ts"
 import { duration } from "./progress.ts"
 import { oneOf } from "./usage.ts"
 
-export interface PlanOptions extends ConnectOptions {
-  readonly output: "text" | "json"
-}
-
-export async function plan(text: string, options: PlanOptions, context: Context): Promise<void> {
+export async function plan(
+  text: string,
+  options: ConnectOptions & OutputOptions,
+  context: Context,
+): Promise<void> {
   const verb = oneOf(VERBS, { text, what: "the verb" })
   const planned = await (await connect(options, context)).plan(verb)
-  const json = () => `${JSON.stringify(planned, null, "\t")}\n`
-  context.stdout.write(options.output === "json" ? json() : planText(planned))
+  show(context, options, { json: planned, text: planText(planned) })
   const { blocked } = planned
   if (blocked !== null) throw new KnownError(blocked.code, blocked.message)
 }

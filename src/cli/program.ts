@@ -5,12 +5,8 @@ import { type Verb, VERBS } from "../rotation/operation.ts"
 import { type FlagName, SERVER_FLAGS, type ServerFlag } from "../server/flags.ts"
 import { completion, SHELLS } from "./completion.ts"
 import type { ConnectOptions } from "./connect.ts"
-import type { Context } from "./context.ts"
-import type { HistoryOptions } from "./history.ts"
-import type { KeysOptions } from "./keys.ts"
-import type { PlanOptions } from "./plan.ts"
-import type { RecoveryKeysOptions } from "./recovery-key.ts"
-import type { ListOptions, SaveOptions } from "./snapshot.ts"
+import type { Context, OutputOptions } from "./context.ts"
+import type { SaveOptions } from "./snapshot.ts"
 import type { StatusOptions } from "./status.ts"
 import type { TokenOptions } from "./token.ts"
 import { choice } from "./usage.ts"
@@ -119,7 +115,7 @@ function keysCommand(run: Run): Command {
     .addCommand(destroy)
     .addOption(outputOption())
     .action(
-      act(run, async (options: KeysOptions, context) =>
+      act(run, async (options: ConnectOptions & OutputOptions, context) =>
         (await import("./keys.ts")).listKeys(options, context),
       ),
     )
@@ -132,7 +128,7 @@ const historyCommand = (run: Run): Command =>
   })
     .addOption(outputOption())
     .action(
-      act(run, async (options: HistoryOptions, context) =>
+      act(run, async (options: ConnectOptions & OutputOptions, context) =>
         (await import("./history.ts")).history(options, context),
       ),
     )
@@ -172,7 +168,7 @@ const planCommand = (run: Run): Command =>
     .addOption(outputOption())
     .action((verb: string, _own, plan: Command) =>
       run(async (context) =>
-        (await import("./plan.ts")).plan(verb, plan.optsWithGlobals<PlanOptions>(), context),
+        (await import("./plan.ts")).plan(verb, plan.optsWithGlobals(), context),
       ),
     )
 
@@ -242,7 +238,7 @@ function recoveryKeyCommand(run: Run): Command {
   })
     .addOption(outputOption())
     .action(
-      act(run, async (options: RecoveryKeysOptions, context) =>
+      act(run, async (options: ConnectOptions & OutputOptions, context) =>
         (await import("./recovery-key.ts")).listRecoveryKeys(options, context),
       ),
     )
@@ -282,7 +278,7 @@ function snapshotCommand(run: Run): Command {
   })
     .addOption(outputOption())
     .action(
-      act(run, async (options: ListOptions, context) =>
+      act(run, async (options: ConnectOptions & OutputOptions, context) =>
         (await import("./snapshot.ts")).listSnapshots(options, context),
       ),
     )

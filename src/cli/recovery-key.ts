@@ -2,7 +2,7 @@
 import { humanDuration } from "../api/text/human-duration.ts"
 import type { RecoveryKeyListed } from "../server/key-list.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
-import { type Context, note, say } from "./context.ts"
+import { type Context, note, type OutputOptions, say, show } from "./context.ts"
 import { aligned } from "./status-text.ts"
 
 /** Standard output has the key, and nothing else. */
@@ -14,17 +14,12 @@ export async function createRecoveryKey(options: ConnectOptions, context: Contex
   note(context, `it is listed, and can be revoked, by its id ${id}`)
 }
 
-export interface RecoveryKeysOptions extends ConnectOptions {
-  readonly output: "text" | "json"
-}
-
 export async function listRecoveryKeys(
-  options: RecoveryKeysOptions,
+  options: ConnectOptions & OutputOptions,
   context: Context,
 ): Promise<void> {
   const recoverykeys = await (await connect(options, context)).recoveryKeys()
-  const json = () => `${JSON.stringify({ recoverykeys }, null, "\t")}\n`
-  context.stdout.write(options.output === "json" ? json() : recoveryKeysText(recoverykeys))
+  show(context, options, { json: { recoverykeys }, text: recoveryKeysText(recoverykeys) })
 }
 
 function recoveryKeysText(listed: readonly RecoveryKeyListed[]): string {

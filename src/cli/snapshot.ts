@@ -9,7 +9,7 @@ import { KnownError } from "../errors.ts"
 import { joiningAgain } from "../server/embedded.ts"
 import type { ServerOptions } from "../server/options.ts"
 import { type ConnectOptions, connect, serverOptions } from "./connect.ts"
-import { type Context, note, say } from "./context.ts"
+import { type Context, note, type OutputOptions, say, show } from "./context.ts"
 import { makeLog } from "./log.ts"
 import { aligned } from "./status-text.ts"
 
@@ -23,15 +23,14 @@ export async function saveSnapshot(options: SaveOptions, context: Context): Prom
   note(context, "the token of now opens it: keep that as long as the copy")
 }
 
-export interface ListOptions extends ConnectOptions {
-  readonly output: "text" | "json"
-}
-
-export async function listSnapshots(options: ListOptions, context: Context): Promise<void> {
+export async function listSnapshots(
+  options: ConnectOptions & OutputOptions,
+  context: Context,
+): Promise<void> {
   const found = list(dataDirPaths(localServer(options, context).dataDir))
-  if (options.output === "json") return say(context, JSON.stringify(found, null, "\t"))
   const rows = found.map(({ name, bytes, saved }) => [name, String(bytes), saved])
-  for (const line of aligned([["Name", "Bytes", "Saved"], ...rows])) say(context, line)
+  const lines = aligned([["Name", "Bytes", "Saved"], ...rows])
+  show(context, options, { json: found, text: `${lines.join("\n")}\n` })
 }
 
 export interface RestoreOptions extends ConnectOptions {

@@ -6,12 +6,11 @@ import { KnownError } from "../errors.ts"
 import { type Verification, verify as verifyStored } from "../rewriter/verify.ts"
 import { databaseFiles, openForReading } from "../server/datastore.ts"
 import { type ConnectOptions, connect, serverOptions } from "./connect.ts"
-import type { Context } from "./context.ts"
+import { type Context, type OutputOptions, show } from "./context.ts"
 import { makeLog } from "./log.ts"
 import { verificationText } from "./verify-text.ts"
 
-export interface VerifyOptions extends ConnectOptions {
-  readonly output: "text" | "json"
+export interface VerifyOptions extends ConnectOptions, OutputOptions {
   readonly key?: string
   readonly open?: boolean
   readonly datastoreEndpoint?: string
@@ -24,8 +23,7 @@ export interface VerifyOptions extends ConnectOptions {
 /** Throws NotProven, after it has printed what it found. */
 export async function verify(options: VerifyOptions, context: Context): Promise<void> {
   const found = await (options.datastoreEndpoint === undefined ? online : offline)(options, context)
-  const json = () => `${JSON.stringify(found, null, "\t")}\n`
-  context.stdout.write(options.output === "json" ? json() : verificationText(found))
+  show(context, options, { json: found, text: verificationText(found) })
   if (found.problems.length > 0) throw new KnownError("NotProven", found.problems.join("; "))
 }
 
