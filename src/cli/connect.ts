@@ -5,6 +5,7 @@ import { readIfPresent } from "../cluster/files.ts"
 import { localUrl } from "../cluster/kubeconfig.ts"
 import { parseToken, passwordOf } from "../cluster/token.ts"
 import { KnownError } from "../errors.ts"
+import type { FlagName } from "../server/flags.ts"
 import { parseServerOptions, type ServerOptions } from "../server/options.ts"
 import { Client, TIMEOUT_MS } from "./client.ts"
 import { type Context, note } from "./context.ts"
@@ -19,8 +20,7 @@ export interface ConnectOptions {
 
 export async function connect(options: ConnectOptions, context: Context): Promise<Client> {
   const { env, signal } = context
-  const dataDir = options.dataDir === undefined ? [] : [`--data-dir=${options.dataDir}`]
-  const local = () => serverOptions(dataDir, context)
+  const local = () => serverOptionsOf({ "data-dir": options.dataDir }, context)
   const server = serverUrl(options.server ?? (env["KEYTURN_URL"] || urlOnDisk(local())))
   const text = options.token ?? (env["KEYTURN_TOKEN"] || tokenOnDisk(local()))
   const password = passwordOf(text)
@@ -35,6 +35,18 @@ export async function connect(options: ConnectOptions, context: Context): Promis
 /** `argv` as after `keyturn server`. */
 export const serverOptions = (argv: readonly string[], context: Context): ServerOptions =>
   parseServerOptions({ ...context, argv, readFile: readIfPresent })
+
+/** As `keyturn server` with these flags would see it; undefined: not given. */
+export const serverOptionsOf = (
+  flags: { readonly [name in FlagName]?: string | undefined },
+  context: Context,
+): ServerOptions =>
+  serverOptions(
+    Object.entries(flags).flatMap(([name, value]) =>
+      value === undefined ? [] : [`--${name}=${value}`],
+    ),
+    context,
+  )
 
 function serverUrl(text: string): URL {
   const url = URL.parse(text)

@@ -8,7 +8,7 @@ import { readNamed } from "../cluster/files.ts"
 import { KnownError } from "../errors.ts"
 import { joiningAgain } from "../server/embedded.ts"
 import type { ServerOptions } from "../server/options.ts"
-import { type ConnectOptions, connect, serverOptions } from "./connect.ts"
+import { type ConnectOptions, connect, serverOptionsOf } from "./connect.ts"
 import { type Context, note, type OutputOptions, say, show } from "./context.ts"
 import { makeLog } from "./log.ts"
 import { aligned } from "./status-text.ts"
@@ -77,7 +77,6 @@ function isForEtcd(
 const logOf = (options: ServerOptions, { now, stderr }: Context) =>
   makeLog({ ...options, logLevel: "warn" }, { now, write: stderr.write })
 
-/** As `keyturn server` with these flags would see it. */
 function localServer(options: RestoreOptions, context: Context) {
   const { dataDir, token, tokenFile, recoveryKeyFile } = options
   const given = {
@@ -86,8 +85,5 @@ function localServer(options: RestoreOptions, context: Context) {
     "token-file": tokenFile,
     "recovery-key-file": recoveryKeyFile,
   }
-  const argv = Object.entries(given).flatMap(([name, value]) =>
-    value === undefined ? [] : [`--${name}=${value}`],
-  )
-  return serverOptions(argv, context)
+  return serverOptionsOf(given, context)
 }

@@ -5,7 +5,7 @@ import { readView } from "../cluster/read-keyring.ts"
 import { KnownError } from "../errors.ts"
 import { type Verification, verify as verifyStored } from "../rewriter/verify.ts"
 import { databaseFiles, openForReading } from "../server/datastore.ts"
-import { type ConnectOptions, connect, serverOptions } from "./connect.ts"
+import { type ConnectOptions, connect, serverOptionsOf } from "./connect.ts"
 import { type Context, type OutputOptions, show } from "./context.ts"
 import { makeLog } from "./log.ts"
 import { verificationText } from "./verify-text.ts"
@@ -48,10 +48,7 @@ async function offline(options: VerifyOptions, context: Context): Promise<Verifi
     "datastore-keyfile": options.datastoreKeyfile,
     "encryption-provider-config": options.encryptionProviderConfig,
   }
-  const argv = Object.entries(given).flatMap(([name, value]) =>
-    value === undefined ? [] : [`--${name}=${value}`],
-  )
-  const local = serverOptions(argv, context)
+  const local = serverOptionsOf(given, context)
   const { datastore, encryptionProviderConfig: file } = local
   const configuration = file === null ? null : { file, text: readNamed(file) }
   const log = makeLog({ ...local, logLevel: "warn" }, { ...context, write: context.stderr.write })
