@@ -1,9 +1,9 @@
 /** The verbs of `keyturn secrets-encrypt` that change something: what they ask of the server, and K3s' words for it all. */
-import type { Verb } from "../rotation/operation.ts"
+import { K3S_STAGES, type Verb } from "../rotation/operation.ts"
 
 /** K3s' request body: `stage` wins over `enable`. */
 export interface VerbRequest {
-  readonly stage?: "prepare" | "rotate" | "rotate_keys" | "reencrypt_active" | "abort"
+  readonly stage?: string
   readonly enable?: boolean
   readonly force?: boolean
   readonly skip?: boolean
@@ -14,7 +14,6 @@ export interface VerbCommand {
   readonly summary: string
   /** Flags of its own, beside --wait and --no-wait of the verbs that have an end to wait for. */
   readonly flags: readonly ("force" | "skip" | "vacuum")[]
-  readonly asks: VerbRequest
   /** Printed when the server has taken the verb. */
   readonly taken: string
   /** Printed at the end of the rewrite that it starts, where the command waits for it; null: it starts none. */
@@ -23,13 +22,18 @@ export interface VerbCommand {
   readonly waits: boolean
 }
 
+/** The part of the body that says which verb it is. */
+export function bodyOf(verb: Verb): VerbRequest {
+  const [stage] = Object.entries(K3S_STAGES).find(([, named]) => named === verb) ?? []
+  return stage === undefined ? { enable: verb === "enable" } : { stage }
+}
+
 const REWRITTEN = "reencryption finished"
 
 export const VERB_COMMANDS: { readonly [verb in Verb]: VerbCommand } = {
   enable: {
     summary: "Enable secrets encryption",
     flags: [],
-    asks: { enable: true },
     taken: "secrets-encryption enabled",
     finished: REWRITTEN,
     waits: false,
@@ -37,7 +41,6 @@ export const VERB_COMMANDS: { readonly [verb in Verb]: VerbCommand } = {
   disable: {
     summary: "Disable secrets encryption",
     flags: [],
-    asks: { enable: false },
     taken: "secrets-encryption disabled",
     finished: REWRITTEN,
     waits: false,
@@ -45,7 +48,6 @@ export const VERB_COMMANDS: { readonly [verb in Verb]: VerbCommand } = {
   prepare: {
     summary: "Prepare for encryption keys rotation",
     flags: ["force"],
-    asks: { stage: "prepare" },
     taken: "prepare completed successfully",
     finished: null,
     waits: false,
@@ -53,7 +55,6 @@ export const VERB_COMMANDS: { readonly [verb in Verb]: VerbCommand } = {
   rotate: {
     summary: "Rotate secrets encryption keys",
     flags: ["force"],
-    asks: { stage: "rotate" },
     taken: "rotate completed successfully",
     finished: null,
     waits: false,
@@ -61,7 +62,6 @@ export const VERB_COMMANDS: { readonly [verb in Verb]: VerbCommand } = {
   reencrypt: {
     summary: "Reencrypt all data with new encryption key",
     flags: ["force", "skip", "vacuum"],
-    asks: { stage: "reencrypt_active" },
     taken: "reencryption started",
     finished: REWRITTEN,
     waits: false,
@@ -69,7 +69,6 @@ export const VERB_COMMANDS: { readonly [verb in Verb]: VerbCommand } = {
   "rotate-keys": {
     summary: "Rotate secrets encryption keys and reencrypt all data, in one go",
     flags: ["vacuum"],
-    asks: { stage: "rotate_keys" },
     taken: "keys rotated, reencryption started",
     finished: "keys rotated, reencryption finished",
     waits: true,
@@ -77,7 +76,6 @@ export const VERB_COMMANDS: { readonly [verb in Verb]: VerbCommand } = {
   abort: {
     summary: "Go back to the key that wrote before a rotation that has not retired it yet",
     flags: [],
-    asks: { stage: "abort" },
     taken: "rotation aborted",
     finished: null,
     waits: false,

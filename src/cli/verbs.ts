@@ -3,7 +3,7 @@ import type { Verb } from "../rotation/operation.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note, say } from "./context.ts"
 import { follow } from "./follow.ts"
-import { VERB_COMMANDS } from "./verb-commands.ts"
+import { bodyOf, VERB_COMMANDS } from "./verb-commands.ts"
 
 export interface VerbOptions extends ConnectOptions {
   readonly force?: boolean
@@ -13,11 +13,11 @@ export interface VerbOptions extends ConnectOptions {
 }
 
 export async function takeVerb(verb: Verb, options: VerbOptions, context: Context): Promise<void> {
-  const { asks, taken, finished, waits } = VERB_COMMANDS[verb]
+  const { taken, finished, waits } = VERB_COMMANDS[verb]
   const { force = false, skip = false, vacuum = false, wait = waits } = options
   const client = await connect(options, context)
   try {
-    const id = await client.take({ ...asks, force, skip, ...(vacuum && { vacuum }) })
+    const id = await client.take({ ...bodyOf(verb), force, skip, ...(vacuum && { vacuum }) })
     if (!(waits && wait)) say(context, taken)
     if (finished === null) return
     if (!wait) {

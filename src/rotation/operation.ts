@@ -25,6 +25,15 @@ export const VERBS = [
 ] as const
 export type Verb = (typeof VERBS)[number]
 
+/** K3s' words for its verbs, in the bodies that ask for them. The other two it asks for by `enable`, true or false. */
+export const K3S_STAGES = {
+  prepare: "prepare",
+  rotate: "rotate",
+  rotate_keys: "rotate-keys",
+  reencrypt_active: "reencrypt",
+  abort: "abort",
+} as const satisfies Readonly<Record<string, Verb>>
+
 /** The verbs that start a rewrite. */
 export type OperationKind = Exclude<Verb, "prepare" | "rotate" | "abort">
 

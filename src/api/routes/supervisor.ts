@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { KnownError } from "../../errors.ts"
 import type { Caller, HistoryEntry } from "../../rotation/history.ts"
 import {
+  K3S_STAGES,
   leftBehind,
   type Operation,
   type OperationSeen,
@@ -199,15 +200,6 @@ async function readJson(call: SupervisorCall): Promise<Record<string, unknown>> 
   throw badRequest("the body must be a JSON object")
 }
 
-/** K3s' words for its verbs. */
-const STAGES = {
-  prepare: "prepare",
-  rotate: "rotate",
-  rotate_keys: "rotate-keys",
-  reencrypt_active: "reencrypt",
-  abort: "abort",
-} as const
-
 /** `stage` wins over `enable`; a body with neither asks for nothing. Throws 400. */
 function readVerb(body: Record<string, unknown>): Request | undefined {
   const { stage, enable } = body
@@ -217,11 +209,11 @@ function readVerb(body: Record<string, unknown>): Request | undefined {
     vacuum: body.vacuum === true,
   }
   if (typeof stage === "string" && stage !== "") {
-    if (!Object.hasOwn(STAGES, stage))
+    if (!Object.hasOwn(K3S_STAGES, stage))
       throw badRequest(
-        `unknown stage "${stage}", expected one of ${Object.keys(STAGES).join(", ")}`,
+        `unknown stage "${stage}", expected one of ${Object.keys(K3S_STAGES).join(", ")}`,
       )
-    return { verb: STAGES[stage as keyof typeof STAGES], ...flags }
+    return { verb: K3S_STAGES[stage as keyof typeof K3S_STAGES], ...flags }
   }
   if (typeof enable !== "boolean") return undefined
   return { verb: enable ? "enable" : "disable", ...flags }
