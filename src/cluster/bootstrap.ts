@@ -10,6 +10,7 @@ import type { KeyProvider } from "../providers/provider.ts"
 import { createKeyring, Keys } from "../registry/keys.ts"
 import { makeView } from "../registry/view.ts"
 import { entryOf, BY_RECOVERY_KEY } from "../rotation/history.ts"
+import { HEALTH_KEY } from "../store/kine.ts"
 import type { Store, StoredRecord } from "../store/store.ts"
 import { readAuthorities } from "./certificates.ts"
 import { makeAuthorities } from "./issue.ts"
@@ -213,10 +214,10 @@ async function firstKeyring(boot: Bootstrap, empty: Keyring): Promise<Keyring> {
   return { ...withKey(empty, key), writer: key.name, intent: "encrypted" }
 }
 
-/** `/registry/health` is kine's own. */
+/** {@link HEALTH_KEY} is kine's own. */
 const holdsObjects = async (store: Store): Promise<boolean> => {
   const { entries } = await store.list({ prefix: "/registry/", limit: 2 })
-  return entries.some(({ key }) => key !== "/registry/health")
+  return entries.some(({ key }) => key !== HEALTH_KEY)
 }
 
 /** I7: nobody takes up a datastore whose values he cannot read. */

@@ -13,6 +13,7 @@ export interface Document {
 
 /** The Kubernetes version whose API this is. */
 const KUBERNETES = { major: "1", minor: "36", patch: "2" } as const
+export const KUBERNETES_VERSION = `v${KUBERNETES.major}.${KUBERNETES.minor}.${KUBERNETES.patch}`
 
 export function makeDocument(contentType: string, body: string): Document {
   const hash = createHash("sha512").update(body).digest("hex").toUpperCase()
@@ -38,7 +39,7 @@ export const versionDocument = (build: {
   readonly runtime: string
   readonly platform: string
 }): Document => {
-  const { major, minor, patch } = KUBERNETES
+  const { major, minor } = KUBERNETES
   const info = {
     major,
     minor,
@@ -46,7 +47,7 @@ export const versionDocument = (build: {
     emulationMinor: minor,
     minCompatibilityMajor: major,
     minCompatibilityMinor: String(Number(minor) - 1),
-    gitVersion: `v${major}.${minor}.${patch}+keyturn-${build.version}`,
+    gitVersion: `${KUBERNETES_VERSION}+keyturn-${build.version}`,
     gitCommit: build.commit,
     gitTreeState: "clean",
     buildDate: build.date,

@@ -5,6 +5,7 @@ import type { KubeObject } from "../../format/object.ts"
 import { isRecord } from "../../format/schema.ts"
 import { toTime } from "../../format/time.ts"
 import { goQuote, goSortedJson, scalarText } from "../text/go-text.ts"
+import { ANNOTATIONS_BYTES_MAX } from "../validation/meta.ts"
 import { applyConflict, badRequest, StatusError } from "../status.ts"
 import { difference, EMPTY, type FieldSet, paths, printPath, unionOf } from "./field-set.ts"
 import { decodeManaged, type Managed, type Owner, ownerId } from "./managed.ts"
@@ -44,8 +45,7 @@ export interface Apply {
 }
 
 const KUBECTL = "kubectl"
-const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-const ANNOTATIONS_BYTES_MAX = 256 * 1024
+export const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 /** The object to store. Throws StatusError: 409 where others own what the configuration changes, 400 and 500 where it is not
  *  one that can be applied. */

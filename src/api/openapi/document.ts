@@ -1,7 +1,7 @@
 /** OpenAPI v3 of what is served: the index of documents and one document for each group version, with all that
  *  kubectl looks for: kinds of operations, and that writes take fieldValidation. And an OpenAPI v2 without definitions. */
 
-import { type Document, makeDocument } from "../kinds/discovery.ts"
+import { type Document, KUBERNETES_VERSION, makeDocument } from "../kinds/discovery.ts"
 import { PATCH_TYPES } from "../patch/patch.ts"
 import { MEDIA_TYPES } from "../request/negotiate.ts"
 import {
@@ -140,7 +140,7 @@ function pathsOf(resource: Resource): [string, Schema][] {
   return paths
 }
 
-const INFO = { title: "Kubernetes", version: "v1.36.2" } as const
+const INFO = { title: "Kubernetes", version: KUBERNETES_VERSION } as const
 
 function makeOpenApi(groupVersion: string): Document {
   const resources = RESOURCES.filter((resource) => apiVersionOf(resource) === groupVersion)

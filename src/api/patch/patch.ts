@@ -11,7 +11,7 @@ import {
   PROBLEMS_MAX,
 } from "../text/go-json.ts"
 import { goJson, goPrint, goQuote } from "../text/go-text.ts"
-import { applyPatch } from "../managed-fields/apply.ts"
+import { applyPatch, LAST_APPLIED } from "../managed-fields/apply.ts"
 import { trackUpdate } from "../managed-fields/track.ts"
 import {
   badRequest,
@@ -207,7 +207,6 @@ interface Result {
 
 const HIDDEN = "***"
 const SHOWN_OF_SECRETS = ["apiVersion", "kind", "type"]
-const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 /** What a message may show of an object, or of a patch: of a Secret no value that may be secret, also where it stands in
  *  the wrong field or in what kubectl applied last. */

@@ -40,8 +40,8 @@ export interface ListOptions {
 const TIMEOUT_MS_MAX = 60_000
 const FIELD_VALIDATIONS: readonly string[] = ["", "Ignore", "Strict", "Warn"]
 
-/** Anything but `0` and `false` is true, nothing at all too: Kubernetes' own rule. */
-function readBoolean(query: URLSearchParams, name: string): boolean | undefined {
+/** Anything but `0` and `false` is true, nothing at all too: Kubernetes' own rule. Undefined: not given. */
+export function readBoolean(query: URLSearchParams, name: string): boolean | undefined {
   const text = query.get(name)
   return text === null ? undefined : text !== "0" && text.toLowerCase() !== "false"
 }

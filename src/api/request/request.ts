@@ -2,6 +2,7 @@
  *  and who may ask, is decided later and elsewhere. */
 
 import { findResource, type Resource, type Verb } from "../kinds/resources.ts"
+import { readBoolean } from "./options.ts"
 import { badRequest, genericFailure, methodNotAllowed } from "../status.ts"
 
 /** The words of an authorization: what the path says, served or not. */
@@ -99,7 +100,7 @@ function verbOf(
     case "GET":
     case "HEAD":
       if (name !== undefined) return "get"
-      return isTrue(query.get("watch")) ? "watch" : "list"
+      return readBoolean(query, "watch") ? "watch" : "list"
     case "POST":
       return "create"
     case "PUT":
@@ -112,9 +113,6 @@ function verbOf(
       return method.toLowerCase()
   }
 }
-
-const isTrue = (text: string | null): boolean =>
-  text !== null && text !== "0" && text.toLowerCase() !== "false"
 
 const ON_ITEM: readonly string[] = ["get", "update", "patch", "delete"]
 /** What a path without a namespace does for a resource that has them. */

@@ -12,7 +12,7 @@ import {
   withoutTrailingDash,
 } from "./names.ts"
 
-const ANNOTATIONS_BYTES_MAX = 256 * 1024
+export const ANNOTATIONS_BYTES_MAX = 256 * 1024
 const SUBRESOURCE_BYTES_MAX = 256
 export const FIELD_MANAGER_BYTES_MAX = 128
 
