@@ -66,6 +66,20 @@ export function dataDirPaths(dataDir: string) {
 
 export type DataDirPaths = ReturnType<typeof dataDirPaths>
 
+/** Where a restore puts what it replaces, in the folder `db` or beside a database of another place. */
+export const beforeRestore = (folder: string, now: Date): string =>
+  join(folder, `before-restore-${inName(now)}`)
+
+/** Where the move to etcd puts the database. */
+export const beforeEtcd = ({ state }: DataDirPaths, now: Date): string =>
+  `${state}.before-etcd-${inName(now)}`
+
+/** Whether a name in the folder `db` is one of these. */
+export const isSetAside = (name: string): boolean =>
+  /^(before-restore-|state\.db\.before-etcd-)/.test(name)
+
+const inName = (now: Date): string => now.toISOString().slice(0, 19).replaceAll(":", "-")
+
 /** The locked directory. `release` is for a server that stops inside a living process; the end of the process, however
  *  it comes, releases as well. */
 export interface DataDir {

@@ -6,7 +6,7 @@ import { networkInterfaces } from "node:os"
 import { join } from "node:path"
 import { isIPv6 } from "node:net"
 import { KnownError } from "../errors.ts"
-import type { DataDirPaths } from "./data-dir.ts"
+import { beforeRestore, type DataDirPaths } from "./data-dir.ts"
 import { makePrivateDir, moveDurably, readIfPresent, writeDurably } from "./files.ts"
 
 export interface EtcdMember {
@@ -45,7 +45,7 @@ export function settleMoved(
   if (!existsSync(moving.data) || existsSync(state)) return null
   let kept: string | null = null
   if (existsSync(data)) {
-    kept = join(db, `before-restore-${now.toISOString().slice(0, 19).replaceAll(":", "-")}`)
+    kept = beforeRestore(db, now)
     makePrivateDir(kept)
     if (existsSync(token)) copyFileSync(token, join(kept, "token"))
     moveDurably(data, join(kept, "etcd"))

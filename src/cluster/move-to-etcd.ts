@@ -11,7 +11,7 @@ import { openSqlite } from "../store/sqlite.ts"
 import { foldLog } from "../store/sqlite-file.ts"
 import { leasesOf } from "../store/sqlite-leases.ts"
 import { type Entry, RECORD_NAMES, type Store } from "../store/store.ts"
-import { claimDatabase, type DataDirPaths } from "./data-dir.ts"
+import { beforeEtcd, claimDatabase, type DataDirPaths } from "./data-dir.ts"
 import { type EmbeddedContext, startEtcd } from "./embedded-etcd.ts"
 import { settleMoved } from "./etcd-member.ts"
 import { moveDurably, named } from "./files.ts"
@@ -30,7 +30,7 @@ export async function moveToEtcd(context: EmbeddedContext): Promise<void> {
     named(`cannot remove ${moving.data}`, () =>
       rmSync(moving.data, { recursive: true, force: true }),
     )
-    const kept = `${paths.state}.before-etcd-${now().toISOString().slice(0, 19).replaceAll(":", "-")}`
+    const kept = beforeEtcd(paths, now())
     const release = claimDatabase(paths.state, { now: now() })
     try {
       const copied = await copyAll({ ...context, paths: movingPaths(paths) })

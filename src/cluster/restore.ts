@@ -11,7 +11,7 @@ import type { Store } from "../store/store.ts"
 import { foldLog } from "../store/sqlite-file.ts"
 import { reviveCopy } from "../store/sqlite-snapshot.ts"
 import { type Secrets, unlockByToken } from "./bootstrap.ts"
-import { claimDatabase, type DataDirPaths, openDataDir } from "./data-dir.ts"
+import { beforeRestore, claimDatabase, type DataDirPaths, openDataDir } from "./data-dir.ts"
 import { makePrivateDir, moveDurably, named, writeDurably } from "./files.ts"
 
 export interface Restored {
@@ -97,8 +97,7 @@ async function refuseClosed(store: Store, secrets: Secrets): Promise<void> {
 /** A second name for the database, and copies of the tokens one of which opens it. */
 function setAside({ database, now }: Restore, paths: DataDirPaths): string | null {
   if (!existsSync(database)) return null
-  const time = now.toISOString().slice(0, 19).replaceAll(":", "-")
-  const folder = join(dirname(database), `before-restore-${time}`)
+  const folder = beforeRestore(dirname(database), now)
   makePrivateDir(folder)
   return named(`cannot keep ${database} in ${folder}`, () => {
     try {

@@ -2,7 +2,7 @@
  *  were in it. */
 import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
-import type { DataDirPaths } from "../cluster/data-dir.ts"
+import { type DataDirPaths, isSetAside } from "../cluster/data-dir.ts"
 import { named } from "../cluster/files.ts"
 import { listSnapshots } from "../cluster/snapshots.ts"
 import type { Datastore } from "./datastore.ts"
@@ -14,9 +14,6 @@ const OF_ENGINE: Readonly<Record<Datastore["kind"], string>> = {
   postgres: "PostgreSQL's write-ahead log and its archive, replicas and backups",
   mysql:    "the database's undo and redo logs, binary log, replicas and backups",
 }
-
-/** Where a restore and the move to etcd put what was there. */
-const SET_ASIDE = /^(before-restore-|state\.db\.before-etcd-)/
 
 /** In words for people. `away`: names of the servers that do not answer. */
 export function outOfReach(
@@ -35,7 +32,7 @@ const setAside = ({ db }: DataDirPaths): string[] =>
   named(`cannot read ${db}`, () =>
     existsSync(db)
       ? readdirSync(db)
-          .filter((name) => SET_ASIDE.test(name))
+          .filter(isSetAside)
           .map((name) => join(db, name))
       : [],
   )
