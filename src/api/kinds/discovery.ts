@@ -2,7 +2,7 @@
  *  The answers never change while a program runs, so each is made once. */
 
 import { createHash } from "node:crypto"
-import { apiVersionOf, RESOURCES, type Resource } from "./resources.ts"
+import { apiVersionOf, isStored, RESOURCES, type Resource } from "./resources.ts"
 
 /** A ready answer. A client that sends `etag` in If-None-Match has it already. */
 export interface Document {
@@ -116,7 +116,7 @@ const listEntries = (resource: Resource) => [
     kind: resource.kind,
     verbs: resource.verbs,
     ...(resource.shortNames.length > 0 ? { shortNames: resource.shortNames } : {}),
-    ...("storagePrefix" in resource ? { storageVersionHash: storageVersionHash(resource) } : {}),
+    ...(isStored(resource) ? { storageVersionHash: storageVersionHash(resource) } : {}),
   },
   ...resource.subresources.map(({ name, verbs }) => ({
     name: `${resource.plural}/${name}`,

@@ -1,9 +1,9 @@
 /** OpenAPI schemas from the tables of format/: one fact, one home. */
 
 import { DeleteOptions, listOf, Status } from "../../format/meta.ts"
-import type { Field, FieldType, Message } from "../../format/schema.ts"
+import { type Field, type FieldType, isMessage, type Message } from "../../format/schema.ts"
 import { mergeKeyOf } from "../patch/strategic.ts"
-import { apiVersionOf, RESOURCES, type Resource } from "../kinds/resources.ts"
+import { apiVersionOf, isStored, RESOURCES, type Resource } from "../kinds/resources.ts"
 import { API_VERSION, describe, KIND } from "./descriptions.ts"
 
 export type Schema = Readonly<Record<string, unknown>>
@@ -54,8 +54,6 @@ const META_TYPES: readonly string[] = [
   "DeleteOptions",
   "Preconditions",
 ]
-
-const isMessage = (type: FieldType): type is Message => "fields" in type
 
 /** `io.k8s.api.core.v1.Secret` */
 const schemaName = (type: string, group: string): string => {
@@ -149,10 +147,11 @@ export function componentSchemas(groupVersion: string): Readonly<Record<string, 
   for (const type of [Status, DeleteOptions])
     kinds.set(type.name, [{ group: "", kind: type.name, version: "v1" }])
   for (const resource of resources) {
-    const isStored = "storagePrefix" in resource
-    roots.push(resource.message, ...(isStored ? [listOf(resource.message)] : []))
+    roots.push(resource.message)
     kinds.set(resource.kind, [gvkOf(resource)])
-    if (isStored) kinds.set(resource.listKind, [{ ...gvkOf(resource), kind: resource.listKind }])
+    if (!isStored(resource)) continue
+    roots.push(listOf(resource.message))
+    kinds.set(resource.listKind, [{ ...gvkOf(resource), kind: resource.listKind }])
   }
   const all = new Map<string, FieldType>()
   for (const root of roots) closure(root, all)

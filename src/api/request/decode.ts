@@ -4,7 +4,7 @@
 
 import { bug } from "../../errors.ts"
 import type { Field, FieldType, Message } from "../../format/schema.ts"
-import { isRecord, setOwn, sortedKeys } from "../../format/schema.ts"
+import { isMessage, isRecord, setOwn, sortedKeys } from "../../format/schema.ts"
 import { GoJsonError, goJsonType, type ParsedJson, PROBLEMS_MAX } from "../text/go-json.ts"
 import { goQuote } from "../text/go-text.ts"
 import { base64Error, parseTime, TIME_LAYOUTS } from "../text/go-values.ts"
@@ -110,8 +110,6 @@ class TypedReader {
     return reader(given, (seen) => mismatch(given, goName, place, seen))
   }
 }
-
-const isMessage = (type: FieldType): type is Message => "fields" in type
 
 function fieldPlace(owner: Message, name: string, place: Place): Place {
   const dot = place === TOP ? "" : "."
