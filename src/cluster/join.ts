@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../errors.ts"
 import type { Member, Members } from "../store/etcd-members.ts"
 import { type EtcdMember, nodeOfMember } from "./etcd-member.ts"
+import type { EtcdLog } from "./etcd-process.ts"
 import { exchange, failureOf, jsonOf } from "./http.ts"
 import type { EtcdAuthorities } from "./pem.ts"
 import { parseToken, passwordOf } from "./token.ts"
@@ -33,7 +34,7 @@ const ATTEMPTS = 120
 /** Waits for a server that is not there yet, or cannot take one in right now. The token's hash of the CA is checked before the
  *  password is sent. */
 export async function askToJoin(
-  { signal, log }: { readonly signal: AbortSignal; readonly log: Log },
+  { signal, log }: { readonly signal: AbortSignal; readonly log: Pick<EtcdLog, "info" | "warn"> },
   { server, token, ...request }: Joining,
 ): Promise<JoinAnswer> {
   if (token === null)
@@ -58,11 +59,6 @@ export async function askToJoin(
       await sleep(RETRY_MS, undefined, { signal })
     }
   }
-}
-
-interface Log {
-  info(of: object, message: string): void
-  warn(of: object, message: string): void
 }
 
 /** What was asked twice is done once: the server knows the address. */

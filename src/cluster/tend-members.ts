@@ -6,15 +6,13 @@ import { NODES_PREFIX } from "../registry/resource.ts"
 import type { Member, Members } from "../store/etcd-members.ts"
 import type { Store } from "../store/store.ts"
 import { nodeOfMember } from "./etcd-member.ts"
+import type { EtcdLog } from "./etcd-process.ts"
 
 export interface TendParts {
   readonly monotonicMs: () => number
   readonly members: Members
   readonly store: Store
-  readonly log: {
-    info(of: object, message: string): void
-    warn(of: object, message: string): void
-  }
+  readonly log: Pick<EtcdLog, "info" | "warn">
   readonly signal: AbortSignal
 }
 
