@@ -24,7 +24,7 @@ import {
   watchRange,
   withReplaced,
 } from "./etcd-watch.ts"
-import { BATCH_BYTES_MAX } from "./kine.ts"
+import { BATCH_BYTES_MAX, type Span } from "./kine.ts"
 import { refuseFuture } from "./revisions.ts"
 import type { Change, WatchOptions } from "./store.ts"
 import { Wakers } from "./wakers.ts"
@@ -33,11 +33,6 @@ import { sizeBytes, type Stretch, WatchHub } from "./watch-hub.ts"
 const RETRY_MS = 200
 const TIMEOUT_MS = 10_000
 const CATCH_UP_TIMEOUT_MS = 60_000
-
-interface Span {
-  readonly after: number
-  readonly upTo: number
-}
 
 export interface HistoryOptions {
   /** The revision of the mark. */

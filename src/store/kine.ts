@@ -16,6 +16,12 @@ export const COMPACT_KEY = "compact_rev_key"
 export const HEALTH_KEY = "/registry/health"
 export const HEALTH_VALUE = '{"health":"true"}'
 
+/** Revisions with `after` < revision ≤ `upTo`. */
+export interface Span {
+  readonly after: number
+  readonly upTo: number
+}
+
 /** Above every revision. */
 export const NEWEST = Number.MAX_SAFE_INTEGER
 /** A batch of rows ends early above this, so that few large values cannot fill the memory. */
@@ -61,7 +67,7 @@ export const liveEntry = (head: Head | undefined): Entry | undefined =>
   head?.deleted === false ? head.entry : undefined
 
 /** A cursor over rows is the id of the last one, as text. */
-export const spanOf = ({ cursor, upTo = NEWEST }: RowRange): { after: number; upTo: number } => ({
+export const spanOf = ({ cursor, upTo = NEWEST }: RowRange): Span => ({
   after: Number(cursor),
   upTo,
 })

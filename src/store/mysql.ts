@@ -8,13 +8,13 @@
  *  the doublewrite buffer, the binary log, replicas, backups, and the blocks that the old file has left on the disk. */
 import { setTimeout as sleep } from "node:timers/promises"
 import { KnownError } from "../errors.ts"
-import { BATCH_BYTES_MAX, COMPACT_KEY } from "./kine.ts"
+import { BATCH_BYTES_MAX, COMPACT_KEY, type Span } from "./kine.ts"
 import { NotDone } from "./lost-answer.ts"
 import { Connections } from "./mysql-connection.ts"
 import { TimeIsOver } from "./mysql-errors.ts"
 import { FIRST_ROWS, INDEXES, INDEXES_THERE, PROCEDURES, TABLES } from "./mysql-schema.ts"
 import type { MysqlAddress } from "./mysql-url.ts"
-import type { EngineStep, Span } from "./sql-engine.ts"
+import type { EngineStep } from "./sql-engine.ts"
 import { isMade, openSqlStore, type SqlStoreOptions } from "./sql-store.ts"
 import {
   type Columns,

@@ -5,11 +5,11 @@
  *  archive, replicas, backups, and free space inside of the table's pages until it is used again. */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Client } from "pg"
-import { BATCH_BYTES_MAX, COMPACT_KEY } from "./kine.ts"
+import { BATCH_BYTES_MAX, COMPACT_KEY, type Span } from "./kine.ts"
 import { Connections } from "./postgres-connection.ts"
 import { CHANNEL, FENCE_LOCK, SCHEMA } from "./postgres-schema.ts"
 import type { PostgresAddress } from "./postgres-url.ts"
-import type { EngineStep, Span } from "./sql-engine.ts"
+import type { EngineStep } from "./sql-engine.ts"
 import { openSqlStore, type SqlStoreOptions } from "./sql-store.ts"
 import {
   type Columns,

@@ -1,7 +1,7 @@
 /** What a store on a database server (sql-store.ts) asks of its engine: one method a statement, each one round trip
  *  and one transaction. Every method rejects with a KnownError for what is foreseen; NotDone and
  *  AnswerLost (lost-answer.ts) are the two that the store acts on. */
-import type { Head, Leased } from "./kine.ts"
+import type { Head, Leased, Span } from "./kine.ts"
 import type { EngineWrite, WrittenRow } from "./lost-answer.ts"
 import type {
   Change,
@@ -15,16 +15,12 @@ import type {
 } from "./store.ts"
 import type { Stretch } from "./watch-hub.ts"
 
+export type { Span }
+
 /** Keys that begin with `prefix` and are above `after`. */
 export interface KeyRange {
   readonly prefix: string
   readonly after?: string | undefined
-}
-
-/** Revisions with `after` < revision ≤ `upTo`. */
-export interface Span {
-  readonly after: number
-  readonly upTo: number
 }
 
 /** Where the table stood when it was read. Below `newest` there may be ids that are given and not committed. */

@@ -8,7 +8,8 @@
  *  The loop looks soon after it is woken (by an own write, by another server's announcement), at once for a reader who
  *  waits, and every second at the latest. */
 import { KnownError } from "../errors.ts"
-import type { LogPage, LogRow, Span, SqlEngine } from "./sql-engine.ts"
+import type { Span } from "./kine.ts"
+import type { LogPage, LogRow, SqlEngine } from "./sql-engine.ts"
 
 const LOOK_EVERY_MS = 1_000
 const RETRY_MS = 200

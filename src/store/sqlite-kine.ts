@@ -13,6 +13,7 @@ import {
   type Leased,
   liveEntry,
   NEWEST,
+  type Span,
   toChange,
 } from "./kine.ts"
 import type { Change, Entry, Replacement, Row } from "./store.ts"
@@ -208,8 +209,7 @@ export class KineTable {
     return integer(first(this.#count.get(start, end, revision)))
   }
 
-  /** Changes of a range with `after` < revision ≤ `upTo`. */
-  changes({ start, end }: KeyRange, span: { after: number; upTo: number }): Stretch {
+  changes({ start, end }: KeyRange, span: Span): Stretch {
     const compacted = this.compacted()
     const changes: Change[] = []
     let bytes = 0
@@ -223,7 +223,7 @@ export class KineTable {
     return { changes, upTo: span.upTo, compacted }
   }
 
-  rows(span: { after: number; upTo: number; limit: number }): Row[] {
+  rows(span: Span & { limit: number }): Row[] {
     return readRows(this.#rows.iterate(span.after, span.upTo, span.limit))
   }
 
@@ -236,7 +236,7 @@ export class KineTable {
 
   /** Of the rows above `after`, `limit` at most, those that hold a byte string which does not begin with `except`; the id up to
    *  which that was looked for, and how many were left out, kine's own among them. */
-  others(span: { after: number; upTo: number; limit: number; except: Uint8Array }): {
+  others(span: Span & { limit: number; except: Uint8Array }): {
     rows: Row[]
     upTo: number
     leftOut: number
@@ -249,7 +249,7 @@ export class KineTable {
     return { rows, upTo: end, leftOut }
   }
 
-  countRows({ after, upTo }: { after: number; upTo: number }): number {
+  countRows({ after, upTo }: Span): number {
     const compactRow = integer(first(this.#compactRow.get()))
     const own = after < compactRow && compactRow <= upTo ? 1 : 0
     return integer(first(this.#countRows.get(after, upTo))) - own
@@ -260,7 +260,7 @@ export class KineTable {
     return integer(first(this.#stepEnd.get(after, rows)))
   }
 
-  leased({ after, upTo }: { after: number; upTo: number }): Leased[] {
+  leased({ after, upTo }: Span): Leased[] {
     return this.#leased.all(after, upTo).map((row) => {
       const [key, revision, ttlSeconds] = array(row)
       return { key: text(key), revision: integer(revision), ttlSeconds: integer(ttlSeconds) }
@@ -294,9 +294,7 @@ export class KineTable {
   }
 }
 
-interface Heads {
-  readonly after: number
-  readonly upTo: number
+interface Heads extends Span {
   readonly limit: number
   readonly headBytes: number
   readonly common: Uint8Array | undefined

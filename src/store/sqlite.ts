@@ -5,7 +5,7 @@
  *  interleaves with a synchronous transaction: what a read sees is always committed and durable. */
 import { KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
-import { rowBatch, spanOf } from "./kine.ts"
+import { rowBatch, type Span, spanOf } from "./kine.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
 import { compactedAway, refuseFuture } from "./revisions.ts"
 import { CommitQueue } from "./sqlite-commit.ts"
@@ -84,7 +84,7 @@ class SqliteStore implements Store {
     const kine = new KineTable(this.#db)
     this.#kine = kine
     this.#records = new RecordTable(this.#db)
-    const read = (prefix: string, span: { after: number; upTo: number }) =>
+    const read = (prefix: string, span: Span) =>
       this.#reading(() => kine.changes(keyRange(prefix), span))
     const log = {
       compacted: () => kine.compacted(),

@@ -4,6 +4,7 @@
  *  moments where these reach back far enough, else from the store. So a slow reader costs no memory, and falls out only
  *  when compaction passes it. */
 import { KnownError } from "../errors.ts"
+import type { Span } from "./kine.ts"
 import type { Change, WatchOptions } from "./store.ts"
 
 const RECENT_CHANGES_MAX = 4_096
@@ -25,8 +26,7 @@ export interface ChangeLog {
   /** To be asked for a revision that was not published yet. Throws FutureRevision where it is none: it is of a history that
    *  a restore has ended, and what comes up to there would be missed. */
   reach(revision: number): unknown
-  /** Changes under `prefix` with `after` < revision ≤ `upTo`. */
-  read(prefix: string, span: { after: number; upTo: number }): Stretch | Promise<Stretch>
+  read(prefix: string, span: Span): Stretch | Promise<Stretch>
 }
 
 /** Where a watcher stands in the log. */
