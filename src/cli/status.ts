@@ -2,10 +2,10 @@
 import {
   describeOperation,
   describeTrouble,
+  isRunning,
   leftBehind,
   type OperationSeen,
 } from "../rotation/operation.ts"
-import { isRunning } from "../rotation/verbs.ts"
 import type { Status } from "../server/status.ts"
 import type { Client } from "./client.ts"
 import { type ConnectOptions, connect } from "./connect.ts"

@@ -7,14 +7,8 @@ import { newKey } from "../keyring/keyring.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 import type { Change, Keys, Observed } from "../registry/keys.ts"
 import { type Caller, entryOf, type Taken } from "../rotation/history.ts"
-import { type Operation, startOperation } from "../rotation/operation.ts"
-import {
-  type Decision,
-  decide,
-  isRunning,
-  type Request,
-  type Situation,
-} from "../rotation/verbs.ts"
+import { isRunning, type Operation, startOperation } from "../rotation/operation.ts"
+import { type Decision, decide, type Request, type Situation } from "../rotation/verbs.ts"
 
 export interface VerbParts {
   readonly keys: Keys

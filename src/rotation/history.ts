@@ -1,6 +1,6 @@
 /** The history record: who did what to the keys, and how it ended. It changes in the commits that begin and end what it tells
  *  of. It holds no secret, is not sealed, and lies in the datastore as JSON, oldest first; names are stored, never rename one. */
-import { isProof, type Operation, STATES, type Verb } from "./operation.ts"
+import { isProof, isRunning, type Operation, STATES, type Verb } from "./operation.ts"
 import {
   hasShape,
   isCount,
@@ -12,7 +12,6 @@ import {
   parsed,
   type Shape,
 } from "./shape.ts"
-import { isRunning } from "./verbs.ts"
 
 /** As they are typed; those of `secrets-encrypt` without that word. */
 export type EnteredVerb =

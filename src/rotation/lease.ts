@@ -1,8 +1,7 @@
 /** Leases: who runs the operation, and which servers are there. A lease is a counter in the datastore that its holder moves; whoever
  *  watches it stand still for long enough, by his own monotonic clock, takes the holder for gone. Leases are for speed, never
  *  for safety: two runners at once do no harm. */
-import type { Operation } from "./operation.ts"
-import { isRunning } from "./verbs.ts"
+import { isRunning, type Operation } from "./operation.ts"
 
 /** How often a holder moves its counter at least. */
 export const BEAT_MS = 2_000

@@ -100,6 +100,9 @@ export interface Operation {
   readonly proof: Proof | null
 }
 
+export const isRunning = (operation: Operation | undefined): operation is Operation =>
+  operation?.state === "running"
+
 /** What a server answers about it: with why its rewriting stands still at present; absent where it does not. */
 export interface OperationSeen extends Operation {
   readonly trouble?: string

@@ -11,9 +11,9 @@ import {
   type WayBack,
   writingKey,
 } from "../keyring/keyring.ts"
-import { type Operation, startOperation, VERBS, type Verb } from "./operation.ts"
+import { isRunning, type Operation, startOperation, VERBS, type Verb } from "./operation.ts"
 import { afterProof, keyStillNeeded } from "./retire.ts"
-import { decide, type Decision, isRunning, type Situation, VERB_TABLE } from "./verbs.ts"
+import { decide, type Decision, type Situation, VERB_TABLE } from "./verbs.ts"
 
 const key = (name: string): Key => ({
   name,

@@ -12,7 +12,15 @@ import {
   withKey,
   writingKey,
 } from "../keyring/keyring.ts"
-import { describeOperation, type Operation, type OperationKind, type Verb } from "./operation.ts"
+import {
+  describeOperation,
+  isRunning,
+  type Operation,
+  type OperationKind,
+  type Verb,
+} from "./operation.ts"
+
+export { isRunning }
 
 export interface VerbRow {
   /** The stages a verb may be taken at; the other order is what --force skips. */
@@ -69,9 +77,6 @@ export type Decision =
       readonly target: string | null
       readonly starts: { kind: OperationKind; retires: boolean } | undefined
     }
-
-export const isRunning = (operation: Operation | undefined): operation is Operation =>
-  operation?.state === "running"
 
 /** Throws RotationUnderWay, WrongStage, HashMismatch, EncryptionDisabled: nothing is changed then. */
 export function decide(request: Request, seen: Situation): Decision {
