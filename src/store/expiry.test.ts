@@ -24,6 +24,6 @@ test("only the newest revision of an entry has a clock", () => {
   expiry.track({ key: "d", revision: 9, ttlSeconds: 1 })
   expiry.forget("d")
   expiry.track({ key: "e", revision: 10, ttlSeconds: 1 })
-  expiry.close()
+  expiry.clear()
   expect([...running.keys()]).toEqual([0, 2])
 })

@@ -40,7 +40,8 @@ export class Expiry {
     this.#clocks.delete(key)
   }
 
-  close(): void {
+  /** Forgets all. */
+  clear(): void {
     for (const { stop } of this.#clocks.values()) stop()
     this.#clocks.clear()
   }

@@ -250,7 +250,7 @@ class SqlStore implements Store {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    this.#expiry.close()
+    this.#expiry.clear()
     this.#hub.close()
     this.#recordWakers.close()
     // The tail ends at once when its connection does.
@@ -363,7 +363,7 @@ class SqlStore implements Store {
     )
     this.#hub.restart(newest)
     this.#pageCounts = new PageCounts()
-    this.#expiry.close()
+    this.#expiry.clear()
     void this.#findLeased(newest)
   }
 

@@ -286,7 +286,7 @@ class SqliteStore implements Store {
     await this.#scrubbing.catch(() => {})
     this.#queue.close()
     await nextTurn() // the writers of the last group start the clocks of their entries, which then stop
-    this.#expiry.close()
+    this.#expiry.clear()
     this.#hub.close()
     this.#recordWakers.close()
     this.#db.close()

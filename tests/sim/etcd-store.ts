@@ -225,7 +225,7 @@ class MemoryEtcd implements Store {
 
   async close(): Promise<void> {
     this.#closed = true
-    this.#expiry.close()
+    this.#expiry.clear()
     this.#hub.close()
     this.#recordWakers.close()
   }
