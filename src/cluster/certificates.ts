@@ -125,7 +125,7 @@ export function readPair(at: PairPaths): Pair | null {
 }
 
 /** Brings `server/tls` in line with the authorities and names, and returns what the server is to show. At rest it only reads:
- *  call it at the start and then once a day. */
+ *  call it at the start and then every hour. */
 export async function ensureCertificates(given: {
   readonly paths: DataDirPaths
   readonly authorities: Authorities

@@ -72,7 +72,7 @@ const mayPass = (error: unknown): error is KnownError =>
     "MembersUnready",
   )
 
-/** Takes a server in, as a learner; {@link tendMembers} gives it its voice. Throws UsageInvalid, MembersUnready. */
+/** Takes a server in, as a learner; {@link promoteLearners} gives it its voice. Throws UsageInvalid, MembersUnready. */
 export async function addMember(
   members: Members,
   { self, name, peerUrl }: JoinRequest & { readonly self: EtcdMember },

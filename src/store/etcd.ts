@@ -1,9 +1,9 @@
 /** The datastore on etcd 3.4 or later. Values lie under their own keys as kube-apiserver stores them; the records, the
  *  fence and a mark under /keyturn/, in the same history:
  *
- *    /keyturn/keyring, /keyturn/operation   the records; their version is what etcd says of them
- *    /keyturn/fence                         the fence's id
- *    /keyturn/mark                          empty; put where the end of history must be an event
+ *    /keyturn/<name>   a record (RECORD_NAMES in store.ts); its version is what etcd says of it
+ *    /keyturn/fence    the fence's id
+ *    /keyturn/mark     empty; put where the end of history must be an event
  *
  *  etcd is linearizable and gives a revision as it commits, so what it answers at is the newest revision of all. One
  *  watch a store follows both ranges and tells all watchers. */

@@ -75,7 +75,7 @@ export interface SqlEngine {
   step(step: EngineStep): Promise<{ revision: number } | "conflict">
   record(name: RecordName): Promise<StoredRecord | undefined>
   fence(): Promise<string | undefined>
-  /** How many bytes strings were replaced, each only where it was as expected. */
+  /** How many byte strings were replaced, each only where it was as expected. */
   rewrite(fence: string, replacements: readonly Replacement[]): Promise<number | "fenced">
   /** Moves the compacted revision from `after` to `upTo`; does nothing where it is elsewhere. */
   compact(span: Span): Promise<void>
