@@ -17,9 +17,7 @@ import { type DeleteOptions, deleteOptions, listOptions } from "../request/optio
 import { listSelected, selectionOf, toList, UNREAD } from "./read.ts"
 import type { StoredResource } from "../kinds/resources.ts"
 import { conflict, fieldError, invalid, notFound } from "../status.ts"
-import { isReleased } from "./write.ts"
-
-const CONFLICTS_MAX = 10
+import { CONFLICTS_MAX, isReleased } from "./write.ts"
 
 interface Asked extends DeleteOptions {
   /** Delete what cannot be read. */
@@ -94,7 +92,7 @@ interface One {
 }
 
 /** Undefined where there is nothing. Throws 409 where a precondition does not hold. */
-export async function removeOne(deps: Deps, one: One): Promise<Gone | undefined> {
+async function removeOne(deps: Deps, one: One): Promise<Gone | undefined> {
   for (let attempt = 1; ; attempt++) {
     const stored = await deps.registry.get(one.resource, one.ref)
     if (stored === undefined) return undefined
@@ -160,8 +158,19 @@ function mark(object: KubeObject, now: Date): KubeObject {
   return { ...object, metadata, status: { ...status, phase: "Terminating" } }
 }
 
-/** Deletes of a collection that run at once, so that they share commits. */
+/** Deletes that run at once, so that they share commits. */
 const AT_ONCE = 50
+
+/** Throws as soon as one cannot be deleted. What is gone already is passed over. */
+export async function removeAll(
+  deps: Deps,
+  { refs, ...of }: Omit<One, "ref"> & { readonly refs: readonly Ref[] },
+): Promise<void> {
+  for (let done = 0; done < refs.length; done += AT_ONCE)
+    await Promise.all(
+      refs.slice(done, done + AT_ONCE).map((ref) => removeOne(deps, { ...of, ref })),
+    )
+}
 
 export async function removeCollection(deps: Deps, call: Call): Promise<Answer> {
   const { resource } = call
@@ -169,13 +178,9 @@ export async function removeCollection(deps: Deps, call: Call): Promise<Answer> 
   const asked = await askedOf(call)
   const selection = selectionOf(resource, options)
   const listed = await listSelected(deps, call, { options, selection })
-  const left = [...listed.items]
-  while (left.length > 0)
-    await Promise.all(
-      left.splice(0, AT_ONCE).map(({ metadata: { namespace, name = "" } }) => {
-        const ref = resource.namespaced ? { namespace, name } : { name }
-        return removeOne(deps, { resource, ref, asked })
-      }),
-    )
+  const refs = listed.items.map(({ metadata: { namespace, name = "" } }) =>
+    resource.namespaced ? { namespace, name } : { name },
+  )
+  await removeAll(deps, { resource, refs, asked })
   return { code: 200, object: toList(resource, listed) }
 }

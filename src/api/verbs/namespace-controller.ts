@@ -9,7 +9,7 @@ import { toTime } from "../../format/time.ts"
 import type { Registry, Stored } from "../../registry/registry.ts"
 import type { Contents } from "../../registry/contents.ts"
 import type { Deps } from "./call.ts"
-import { removeOne } from "./delete.ts"
+import { removeAll } from "./delete.ts"
 import { EVENTS, NAMESPACES, SECRETS } from "../kinds/resources.ts"
 import { finalizersOf, storeOver } from "./write.ts"
 
@@ -20,7 +20,6 @@ export interface ControllerParts extends Deps {
 
 /** How soon a namespace that something holds is looked at again. */
 const AGAIN_MS = 1_000
-const AT_ONCE = 50
 
 /** Runs until `signal` aborts. */
 export async function runNamespaces(parts: ControllerParts): Promise<void> {
@@ -78,13 +77,8 @@ async function deleteContents(deps: Deps, namespace: string): Promise<void> {
   const asked = { preconditions: {}, propagation: "Background", dryRun: false } as const
   for (const resource of [SECRETS, EVENTS]) {
     const { items } = await deps.registry.list(resource, { namespace })
-    const names = items.map(({ object }) => object.metadata.name ?? "")
-    while (names.length > 0)
-      await Promise.all(
-        names
-          .splice(0, AT_ONCE)
-          .map((name) => removeOne(deps, { resource, ref: { namespace, name }, asked })),
-      )
+    const refs = items.map(({ object }) => ({ namespace, name: object.metadata.name ?? "" }))
+    await removeAll(deps, { resource, refs, asked })
   }
 }
 

@@ -19,7 +19,7 @@ import { alreadyExists, conflict, notFound } from "../status.ts"
 import { checkNames, validateCreate, validateUpdate } from "../validation/validate.ts"
 
 /** How often a write meets another one before it gives up. */
-const CONFLICTS_MAX = 10
+export const CONFLICTS_MAX = 10
 const GENERATED_NAMES_MAX = 8
 const EVENT_TTL_SECONDS = 60 * 60
 
