@@ -44,7 +44,7 @@ const revision = () => served.registry.revision()
 /** A watch that ends after a second, and what happens while it runs. */
 async function watching(url: string, meanwhile: () => Promise<unknown>): Promise<Answered> {
   const events = admin.ask(`GET ${url}${url.includes("?") ? "&" : "?"}timeoutSeconds=1`)
-  await new Promise((resolve) => setTimeout(resolve, 200))
+  await sleep(200)
   await meanwhile()
   return events
 }
@@ -120,7 +120,7 @@ test("events in protobuf come after their length", async () => {
   const url = `${SECRETS}?watch=1&timeoutSeconds=1&resourceVersion=${await revision()}`
   const accept = "application/vnd.kubernetes.protobuf;stream=watch,application/json"
   const answer = admin.http.send({ method: "GET", url, headers: { accept } })
-  await new Promise((resolve) => setTimeout(resolve, 200))
+  await sleep(200)
   await create("proto")
   const { body, headers } = await answer
   expect(headers["content-type"]).toBe("application/vnd.kubernetes.protobuf;stream=watch")
@@ -133,7 +133,7 @@ test("a watch ends with its server, properly", async () => {
   const other = await serveInProcess()
   const someone = administrator(other)
   const events = someone.ask(`GET ${SECRETS}?watch=1&allowWatchBookmarks=1`)
-  await new Promise((resolve) => setTimeout(resolve, 200))
+  await sleep(200)
   const started = performance.now()
   await other.close()
   expect((await events).status).toBe(200)

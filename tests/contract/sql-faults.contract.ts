@@ -1,5 +1,6 @@
 /** A database server away, cut off or standing still. */
 import { inspect } from "node:util"
+import { setTimeout as sleep } from "node:timers/promises"
 import { describe, expect, test } from "vitest"
 import { KnownError } from "../../src/errors.ts"
 import type { Store } from "../../src/store/store.ts"
@@ -15,7 +16,7 @@ import {
   watched,
 } from "./store-helpers.ts"
 import { Way } from "../harness/cut.ts"
-import { type Login, type SqlServer, type SqlStores, sleep } from "../harness/sql-stores.ts"
+import type { Login, SqlServer, SqlStores } from "../harness/sql-stores.ts"
 import { until } from "../harness/process.ts"
 
 /** Several connections that wait for a statement. */

@@ -1,4 +1,5 @@
 /** A database server under several writers at once. */
+import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { describe, expect, test } from "vitest"
 import type { Change } from "../../src/store/store.ts"
@@ -14,7 +15,7 @@ import {
   update,
   watched,
 } from "./store-helpers.ts"
-import { type Login, type SqlServer, type SqlStores, sleep } from "../harness/sql-stores.ts"
+import type { Login, SqlServer, SqlStores } from "../harness/sql-stores.ts"
 import { contend } from "../store/contend.ts"
 import { Program, until } from "../harness/process.ts"
 

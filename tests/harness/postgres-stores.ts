@@ -3,8 +3,6 @@ import type { PostgresAddress } from "../../src/store/postgres-url.ts"
 import { Postgres } from "./postgres.ts"
 import { SqlStores } from "./sql-stores.ts"
 
-export { sleep } from "./sql-stores.ts"
-
 /** One PostgreSQL for a test file. */
 export class PostgresStores extends SqlStores<PostgresAddress, Postgres> {
   constructor(...settings: readonly string[]) {

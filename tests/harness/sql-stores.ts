@@ -94,6 +94,3 @@ export class SqlStores<Address extends Login, Server extends SqlServer<Address>>
     return this.server.query(this.database, text)
   }
 }
-
-export const sleep = (ms: number): Promise<undefined> =>
-  new Promise((resolve) => setTimeout(() => resolve(undefined), ms))

@@ -1,4 +1,5 @@
 /** etcd away, cut off, or standing still. */
+import { setTimeout as sleep } from "node:timers/promises"
 import { describe, expect, test } from "vitest"
 import type { Store } from "../../src/store/store.ts"
 import {
@@ -19,8 +20,6 @@ import { until } from "../harness/process.ts"
 
 const etcd = new EtcdStores()
 const through = (way: Way): Promise<Store> => etcd.open({ ports: [way.port] })
-const sleep = (ms: number): Promise<undefined> =>
-  new Promise((resolve) => setTimeout(() => resolve(undefined), ms))
 
 describe("the way to the server is cut", () => {
   test("a write that was done is found, one that did not arrive is unknown; none is repeated", async () => {
