@@ -1,6 +1,7 @@
 /** One server on PostgreSQL, as its user starts it: Secrets by kubectl, a rotation, a restart, the database gone and
  *  back. */
 import { afterAll, beforeAll, expect, test } from "vitest"
+import { databaseOf } from "../harness/engines.ts"
 import { Postgres } from "../harness/postgres.ts"
 import { until } from "../harness/process.ts"
 import { missing, needs } from "../harness/programs.ts"
@@ -23,18 +24,18 @@ const passwordOf = (server: TestServer, name: string) =>
   succeeds(server, "get", "secret", name, "-o", "jsonpath={.data.password}")
 
 test("Secrets are kept, turned to a new key and found again by a server that starts anew", async () => {
-  const url = postgres.url("keyturn_e2e")
-  const env = { KEYTURN_DATASTORE_ENDPOINT: url }
+  const datastore = databaseOf(postgres, "keyturn_e2e")
+  const env = { KEYTURN_DATASTORE_ENDPOINT: datastore.endpoint }
   await using server = await startServer({ env, args: ["--secrets-encryption"] })
   for (const name of ["a", "b", "c"])
     await succeeds(server, "create", "secret", "generic", name, `--from-literal=password=${name}`)
   await succeeds(server, "delete", "secret", "c")
-  const before = await postgres.censusOfSecrets("keyturn_e2e")
+  const before = await datastore.censusOfSecrets()
   // The tombstone's old value is one as well.
   expect(Object.values(before)).toEqual([4])
   const rotated = await keyturn(server, ["secrets-encrypt", "rotate-keys"])
   expect(rotated).toMatchObject({ code: 0, stdout: "keys rotated, reencryption finished\n" })
-  const after = await postgres.censusOfSecrets("keyturn_e2e")
+  const after = await datastore.censusOfSecrets()
   expect(Object.values(after)).toEqual([4])
   expect(Object.keys(after)).not.toEqual(Object.keys(before))
 
@@ -51,7 +52,7 @@ test("Secrets are kept, turned to a new key and found again by a server that sta
   const again = async () => (await kubectl(server, ["get", "secret", "a"])).code === 0
   await until(again, { timeoutMs: 10_000 })
   expect(await server.stop()).toBe(0)
-  const password = new URL(url).password
+  const password = new URL(datastore.endpoint).password
   expect(server.logs()).toContain("PostgreSQL database keyturn_e2e at 127.0.0.1")
   expect(server.logs()).not.toContain(password)
 })

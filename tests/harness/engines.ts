@@ -70,14 +70,16 @@ function sql(name: EngineName, server: Postgres | Mariadb): Engine {
     port: server.port,
     async newDatastore() {
       const database = `several_${++databases}`
-      const own = sqlDatastore(server.url(database), (text) => server.query(database, text))
-      return { ...own, snapshot: () => server.snapshot(database) }
+      return { ...databaseOf(server, database), snapshot: () => server.snapshot(database) }
     },
     start: () => server.start(),
     stop: () => server.crash(),
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
   }
 }
+
+export const databaseOf = (server: Postgres | Mariadb, database: string): Datastore =>
+  sqlDatastore(server.url(database), (text) => server.query(database, text))
 
 function sqlDatastore(endpoint: string, query: (text: string) => Promise<unknown[][]>): Datastore {
   const secrets = async () => {

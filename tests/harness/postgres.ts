@@ -9,7 +9,7 @@ import { Program, run, systemUser, until } from "./process.ts"
 import { postgresProgram } from "./programs.ts"
 import type { SqlServer } from "./sql-stores.ts"
 import type { Snapshot } from "./engines.ts"
-import { censusOf, KEEP_SECRETS, PUT_SECRETS_BACK } from "./stored.ts"
+import { KEEP_SECRETS, PUT_SECRETS_BACK } from "./stored.ts"
 
 const PASSWORD = "s3cr3t-of-the-d4tabase"
 
@@ -129,15 +129,6 @@ export class Postgres implements SqlServer<PostgresAddress> {
     } finally {
       await client.end()
     }
-  }
-
-  /** How many stored byte strings of Secrets (values and old values, history too) are under what. */
-  async censusOfSecrets(database: string): Promise<Record<string, number>> {
-    const rows = await this.query(
-      database,
-      "SELECT value, old_value FROM kine WHERE name LIKE '/registry/secrets/%'",
-    )
-    return censusOf(rows.flat() as (Buffer | null)[])
   }
 
   /** By pg_dump and pg_restore. */
