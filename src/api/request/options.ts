@@ -278,7 +278,7 @@ function deleteErrors(options: DeleteBody): FieldError[] {
   return [...errors, ...dryRunErrors(options.dryRun ?? [])]
 }
 
-/** How long a request may take, in milliseconds. Throws 400. Watches and lists do not ask. */
+/** How long a request would give itself, in milliseconds. It is checked and not obeyed: no request ends by it. Throws 400. */
 export function requestTimeoutMs(query: URLSearchParams): number {
   const text = query.get("timeout")
   if (!text) return TIMEOUT_MS_MAX
