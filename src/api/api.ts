@@ -163,7 +163,7 @@ class Api {
     seen.resource = resource
     const body = () => readBody(request)
     const call = { ...partsOf(target), resource, query, headers, user, body }
-    if (info.verb === "watch") return this.#watch(call, response, { target, as: seen.as })
+    if (info.verb === "watch") return this.#watch(call, { response, as: seen.as })
     if (query.has("timeout")) requestTimeoutMs(query)
     const kind = ["get", "list"].includes(info.verb) ? "readOnly" : "mutating"
     const answer = await this.#limited(kind, response, () => this.#answer(call, info.verb))
@@ -180,14 +180,9 @@ class Api {
     return handler(this.#options, { ...call, resource })
   }
 
-  async #watch(
-    call: AnyCall,
-    response: ApiResponse,
-    of: { target: ResourcePath; as: Representation },
-  ): Promise<void> {
+  async #watch(call: AnyCall, to: { response: ApiResponse; as: Representation }): Promise<void> {
     const { resource } = call
     if (!isStored(resource)) throw methodNotAllowed()
-    const to = { response, as: of.as, isWatchPath: of.target.isWatchPath }
     await watch(this.#options, { ...call, resource }, to)
   }
 

@@ -20,8 +20,6 @@ import {
   type Verb,
 } from "./operation.ts"
 
-export { isRunning }
-
 export interface VerbRow {
   /** The stages a verb may be taken at; the other order is what --force skips. */
   readonly from: readonly Stage[]

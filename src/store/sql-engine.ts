@@ -15,8 +15,6 @@ import type {
 } from "./store.ts"
 import type { Stretch } from "./watch-hub.ts"
 
-export type { Span }
-
 /** Keys that begin with `prefix` and are above `after`. */
 export interface KeyRange {
   readonly prefix: string

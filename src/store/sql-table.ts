@@ -1,17 +1,9 @@
 /** kine's table on a database server, as far as the servers do alike: which statements there are, what they are given,
  *  and how their answers read. An engine has the statements in its own words, and what they do differently. */
 import { bug, KnownError } from "../errors.ts"
-import { BATCH_BYTES_MAX, type Head, keysEnd, type Leased, toChange } from "./kine.ts"
+import { BATCH_BYTES_MAX, type Head, keysEnd, type Leased, type Span, toChange } from "./kine.ts"
 import type { EngineWrite, WrittenRow } from "./lost-answer.ts"
-import type {
-  EngineStep,
-  KeyRange,
-  LogPage,
-  LogRow,
-  Span,
-  SqlEngine,
-  Standing,
-} from "./sql-engine.ts"
+import type { EngineStep, KeyRange, LogPage, LogRow, SqlEngine, Standing } from "./sql-engine.ts"
 import type {
   Change,
   Entry,

@@ -1,12 +1,18 @@
 /** One connection to a table in memory, as the real store on a database server (src/store/sql-store.ts) asks its engine. A
  *  statement is one transaction; one that writes takes its id in one step and commits in the next. */
-import { liveEntry, NEWEST, toChange, type Head, type Leased } from "../../src/store/kine.ts"
+import {
+  liveEntry,
+  NEWEST,
+  toChange,
+  type Head,
+  type Leased,
+  type Span,
+} from "../../src/store/kine.ts"
 import { type EngineWrite, NotDone, type WrittenRow } from "../../src/store/lost-answer.ts"
 import type {
   EngineStep,
   KeyRange,
   LogPage,
-  Span,
   SqlEngine,
   Standing,
 } from "../../src/store/sql-engine.ts"

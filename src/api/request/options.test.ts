@@ -80,7 +80,6 @@ describe("lists and watches", () => {
       (value) => options.listOptions(query(`watch=${value}`)).watch,
     )
     expect(watches).toEqual([true, true, true, true, false, false])
-    expect(options.listOptions(query(""), { forceWatch: true }).watch).toBe(true)
   })
 
   // biome-ignore format: a table

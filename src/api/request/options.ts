@@ -135,8 +135,8 @@ export const managerOf = (
   return fieldManager || printable.slice(0, read) || "unknown"
 }
 
-/** Throws 400, 422. `forceWatch`: the path is the old `/watch/` one. */
-export function listOptions(query: URLSearchParams, { forceWatch = false } = {}): ListOptions {
+/** Throws 400, 422. */
+export function listOptions(query: URLSearchParams): ListOptions {
   const options = {
     labelSelector: query.get("labelSelector") ?? "",
     fieldSelector: query.get("fieldSelector") ?? "",
@@ -150,7 +150,7 @@ export function listOptions(query: URLSearchParams, { forceWatch = false } = {})
     continue: query.get("continue") ?? "",
   }
   throwInvalid("ListOptions", options.watch ? watchErrors(options) : listErrors(options))
-  return { ...options, watch: options.watch || forceWatch } as ListOptions
+  return options as ListOptions
 }
 
 type RawListOptions = Omit<ListOptions, "resourceVersionMatch"> & { resourceVersionMatch: string }

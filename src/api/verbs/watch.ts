@@ -32,10 +32,10 @@ const INITIAL_PAGE = 500
 export async function watch(
   deps: WatchDeps,
   call: Call,
-  to: { response: ApiResponse; as: Representation; isWatchPath: boolean },
+  to: { response: ApiResponse; as: Representation },
 ): Promise<void> {
   const signal = AbortSignal.any([deps.signal, closing(to.response)])
-  const options = listOptions(call.query, { forceWatch: to.isWatchPath })
+  const options = listOptions(call.query)
   const selection = named(call, selectionOf(call.resource, options))
   const writer = makeWriter(deps, call, to.as)
   const first = await firstPage(deps, call, { options, selection })
