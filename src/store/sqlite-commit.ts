@@ -5,7 +5,7 @@
 import type { DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
 import { commitError, isMachineFault, isUnwritten, storeError } from "./sqlite-errors.ts"
-import { checkpoint } from "./sqlite-file.ts"
+import { checkpoint, placeOf } from "./sqlite-file.ts"
 import type { Change } from "./store.ts"
 
 interface Pending {
@@ -25,6 +25,7 @@ export class CommitQueue {
   readonly #db: DatabaseSync
   readonly #path: string
   readonly #committed: (changes: readonly Change[]) => void
+  readonly #isInPlace: () => boolean
   #pending: Pending[] = []
   #isHeld = false
   #closed = false
@@ -33,6 +34,7 @@ export class CommitQueue {
     this.#db = db
     this.#path = path
     this.#committed = committed
+    this.#isInPlace = placeOf(path)
   }
 
   /** Resolves with what the write returns once it is durable. */
@@ -71,6 +73,15 @@ export class CommitQueue {
     }
   }
 
+  /** SQLite itself goes on in a file that was moved away, where nobody finds it again. Throws StoreUnavailable. */
+  refuseAstray(): void {
+    if (this.#isInPlace()) return
+    throw new KnownError(
+      "StoreUnavailable",
+      `${this.#path} was moved, deleted or replaced while it was open: nothing is written any more. What was stored is read until the server ends: save it with kubectl first`,
+    )
+  }
+
   /** Commits what waits and takes nothing more. */
   close(): void {
     this.#closed = true
@@ -82,6 +93,7 @@ export class CommitQueue {
     const changes: Change[] = []
     let running: Pending | undefined
     try {
+      this.refuseAstray()
       this.#db.exec("BEGIN IMMEDIATE")
       for (running of group) running.run(changes)
       running = undefined

@@ -72,6 +72,15 @@ export function openFile(path: string): DatabaseSync {
   }
 }
 
+/** Tells whether the file at `path` still is the one that lies there now. */
+export function placeOf(path: string): () => boolean {
+  const { dev, ino } = statSync(path)
+  return () => {
+    const now = statSync(path, { throwIfNoEntry: false })
+    return now?.dev === dev && now.ino === ino
+  }
+}
+
 /** The log and the shared-memory file take their mode from the database file. True where it was empty or missing. */
 function makePrivate(path: string): boolean {
   try {

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, statSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, renameSync, rmSync, statSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -113,6 +113,26 @@ describe("sqlite beyond the contract", () => {
       const one = await store.list({ prefix: key(`p${name}`) })
       expect(one.entries.map(({ value }) => value.toString())).toEqual([name])
     }
+  })
+
+  test.each<[string, () => void]>([
+    ["moved away", () => renameSync(path, `${path}.away`)],
+    ["deleted", () => rmSync(path)],
+    ["replaced", () => renameSync(`${path}.other`, path)],
+  ])("a file that was %s is read on and takes nothing more, which is said", async (_, change) => {
+    await openSqlite({ path: `${path}.other` }).close()
+    await setFence(store, "f1")
+    const one = await create(store, "a", "one")
+    change()
+    const write = store.create({ key: key("b"), value: bytes("two"), fence: undefined })
+    await expect(write).rejects.toThrow("was moved, deleted or replaced while it was open")
+    expect(await failure(update(store, "a", { expected: one, text: "two" }))).toBe(
+      "StoreUnavailable",
+    )
+    expect(await failure(store.rewrite("f1", []))).toBe("StoreUnavailable")
+    expect(await failure(store.scrub())).toBe("StoreUnavailable")
+    expect(await failure(store.snapshot(join(folder, "copy")))).toBe("StoreUnavailable")
+    expect(await live(store)).toEqual({ a: "one" })
   })
 
   test("a reader that compaction passed falls out", async () => {

@@ -264,6 +264,7 @@ class SqliteStore implements Store {
   }
 
   async #scrub(of: "records" | readonly Uint8Array[]): Promise<void> {
+    this.#queue.refuseAstray()
     this.#queue.flush()
     this.#hub.forget()
     this.#reading(() => emptyLog(this.#db, this.#path))
@@ -276,7 +277,7 @@ class SqliteStore implements Store {
   }
 
   async snapshot(path: string): Promise<void> {
-    this.#reading(() => {})
+    this.#reading(() => this.#queue.refuseAstray())
     await copyDatabase(this.#path, path)
   }
 
