@@ -39,7 +39,7 @@ export async function reset(context: ServerContext, paths: DataDirPaths): Promis
   const { resetCluster } = await import("../cluster/reset.ts")
   if (!(await resetCluster({ ...context, paths }))) return
   say("this server's etcd is the only member of its cluster now")
-  say("start this server again with the flags that it had, without --cluster-reset:")
+  say("start this server again with the flags that it had, without --cluster-reset and --server:")
   say(`  ${command} server --data-dir ${paths.dataDir}`)
   for (const line of joiningAgain(command, context.options)) say(line)
 }
