@@ -19,6 +19,7 @@ import {
   type EtcdMember,
   httpsUrl,
   newMemberName,
+  nodeOfMember,
   readMember,
   writeMember,
 } from "./etcd-member.ts"
@@ -139,7 +140,7 @@ interface Membership {
 
 /** What a server was told when it joined may be outdated where its etcd was never started since. */
 const mayAskAgain = ({ isFirst }: EtcdMember, { options, paths }: EmbeddedContext): boolean =>
-  !isFirst && options.server !== null && !existsSync(join(paths.etcd.data, "member", "wal"))
+  !isFirst && options.server !== null && !hasData(paths)
 
 /** The member that this directory is, or, on an empty one, becomes. */
 async function membership(context: EmbeddedContext): Promise<Membership> {
@@ -147,7 +148,7 @@ async function membership(context: EmbeddedContext): Promise<Membership> {
   const stored = readMember(paths.etcd)
   const own = readEtcdAuthorities(paths.etcd)
   if (stored !== null && stored.cluster !== null && !mayAskAgain(stored, context)) {
-    if (own !== null) return { member: stored, authorities: own }
+    if (own !== null) return { member: ofItsNode(stored, context), authorities: own }
     throw new KnownError(
       "FilesUnreadable",
       `${paths.etcd.tls} must hold the authorities of the etcd in ${paths.etcd.data}: copy the folder from another server`,
@@ -176,6 +177,17 @@ async function membership(context: EmbeddedContext): Promise<Membership> {
   const member = { name, peerUrl, cluster, isFirst: false }
   writeMember(paths.etcd, member)
   return { member, authorities }
+}
+
+const hasData = ({ etcd }: DataDirPaths): boolean => existsSync(join(etcd.data, "member", "wal"))
+
+/** By a member's name it goes with its Node. That of a restored one is the machine's, and a Node's may be changed; etcd takes any
+ *  name that it is started with. */
+function ofItsNode(stored: EtcdMember, { options, paths }: EmbeddedContext): EtcdMember {
+  if (nodeOfMember(stored.name) === options.nodeName || !hasData(paths)) return stored
+  const member = { ...stored, name: newMemberName(options.nodeName) }
+  writeMember(paths.etcd, member)
+  return member
 }
 
 export const newPeerUrl = (options: EmbeddedOptions): string =>

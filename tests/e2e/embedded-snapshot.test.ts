@@ -123,4 +123,10 @@ test("of a cluster that was restored, members with the data of before end and sa
     await untilRead(server, "later")
     expect(await names(server)).toEqual(["secret/before", "secret/later"])
   }
+
+  // The restore knew nothing of the Node's name.
+  expect(await keyturn(first, ["server", "leave"])).toMatchObject({ code: 0 })
+  expect(await first.ended()).toBe(0)
+  await writeSecret(third, "last")
+  expect(await first.start().catch(String)).toContain("was removed from the etcd cluster")
 })
