@@ -2,9 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, expect, test } from "vitest"
-import { emptyKeyring } from "../keyring/keyring.ts"
-import { newClusterKey, newFence } from "../keyring/record.ts"
-import { createKeyring, Keys } from "../registry/keys.ts"
+import { cluster } from "../../tests/rotation/cluster.ts"
 import { serverLeases } from "./server-lease.ts"
 import { Registry } from "../registry/registry.ts"
 import { openSqlite } from "../store/sqlite.ts"
@@ -25,13 +23,7 @@ const FACTS: NodeFacts = {
   os: { platform: "linux", arch: "amd64", release: "6" },
 }
 
-const clusterKey = newClusterKey()
-const pair = { cert: "", key: "" }
-const keyring = emptyKeyring({ server: pair, client: pair }, { password: "pw" })
-const record = { epoch: 1, fence: newFence(), slots: [], keyring }
-await createKeyring(store, { record, clusterKey })
-const keys = await Keys.open(store, clusterKey)
-const registry = new Registry(store, keys)
+const { registry, keys } = await cluster(store)
 
 test("an own Node that does not open is made anew", async () => {
   for (const damaged of ["rubbish", "k8s:enc:aescbc:v1:nobodys:0123456789abcdef", "k8s\0\xff"]) {

@@ -17,7 +17,7 @@ export async function resetCluster(context: EmbeddedContext): Promise<boolean> {
     const store = await etcd.open()
     if (store === undefined) return false
     await store.close()
-    const { name, peerUrl } = member
+    const { name, peerUrl } = etcd.member
     writeMember(paths.etcd, { name, peerUrl, cluster: `${name}=${peerUrl}`, isFirst: true })
     return true
   } finally {
