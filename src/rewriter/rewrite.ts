@@ -1,5 +1,5 @@
-/** One batch of rows, rewritten in place under the target key: no new revision, no event, old values too. Which rows, and what
- *  comes after them, is run.ts'. */
+/** One batch of rows, rewritten in place under the target key: no new revision, no event, old values too. Which rows, and
+ *  how they come, is batches.ts'. */
 import { isKnown, KnownError } from "../errors.ts"
 import { hasPrefix, isEncrypted, isObject } from "../format/value.ts"
 import { writingKey } from "../keyring/keyring.ts"

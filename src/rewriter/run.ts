@@ -11,10 +11,10 @@ import { BEAT_MS } from "../rotation/lease.ts"
 import { isRunning, type Operation, UNREADABLE_NAMED_MAX } from "../rotation/operation.ts"
 import { afterProof } from "../rotation/retire.ts"
 import { type StepName, step } from "../step.ts"
-import type { RowBatch, Store } from "../store/store.ts"
+import type { Store } from "../store/store.ts"
+import { type Batch, type Batches, batchesOf } from "./batches.ts"
 import { Budget } from "./budget.ts"
-import { allRows, BATCH_ROWS, type Census, census, countsOf } from "./census.ts"
-import { makeTarget, sealAnew, staleIn, type Target } from "./rewrite.ts"
+import { BATCH_ROWS, type Census, census, countsOf } from "./census.ts"
 
 /** How fast the passes go. */
 export interface Pacer {
@@ -39,6 +39,8 @@ export interface Run {
   readonly signal: AbortSignal
   /** Absent: as fast as it can. */
   readonly pacer?: Pacer
+  /** How a pass goes through the rows; absent: by `store`. */
+  readonly batches?: Batches
 }
 
 /** A run, and the most moves of the operation's record that it has seen. A record that comes back from a copy of the datastore has
@@ -164,62 +166,28 @@ async function pass(
   operation: Operation,
   upTo: number,
 ): Promise<boolean> {
-  const target = makeTarget(run.keys.view)
-  if (target.view.record.fence !== operation.fence) return false
+  const { view, writes } = run.keys
+  if (view.record.fence !== operation.fence) return false
+  const budget = new Budget(writes, view.counted)
   let progress: Progress = operation
   let savedAtMs = run.monotonicMs()
-  const sealed = sealedBatches(run, target, { cursor: operation.cursor, upTo })
-  for await (const written of overlapped(sealed, (one) => write(run, operation, one))) {
-    const { read, rewritten, unreadable } = written
+  const batches = (run.batches ?? batchesOf(run.store))({
+    view,
+    cursor: operation.cursor,
+    upTo,
+    signal: run.signal,
+    rows: () => run.pacer.rows,
+    count: (seals) => budget.take(seals),
+  })
+  for await (const { rewritten, ...batch } of batches) {
     if (rewritten === "fenced") return fencedOff(run, operation)
-    progress = advanced(progress, read, { rewritten, unreadable })
+    progress = advanced(progress, { rewritten, ...batch })
     await run.pacer.pause(run.signal)
     if (run.monotonicMs() - savedAtMs < CURSOR_EVERY_MS) continue
     if ((await save(run, "cursor", operation, progress)) === undefined) return false
     savedAtMs = run.monotonicMs()
   }
   return (await save(run, "cursor", operation, progress)) !== undefined
-}
-
-interface Sealed extends ReturnType<typeof sealAnew> {
-  readonly read: RowBatch
-}
-
-async function* sealedBatches(
-  run: Run & { pacer: Pacer },
-  target: Target,
-  range: { readonly cursor: string; readonly upTo: number },
-): AsyncGenerator<Sealed> {
-  const budget = new Budget(run.keys.writes, target.view.counted)
-  const query = { ...range, ...(target.settled && { except: target.settled }) }
-  const limit = () => run.pacer.rows
-  for await (const read of allRows(run.store, query, { signal: run.signal, limit })) {
-    const stale = staleIn(read.rows, target)
-    await budget.take(stale.length)
-    yield { read, ...sealAnew(stale, target) }
-  }
-}
-
-async function write({ store }: Run, { fence }: Operation, { replacements, ...sealed }: Sealed) {
-  if (replacements.length === 0) return { ...sealed, rewritten: 0 }
-  const result = await step("batch", () => store.rewrite(fence, replacements))
-  return { ...sealed, rewritten: result.outcome === "fenced" ? result.outcome : result.replaced }
-}
-
-/** What becomes of each item, in order. The next one is made ready and begun while one is under way, so that the store is never
- *  without work; more at once would only hold more of it in memory. */
-async function* overlapped<T, R>(
-  items: AsyncIterable<T>,
-  begin: (item: T) => Promise<R>,
-): AsyncGenerator<R> {
-  let underWay: Promise<R> | undefined
-  for await (const item of items) {
-    const begun = begin(item)
-    begun.catch(() => {}) // whoever waits for it learns of it
-    if (underWay !== undefined) yield await underWay
-    underWay = begun
-  }
-  if (underWay !== undefined) yield await underWay
 }
 
 /** Another verb moved the fence; where nobody did, the fence is damaged, and the commit throws RecordCorrupt. */
@@ -235,19 +203,15 @@ type Progress = Pick<
 
 function advanced(
   before: Progress,
-  { rows, leftOut = 0, cursor }: RowBatch,
-  batch: { rewritten: number; unreadable: Operation["unreadableNames"] },
+  { cursor, looked, rewritten, unreadable }: Batch & { rewritten: number },
 ): Progress {
   return {
     cursor,
-    looked: before.looked + rows.length + leftOut,
-    rewritten: before.rewritten + batch.rewritten,
+    looked: before.looked + looked,
+    rewritten: before.rewritten + rewritten,
     ...(before.resumed && { resumed: before.resumed }),
-    unreadable: before.unreadable + batch.unreadable.length,
-    unreadableNames: [...before.unreadableNames, ...batch.unreadable].slice(
-      0,
-      UNREADABLE_NAMED_MAX,
-    ),
+    unreadable: before.unreadable + unreadable.length,
+    unreadableNames: [...before.unreadableNames, ...unreadable].slice(0, UNREADABLE_NAMED_MAX),
   }
 }
 

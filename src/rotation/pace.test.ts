@@ -1,8 +1,13 @@
 import { expect, test } from "vitest"
-import { FIRST_PACE, type Heard, nextPace, PAUSE_MS_MAX, pauseMs } from "./pace.ts"
+import { firstPace, type Heard, nextPace, PAUSE_MS_MAX, pauseMs, ROWS_ASKED } from "./pace.ts"
+
+const FIRST_PACE = firstPace(ROWS_ASKED)
 
 const after = (count: number, heard: Heard, from = FIRST_PACE) =>
-  Array.from({ length: count }).reduce<typeof FIRST_PACE>((pace) => nextPace(pace, heard), from)
+  Array.from({ length: count }).reduce<typeof FIRST_PACE>(
+    (pace) => nextPace(pace, heard, ROWS_ASKED),
+    from,
+  )
 
 const quiet: Heard = { isAsked: false, delayMs: 80, slowness: 9 }
 const asked: Heard = { isAsked: true, delayMs: 1, slowness: 1 }
@@ -13,7 +18,7 @@ test("while nobody asks, batches grow and nothing pauses, however long they take
 })
 
 test("as soon as somebody asks, batches are small and the loop is free most of the time", () => {
-  const pace = nextPace(after(10, quiet), asked)
+  const pace = nextPace(after(10, quiet), asked, ROWS_ASKED)
   expect(pace.rows).toBeLessThanOrEqual(FIRST_PACE.rows)
   expect(pauseMs(pace, asked, 2)).toBe(6)
 })

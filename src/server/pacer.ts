@@ -2,7 +2,15 @@
 import { monitorEventLoopDelay, performance } from "node:perf_hooks"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Pacer } from "../rewriter/run.ts"
-import { FIRST_PACE, type Heard, nextPace, pauseMs } from "../rotation/pace.ts"
+import {
+  firstPace,
+  type Heard,
+  nextPace,
+  type Pace,
+  pauseMs,
+  ROWS_ASKED,
+  ROWS_ASKED_SQLITE,
+} from "../rotation/pace.ts"
 
 /** So long after a request the next is expected. */
 const ASKED_MS = 250
@@ -19,14 +27,21 @@ export class ApiPacer implements Pacer {
   readonly #monotonicMs: () => number
   readonly #delay = monitorEventLoopDelay({ resolution: 1 })
   readonly #calmMs = new Map<string, number>()
-  #pace = FIRST_PACE
+  readonly #inThread: boolean
+  readonly #rowsAsked: number
+  #pace: Pace
+  #resumedAtMs = 0
   #isWorking = false
   #slowness = 1
   #askedAtMs = Number.NEGATIVE_INFINITY
   #loop = performance.eventLoopUtilization()
 
-  constructor(monotonicMs: () => number) {
+  /** `inThread`: a thread makes the batches, and this one only waits for them. */
+  constructor(monotonicMs: () => number, inThread: boolean) {
     this.#monotonicMs = monotonicMs
+    this.#inThread = inThread
+    this.#rowsAsked = inThread ? ROWS_ASKED_SQLITE : ROWS_ASKED
+    this.#pace = firstPace(this.#rowsAsked)
   }
 
   /** To be called after every answer of the API. */
@@ -44,10 +59,10 @@ export class ApiPacer implements Pacer {
   begin(): void {
     this.#isWorking = true
     this.#slowness = 1
-    this.#pace = FIRST_PACE
+    this.#pace = firstPace(this.#rowsAsked)
     this.#delay.enable()
     this.#delay.reset()
-    this.#loop = performance.eventLoopUtilization()
+    this.#resume()
   }
 
   end(): void {
@@ -56,7 +71,9 @@ export class ApiPacer implements Pacer {
   }
 
   async pause(signal: AbortSignal): Promise<void> {
-    const busyMs = performance.eventLoopUtilization(this.#loop).active
+    const busyMs = this.#inThread
+      ? this.#monotonicMs() - this.#resumedAtMs
+      : performance.eventLoopUtilization(this.#loop).active
     const heard: Heard = {
       isAsked: this.#monotonicMs() - this.#askedAtMs < ASKED_MS,
       delayMs: this.#delay.max / 1e6,
@@ -64,10 +81,15 @@ export class ApiPacer implements Pacer {
     }
     // What this batch held up is measured in the pause, and heard after the next one.
     this.#delay.reset()
-    this.#pace = nextPace(this.#pace, heard)
+    this.#pace = nextPace(this.#pace, heard, this.#rowsAsked)
     const ms = pauseMs(this.#pace, heard, busyMs)
     if (ms >= 1) await sleep(ms, undefined, { signal })
+    this.#resume()
+  }
+
+  #resume(): void {
     this.#loop = performance.eventLoopUtilization()
+    this.#resumedAtMs = this.#monotonicMs()
   }
 }
 

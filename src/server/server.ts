@@ -21,6 +21,7 @@ import { isKnown } from "../errors.ts"
 import type { Keyring } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
 import { Registry } from "../registry/registry.ts"
+import { batchesBeside } from "../rewriter/batches-beside.ts"
 import { runOperations } from "../rewriter/operations.ts"
 import type { Run } from "../rewriter/run.ts"
 import { StoredSecrets } from "../rewriter/stored-secrets.ts"
@@ -135,6 +136,9 @@ interface Parts {
 async function serve(parts: Parts): Promise<void> {
   const { context, files, store, embedded, keys, paths, stack } = parts
   const { options, now, monotonicMs, log, signal } = context
+  const { datastore } = options
+  /** Of the one server on it. */
+  const file = embedded === undefined && datastore.kind === "sqlite" ? datastore.path : undefined
   const registry = new Registry(store, keys)
   const { nodeName: server, encryptionReload: reload } = options
   const publisher = new Publisher({
@@ -164,7 +168,7 @@ async function serve(parts: Parts): Promise<void> {
     keys,
     name: options.nodeName,
     leavesWithNode: embedded !== undefined,
-    isAlone: embedded === undefined && options.datastore.kind === "sqlite",
+    isAlone: file !== undefined,
     flags: agreedFlags(options),
     publish: () => publisher.renew(),
     now,
@@ -172,7 +176,7 @@ async function serve(parts: Parts): Promise<void> {
     warn: (sentence) => log.warn(sentence),
   })
   const background = new Background(log)
-  const pacer = new ApiPacer(monotonicMs)
+  const pacer = new ApiPacer(monotonicMs, file !== undefined)
   let trouble: string | undefined
   const supervisor = makeSupervisor({
     keys,
@@ -260,7 +264,16 @@ async function serve(parts: Parts): Promise<void> {
   )
   background.run("rewriting", (stop) =>
     rewriting({
-      run: { store, keys, server: options.nodeName, now, monotonicMs, signal: stop, pacer },
+      run: {
+        store,
+        keys,
+        server: options.nodeName,
+        now,
+        monotonicMs,
+        signal: stop,
+        pacer,
+        ...(file !== undefined && { batches: batchesBeside(store, file) }),
+      },
       publisher,
       log,
       setTrouble: (seen) => void (trouble = seen),

@@ -9,7 +9,7 @@ import { KnownError } from "../errors.ts"
 import { COMPACT_KEY, HEALTH_KEY, HEALTH_VALUE } from "./kine.ts"
 import { storeError } from "./sqlite-errors.ts"
 
-const BUSY_TIMEOUT_MS = 30_000
+export const BUSY_TIMEOUT_MS = 30_000
 /** Maintenance gives way sooner than a write: nobody's request waits for it. */
 export const MAINTENANCE_TIMEOUT_MS = 1_000
 

@@ -1,11 +1,11 @@
 /** The datastore on SQLite: kine's table in one file, written by this process alone.
  *
- *  SQLite runs in the main thread. Reads take microseconds; writes wait for the end of the event loop's turn and share one
- *  transaction (sqlite-commit.ts), so the loop stands still for one sync to the disk however many there are. Nothing
- *  interleaves with a synchronous transaction: what a read sees is always committed and durable. */
+ *  SQLite runs in the main thread, but for a rewrite (sqlite-rows.ts). Reads take microseconds; writes wait for the end of
+ *  the event loop's turn and share one transaction (sqlite-commit.ts), so the loop stands still for one sync to the disk
+ *  however many there are. Nothing interleaves with a synchronous transaction: what a read sees is always committed and durable. */
 import { KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
-import { rowBatch, type Span, spanOf } from "./kine.ts"
+import { type Span, spanOf } from "./kine.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
 import { compactedAway, refuseFuture } from "./revisions.ts"
 import { CommitQueue } from "./sqlite-commit.ts"
@@ -13,6 +13,7 @@ import { storeError } from "./sqlite-errors.ts"
 import { checkpoint, copyDatabase, emptyLog, openFile } from "./sqlite-file.ts"
 import { KineTable, keyRange } from "./sqlite-kine.ts"
 import { RecordTable } from "./sqlite-records.ts"
+import { SqliteRows } from "./sqlite-rows.ts"
 import { holds } from "./file-search.ts"
 import { writeAfresh } from "./sqlite-residue.ts"
 import type {
@@ -66,6 +67,7 @@ class SqliteStore implements Store {
   readonly #db: ReturnType<typeof openFile>
   readonly #kine: KineTable
   readonly #records: RecordTable
+  readonly #rows: SqliteRows
   readonly #queue: CommitQueue
   readonly #hub: WatchHub
   readonly #expiry: Expiry
@@ -84,6 +86,7 @@ class SqliteStore implements Store {
     const kine = new KineTable(this.#db)
     this.#kine = kine
     this.#records = new RecordTable(this.#db)
+    this.#rows = new SqliteRows(kine, this.#records)
     const read = (prefix: string, span: Span) =>
       this.#reading(() => kine.changes(keyRange(prefix), span))
     const log = {
@@ -221,18 +224,7 @@ class SqliteStore implements Store {
   }
 
   async rows(query: RowQuery): Promise<RowBatch> {
-    const { limit, except, headBytes, common } = query
-    const span = { ...spanOf(query), limit }
-    return this.#reading(() => {
-      if (except !== undefined) return this.#others({ ...span, except })
-      if (headBytes === undefined) return rowBatch(query, this.#kine.rows(span))
-      return rowBatch(query, this.#kine.heads({ ...span, headBytes, common }))
-    })
-  }
-
-  #others(span: Parameters<KineTable["others"]>[0]): RowBatch {
-    const { upTo, ...batch } = this.#kine.others(span)
-    return { ...batch, cursor: upTo.toString() }
+    return this.#reading(() => this.#rows.read(query))
   }
 
   async countRows(range: RowRange): Promise<number> {
@@ -244,14 +236,9 @@ class SqliteStore implements Store {
     replacements: readonly Replacement[],
   ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }> {
     return this.#queue.submit(() => {
-      if (this.#records.fence() !== fence) return { outcome: "fenced" }
-      let replaced = 0
-      for (const replacement of replacements) {
-        if (this.#kine.replace(replacement)) replaced += 1
-      }
       this.#hub.forget()
       this.#recent.clear()
-      return { outcome: "done", replaced }
+      return this.#rows.rewrite(fence, replacements)
     })
   }
 
@@ -267,6 +254,7 @@ class SqliteStore implements Store {
     this.#queue.refuseAstray()
     this.#queue.flush()
     this.#hub.forget()
+    this.#recent.clear()
     this.#reading(() => emptyLog(this.#db, this.#path))
     if (of !== "records" && of.length > 0 && !(await holds(this.#path, of))) return
     try {

@@ -6,7 +6,7 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { type Outcome, Program, run, until } from "../harness/process.ts"
-import { KEYTURN } from "../harness/server.ts"
+import { KEYTURN, kubectl, startServer } from "../harness/server.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
@@ -52,6 +52,23 @@ test("it does not end where a test of the sources would have it end", async () =
   const isReady = () => published.stdout.includes("keyturn is ready")
   await until(() => isReady() || !published.isRunning, { timeoutMs: 30_000 })
   expect(isReady(), published.stderr).toBe(true)
+})
+
+test("it rewrites what is stored", async () => {
+  await using source = await startServer()
+  const { dataDir } = source
+  const create = ["create", "secret", "generic", "one", "--from-literal=word=written-in-plain"]
+  expect((await kubectl(source, create)).code).toBe(0)
+  await source.stop()
+  const args = ["--config", "/dev/null", "--https-listen-port", "0", "--data-dir", dataDir]
+  await using published = new Program(installed, ["server", ...args], { env: source.env })
+  await until(() => published.stdout.includes("keyturn is ready"), { timeoutMs: 30_000 })
+  for (const verb of ["enable", "rotate-keys"]) {
+    const turned = await run(installed, ["secrets-encrypt", verb, "--data-dir", dataDir])
+    expect(turned.code, turned.stderr + published.stderr).toBe(0)
+  }
+  const verify = await run(installed, ["secrets-encrypt", "verify", "--data-dir", dataDir])
+  expect(verify.code, verify.stdout + verify.stderr).toBe(0)
 })
 
 const expected: Outcome = { stdout: `keyturn ${version}\n`, stderr: "", code: 0 }

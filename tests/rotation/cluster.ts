@@ -6,6 +6,7 @@ import { emptyKeyring } from "../../src/keyring/keyring.ts"
 import { newClusterKey, newFence } from "../../src/keyring/record.ts"
 import { createKeyring, Keys } from "../../src/registry/keys.ts"
 import { Registry } from "../../src/registry/registry.ts"
+import type { Batches } from "../../src/rewriter/batches.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
 import { runOperations } from "../../src/rewriter/operations.ts"
 import { type Pacer, runOperation } from "../../src/rewriter/run.ts"
@@ -44,7 +45,8 @@ export async function cluster(store: Store = sqliteIn(ownDir())) {
     takeVerb({ verb, force: false, skip: false, ...flags }, CALLER, verbsOf(keys, now))
   const parts = { store, keys, server: "server-1", now, monotonicMs: () => 0 }
   const { signal } = new AbortController()
-  const run = (pacer?: Pacer) => runOperation({ ...parts, signal, ...(pacer && { pacer }) })
+  const run = (pacer?: Pacer, batches?: Batches) =>
+    runOperation({ ...parts, signal, ...(pacer && { pacer }), ...(batches && { batches }) })
   /** The same by another view of the store. */
   const takeOn = async (other: Store, verb: Verb) =>
     takeVerb(

@@ -7,6 +7,8 @@ import { emptyKeyring } from "../../src/keyring/keyring.ts"
 import { newClusterKey, newFence } from "../../src/keyring/record.ts"
 import { createKeyring, Keys } from "../../src/registry/keys.ts"
 import { Registry } from "../../src/registry/registry.ts"
+import { batchesOf } from "../../src/rewriter/batches.ts"
+import { batchesBeside } from "../../src/rewriter/batches-beside.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
 import { runOperation } from "../../src/rewriter/run.ts"
 import { SEALS_MAX } from "../../src/rotation/due.ts"
@@ -22,9 +24,10 @@ afterEach(async () => {
 })
 
 /** Three servers whose writing key is of AES-GCM. */
-async function cluster() {
+async function cluster(batches: typeof batchesBeside = batchesOf) {
   const dir = mkdtempSync(join(tmpdir(), "keyturn-limits-"))
-  const store = openSqlite({ path: join(dir, "state.db") })
+  const path = join(dir, "state.db")
+  const store = openSqlite({ path })
   cleanups.push(
     () => rmSync(dir, { recursive: true }),
     () => store.close(),
@@ -45,7 +48,15 @@ async function cluster() {
         takeVerb(request, CALLER, { ...verbsOf(keys, now), nodeName, provider: "aesgcm" })
       const { signal } = new AbortController()
       const run = () =>
-        runOperation({ store, keys, server: nodeName, now, monotonicMs: () => 0, signal })
+        runOperation({
+          store,
+          keys,
+          server: nodeName,
+          now,
+          monotonicMs: () => 0,
+          signal,
+          batches: batches(store, path),
+        })
       return { keys, take, run, registry: new Registry(store, keys) }
     }),
   )
@@ -65,32 +76,38 @@ const secret = (name: string) => ({
   type: "Opaque",
 })
 
-test("what clients and what a rewrite seal is counted under their keys, never too little", async () => {
-  const {
-    servers: [first, second],
-  } = await cluster()
-  const create = ({ registry }: typeof first, name: string) =>
-    registry.create(SECRETS, { namespace: "default", name }, secret(name))
-  for (let n = 0; n < 30; n++) await create(n % 2 ? first : second, `s${n}`)
-  const before = await first.keys.writes.read()
-  // A block of each server.
-  expect(before.get("aesgcmkey")).toEqual({ clients: 2000, rewriting: 0 })
-  await first.take({ verb: "rotate-keys", force: false, skip: false })
-  expect(await first.run()).toMatchObject({ state: "finished", rewritten: 30 })
-  const { writer } = first.keys.view.record.keyring
-  const after = await first.keys.writes.read()
-  expect(after.get(writer ?? "")).toEqual({ clients: 0, rewriting: 30 })
-  expect(after.get("aesgcmkey")).toEqual(before.get("aesgcmkey"))
-  // Nothing is under another key: nothing is sealed, nothing counted.
-  await first.take({ verb: "reencrypt", force: true, skip: false })
-  await first.run()
-  const { key, revision } = (await first.registry.get(SECRETS, {
-    namespace: "default",
-    name: "s1",
-  })) ?? { key: "", revision: 0 }
-  await first.registry.remove({ key, revision })
-  expect(await first.keys.writes.read()).toEqual(after)
-})
+test.each([
+  ["here", batchesOf],
+  ["in a thread of its own", batchesBeside],
+])(
+  "what clients and what a rewrite %s seal is counted under their keys, never too little",
+  async (_, batches) => {
+    const {
+      servers: [first, second],
+    } = await cluster(batches)
+    const create = ({ registry }: typeof first, name: string) =>
+      registry.create(SECRETS, { namespace: "default", name }, secret(name))
+    for (let n = 0; n < 30; n++) await create(n % 2 ? first : second, `s${n}`)
+    const before = await first.keys.writes.read()
+    // A block of each server.
+    expect(before.get("aesgcmkey")).toEqual({ clients: 2000, rewriting: 0 })
+    await first.take({ verb: "rotate-keys", force: false, skip: false })
+    expect(await first.run()).toMatchObject({ state: "finished", rewritten: 30 })
+    const { writer } = first.keys.view.record.keyring
+    const after = await first.keys.writes.read()
+    expect(after.get(writer ?? "")).toEqual({ clients: 0, rewriting: 30 })
+    expect(after.get("aesgcmkey")).toEqual(before.get("aesgcmkey"))
+    // Nothing is under another key: nothing is sealed, nothing counted.
+    await first.take({ verb: "reencrypt", force: true, skip: false })
+    await first.run()
+    const { key, revision } = (await first.registry.get(SECRETS, {
+      namespace: "default",
+      name: "s1",
+    })) ?? { key: "", revision: 0 }
+    await first.registry.remove({ key, revision })
+    expect(await first.keys.writes.read()).toEqual(after)
+  },
+)
 
 /** Whoever looks at the limits, and what he says. */
 function watching({ now, servers }: Awaited<ReturnType<typeof cluster>>) {

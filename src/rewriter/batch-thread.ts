@@ -1,0 +1,50 @@
+/** The thread that batches-beside.ts starts. One batch for each message that asks for one; it ends when it is told to, or fails. */
+import { once } from "node:events"
+import { parentPort, type MessagePort, workerData } from "node:worker_threads"
+import { bug, isKnown, KnownError } from "../errors.ts"
+import { makeView } from "../registry/view.ts"
+import { openRows } from "../store/sqlite-rows.ts"
+import { rowsOf, sealed, write } from "./batches.ts"
+import type { Answer, Message, Order } from "./batches-beside.ts"
+import { makeTarget } from "./rewrite.ts"
+
+const port: MessagePort = parentPort ?? bug("this is a thread's")
+
+async function heard(): Promise<Message> {
+  const [message] = (await once(port, "message")) as [Message]
+  return message
+}
+
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is a window's
+const answer = (said: Answer): void => port.postMessage(said)
+
+async function makeBatches({ path, record, version, upTo, ...order }: Order): Promise<void> {
+  const view = makeView(record, version)
+  const target = makeTarget(view)
+  const count = async (seals: number): Promise<void> => {
+    if (view.counted === undefined) return
+    answer({ kind: "seals", seals })
+    if ((await heard()) !== "counted")
+      throw new KnownError("StoreUnavailable", "the seals were not counted")
+  }
+  await using rows = openRows(path)
+  let { cursor } = order
+  for (;;) {
+    const asked = await heard()
+    if (typeof asked === "string") return
+    const read = await rows.rows({ ...rowsOf({ cursor, upTo }, target), limit: asked.rows })
+    const isEnd = read.rows.length + (read.leftOut ?? 0) === 0
+    const batch = isEnd ? undefined : await write(rows, view, await sealed(read, { count }, target))
+    answer({ kind: "batch", batch })
+    cursor = read.cursor
+  }
+}
+
+try {
+  await makeBatches(workerData as Order)
+} catch (error) {
+  if (!isKnown(error)) throw error
+  answer({ kind: "failed", code: error.code, message: error.message })
+} finally {
+  port.close()
+}

@@ -1,0 +1,92 @@
+/** The batches of a pass on SQLite, made in a thread (batch-thread.ts) with a connection of its own: its calls stand still for the
+ *  disk, and what it throws away is collected there, while this thread answers requests. */
+import { once } from "node:events"
+import { extname, join } from "node:path"
+import { SHARE_ENV, Worker } from "node:worker_threads"
+import { type ErrorCode, KnownError } from "../errors.ts"
+import type { OpenRecord } from "../keyring/record.ts"
+import { step } from "../step.ts"
+import type { Store } from "../store/store.ts"
+import { type Batch, type Batches, lookedAt, type Pass, rowsOf } from "./batches.ts"
+import { allRows } from "./census.ts"
+import { makeTarget, staleIn } from "./rewrite.ts"
+
+const THREAD = join(import.meta.dirname, `batch-thread${extname(import.meta.filename)}`)
+
+/** A batch waits for no sync at its end: larger ones would only take memory. */
+const ROWS_MAX = 500
+
+export interface Order extends Pick<Pass, "cursor" | "upTo"> {
+  /** Of the database. */
+  readonly path: string
+  /** Its keys are KeyObjects there too. */
+  readonly record: OpenRecord
+  readonly version: string
+}
+
+/** Asks for a batch of at most so many rows; says that seals are counted; or that the thread is to end. */
+export type Message = { readonly rows: number } | "counted" | "end"
+
+export type Answer =
+  /** Undefined: nothing is left. */
+  | { readonly kind: "batch"; readonly batch: Batch | undefined }
+  /** To be counted before they are made. */
+  | { readonly kind: "seals"; readonly seals: number }
+  | { readonly kind: "failed"; readonly code: ErrorCode; readonly message: string }
+
+/** The thread is begun where the first row is to be rewritten, often none. */
+export const batchesBeside = (store: Store, path: string): Batches =>
+  async function* (pass) {
+    const { view, signal, rows: limit } = pass
+    const target = makeTarget(view)
+    let { cursor } = pass
+    for await (const read of allRows(store, rowsOf(pass, target), { signal, limit })) {
+      if (staleIn(read.rows, target).length > 0) {
+        yield* beside(path, { ...pass, cursor })
+        return
+      }
+      yield lookedAt(read)
+      cursor = read.cursor
+    }
+  }
+
+async function* beside(
+  path: string,
+  { view, cursor, upTo, signal, rows, count }: Pass,
+): AsyncGenerator<Batch> {
+  const { record, version } = view
+  const order: Order = { path, record: { ...record, slots: [] }, version, cursor, upTo }
+  // In the environment stands where compiled sources are kept.
+  const thread = new Worker(THREAD, { workerData: order, execArgv: [], env: SHARE_ENV })
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is a window's
+  const say = (message: Message): void => thread.postMessage(message)
+  const ended = once(thread, "exit")
+  ended.catch(() => {}) // whoever waits for an answer learns of it
+  const next = async (): Promise<Batch | undefined> => {
+    say({ rows: Math.min(rows(), ROWS_MAX) })
+    for (;;) {
+      const answer = await answerOf(thread)
+      if (answer.kind === "batch") return answer.batch
+      if (answer.kind === "failed") throw new KnownError(answer.code, answer.message)
+      await count(answer.seals)
+      say("counted")
+    }
+  }
+  try {
+    for (;;) {
+      signal.throwIfAborted()
+      const batch = await step("batch", next)
+      if (batch === undefined) return
+      yield batch
+    }
+  } finally {
+    say("end")
+    await ended
+  }
+}
+
+/** Rejects with what ended the thread. */
+async function answerOf(thread: Worker): Promise<Answer> {
+  const [answer] = (await once(thread, "message")) as [Answer]
+  return answer
+}

@@ -1,0 +1,14 @@
+import { expect, test } from "vitest"
+import { ApiPacer } from "./pacer.ts"
+
+test("what a thread takes for a batch is paused for, though the event loop only waits for it", async () => {
+  let nowMs = 0
+  const pacer = new ApiPacer(() => nowMs, true)
+  pacer.answered({ kind: "GET", ms: 1 })
+  pacer.begin()
+  nowMs += 20
+  const began = performance.now()
+  await pacer.pause(AbortSignal.timeout(10_000))
+  pacer.end()
+  expect(performance.now() - began).toBeGreaterThan(40)
+})

@@ -1,0 +1,86 @@
+/** The rows of kine's table as they lie: read in batches, and rewritten in place. */
+import { existsSync } from "node:fs"
+import { DatabaseSync } from "node:sqlite"
+import { KnownError } from "../errors.ts"
+import { rowBatch, spanOf } from "./kine.ts"
+import { CommitQueue } from "./sqlite-commit.ts"
+import { storeError } from "./sqlite-errors.ts"
+import { BUSY_TIMEOUT_MS } from "./sqlite-file.ts"
+import { KineTable } from "./sqlite-kine.ts"
+import { RecordTable } from "./sqlite-records.ts"
+import type { Replacement, RowBatch, RowQuery, Store } from "./store.ts"
+
+export class SqliteRows {
+  readonly #kine: KineTable
+  readonly #records: RecordTable
+
+  constructor(kine: KineTable, records: RecordTable) {
+    this.#kine = kine
+    this.#records = records
+  }
+
+  read(query: RowQuery): RowBatch {
+    const { limit, except, headBytes, common } = query
+    const span = { ...spanOf(query), limit }
+    if (except !== undefined) {
+      const { upTo, ...batch } = this.#kine.others({ ...span, except })
+      return { ...batch, cursor: upTo.toString() }
+    }
+    if (headBytes === undefined) return rowBatch(query, this.#kine.rows(span))
+    return rowBatch(query, this.#kine.heads({ ...span, headBytes, common }))
+  }
+
+  /** To be called inside a transaction. */
+  rewrite(
+    fence: string,
+    replacements: readonly Replacement[],
+  ): Awaited<ReturnType<Store["rewrite"]>> {
+    if (this.#records.fence() !== fence) return { outcome: "fenced" }
+    let replaced = 0
+    for (const replacement of replacements) if (this.#kine.replace(replacement)) replaced += 1
+    return { outcome: "done", replaced }
+  }
+}
+
+/** For a thread beside that of the store, which may not learn of a rewrite by itself: it lets go of older bytes when it scrubs.
+ *
+ *  A commit here waits for no sync. What it wrote stands in the log before all that the store commits from then on, a cursor and a
+ *  retirement too, and is durable with that; what a machine's end takes away was under a key that is still there. */
+export interface RowsBeside extends Pick<Store, "rows" | "rewrite">, AsyncDisposable {}
+
+/** Sooner than the store, for which a request would wait. */
+const CHECKPOINT_PAGES = 800
+
+/** Throws StoreUnavailable where the file lies there no more. */
+export function openRows(path: string): RowsBeside {
+  if (!existsSync(path)) throw new KnownError("StoreUnavailable", `there is no file ${path}`)
+  try {
+    return rowsOf(new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS }), path)
+  } catch (error) {
+    throw storeError(path, error)
+  }
+}
+
+function rowsOf(db: DatabaseSync, path: string): RowsBeside {
+  db.exec(`
+    PRAGMA synchronous = NORMAL;
+    PRAGMA secure_delete = ON;
+    PRAGMA cache_size = -8192;
+    PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+  const rows = new SqliteRows(new KineTable(db), new RecordTable(db))
+  const queue = new CommitQueue({ db, path, committed: () => {} })
+  return {
+    async rows(query) {
+      try {
+        return rows.read(query)
+      } catch (error) {
+        throw storeError(path, error)
+      }
+    },
+    rewrite: (fence, replacements) => queue.submit(() => rows.rewrite(fence, replacements)),
+    async [Symbol.asyncDispose]() {
+      queue.close()
+      db.close()
+    },
+  }
+}
