@@ -73,12 +73,12 @@ export class CommitQueue {
     }
   }
 
-  /** SQLite itself goes on in a file that was moved away, where nobody finds it again. Throws StoreUnavailable. */
+  /** SQLite itself goes on in files that were moved away, where nobody finds it again. Throws StoreUnavailable. */
   refuseAstray(): void {
     if (this.#isInPlace()) return
     throw new KnownError(
       "StoreUnavailable",
-      `${this.#path} was moved, deleted or replaced while it was open: nothing is written any more. What was stored is read until the server ends: save it with kubectl first`,
+      `${this.#path} or its -wal was moved, deleted or replaced while it was open: nothing is written any more. What was stored is read until the server ends: save it with kubectl first`,
     )
   }
 

@@ -72,13 +72,15 @@ export function openFile(path: string): DatabaseSync {
   }
 }
 
-/** Tells whether the file at `path` still is the one that lies there now. */
+/** Tells whether the open database at `path` and its log still are the files that lie there now. SQLite keeps the log's file while
+ *  it has the database open. */
 export function placeOf(path: string): () => boolean {
-  const { dev, ino } = statSync(path)
-  return () => {
-    const now = statSync(path, { throwIfNoEntry: false })
-    return now?.dev === dev && now.ino === ino
-  }
+  const places = [path, `${path}-wal`].map((file) => ({ file, opened: statSync(file) }))
+  return () =>
+    places.every(({ file, opened }) => {
+      const now = statSync(file, { throwIfNoEntry: false })
+      return now?.dev === opened.dev && now.ino === opened.ino
+    })
 }
 
 /** The log and the shared-memory file take their mode from the database file. True where it was empty or missing. */
