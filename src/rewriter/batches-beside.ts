@@ -1,12 +1,12 @@
 /** The batches of a pass on SQLite, made in a thread (batch-thread.ts) with a connection of its own: its calls stand still for the
  *  disk, and what it throws away is collected there, while this thread answers requests. */
-import { once } from "node:events"
+import { on } from "node:events"
 import { extname, join } from "node:path"
 import { SHARE_ENV, Worker } from "node:worker_threads"
 import { type ErrorCode, KnownError } from "../errors.ts"
 import type { OpenRecord } from "../keyring/record.ts"
 import { step } from "../step.ts"
-import type { Store } from "../store/store.ts"
+import type { Aside, Store } from "../store/store.ts"
 import { type Batch, type Batches, lookedAt, type Pass, rowsOf } from "./batches.ts"
 import { allRows } from "./census.ts"
 import { makeTarget, staleIn } from "./rewrite.ts"
@@ -34,15 +34,15 @@ export type Answer =
   | { readonly kind: "seals"; readonly seals: number }
   | { readonly kind: "failed"; readonly code: ErrorCode; readonly message: string }
 
-/** The thread is begun where the first row is to be rewritten, often none. */
-export const batchesBeside = (store: Store, path: string): Batches =>
+/** The thread is begun at the first row that is to be rewritten: often there is none. */
+export const batchesBeside = (store: Store, aside: Aside): Batches =>
   async function* (pass) {
     const { view, signal, rows: limit } = pass
     const target = makeTarget(view)
     let { cursor } = pass
     for await (const read of allRows(store, rowsOf(pass, target), { signal, limit })) {
       if (staleIn(read.rows, target).length > 0) {
-        yield* beside(path, { ...pass, cursor })
+        yield* beside(aside, { ...pass, cursor })
         return
       }
       yield lookedAt(read)
@@ -51,21 +51,27 @@ export const batchesBeside = (store: Store, path: string): Batches =>
   }
 
 async function* beside(
-  path: string,
+  { path, inTurn }: Aside,
   { view, cursor, upTo, signal, rows, count }: Pass,
 ): AsyncGenerator<Batch> {
   const { record, version } = view
   const order: Order = { path, record: { ...record, slots: [] }, version, cursor, upTo }
   // In the environment stands where compiled sources are kept.
-  const thread = new Worker(THREAD, { workerData: order, execArgv: [], env: SHARE_ENV })
+  const begin = async () => new Worker(THREAD, { workerData: order, execArgv: [], env: SHARE_ENV })
+  const thread = await inTurn(begin)
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is a window's
   const say = (message: Message): void => thread.postMessage(message)
-  const ended = once(thread, "exit")
-  ended.catch(() => {}) // whoever waits for an answer learns of it
+  const answers = on(thread, "message", { close: ["exit"] }) as AsyncIterator<[Answer], undefined>
+  /** Throws what ended the thread. */
+  const heard = async (): Promise<Answer> => {
+    const { value } = await answers.next()
+    if (value !== undefined) return value[0]
+    throw new KnownError("StoreUnavailable", "the thread that rewrites has ended")
+  }
   const next = async (): Promise<Batch | undefined> => {
     say({ rows: Math.min(rows(), ROWS_MAX) })
     for (;;) {
-      const answer = await answerOf(thread)
+      const answer = await heard()
       if (answer.kind === "batch") return answer.batch
       if (answer.kind === "failed") throw new KnownError(answer.code, answer.message)
       await count(answer.seals)
@@ -75,18 +81,12 @@ async function* beside(
   try {
     for (;;) {
       signal.throwIfAborted()
-      const batch = await step("batch", next)
+      const batch = await step("batch", () => inTurn(next))
       if (batch === undefined) return
       yield batch
     }
   } finally {
     say("end")
-    await ended
+    while ((await answers.next()).value !== undefined); // until it has ended
   }
-}
-
-/** Rejects with what ended the thread. */
-async function answerOf(thread: Worker): Promise<Answer> {
-  const [answer] = (await once(thread, "message")) as [Answer]
-  return answer
 }

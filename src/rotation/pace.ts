@@ -4,7 +4,7 @@
 export interface Pace {
   /** Of the next batch, at most. */
   readonly rows: number
-  /** How long it pauses after a batch, in times of what the batch took of this process. */
+  /** How long it pauses after a batch, in times of what the batch took of the event loop, or of a thread. */
   readonly rest: number
 }
 
@@ -48,6 +48,6 @@ export function nextPace(
   }
 }
 
-/** `busyMs`: what the batch took of this process. */
+/** `busyMs`: what the batch took of the event loop, or of a thread. */
 export const pauseMs = ({ rest }: Pace, { isAsked }: Heard, busyMs: number): number =>
   isAsked ? Math.min(PAUSE_MS_MAX, rest * busyMs) : 0

@@ -136,9 +136,7 @@ interface Parts {
 async function serve(parts: Parts): Promise<void> {
   const { context, files, store, embedded, keys, paths, stack } = parts
   const { options, now, monotonicMs, log, signal } = context
-  const { datastore } = options
-  /** Of the one server on it. */
-  const file = embedded === undefined && datastore.kind === "sqlite" ? datastore.path : undefined
+  const { aside } = store
   const registry = new Registry(store, keys)
   const { nodeName: server, encryptionReload: reload } = options
   const publisher = new Publisher({
@@ -168,7 +166,7 @@ async function serve(parts: Parts): Promise<void> {
     keys,
     name: options.nodeName,
     leavesWithNode: embedded !== undefined,
-    isAlone: file !== undefined,
+    isAlone: aside !== undefined,
     flags: agreedFlags(options),
     publish: () => publisher.renew(),
     now,
@@ -176,7 +174,7 @@ async function serve(parts: Parts): Promise<void> {
     warn: (sentence) => log.warn(sentence),
   })
   const background = new Background(log)
-  const pacer = new ApiPacer(monotonicMs, file !== undefined)
+  const pacer = new ApiPacer(monotonicMs, aside !== undefined)
   let trouble: string | undefined
   const supervisor = makeSupervisor({
     keys,
@@ -272,7 +270,7 @@ async function serve(parts: Parts): Promise<void> {
         monotonicMs,
         signal: stop,
         pacer,
-        ...(file !== undefined && { batches: batchesBeside(store, file) }),
+        ...(aside && { batches: batchesBeside(store, aside) }),
       },
       publisher,
       log,

@@ -1,4 +1,4 @@
-/** Live entries that were read lately, for a store that alone writes its file and so knows when one changes. */
+/** Live entries that were read lately, for a store that knows when one changes. */
 import type { Entry } from "./store.ts"
 
 const BYTES_MAX = 2 << 20

@@ -1,7 +1,5 @@
 /** The rows of kine's table as they lie: read in batches, and rewritten in place. */
-import { existsSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
-import { KnownError } from "../errors.ts"
 import { rowBatch, spanOf } from "./kine.ts"
 import { CommitQueue } from "./sqlite-commit.ts"
 import { storeError } from "./sqlite-errors.ts"
@@ -51,9 +49,7 @@ export interface RowsBeside extends Pick<Store, "rows" | "rewrite">, AsyncDispos
 /** Sooner than the store, for which a request would wait. */
 const CHECKPOINT_PAGES = 800
 
-/** Throws StoreUnavailable where the file lies there no more. */
 export function openRows(path: string): RowsBeside {
-  if (!existsSync(path)) throw new KnownError("StoreUnavailable", `there is no file ${path}`)
   try {
     return rowsOf(new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS }), path)
   } catch (error) {
@@ -72,7 +68,7 @@ function rowsOf(db: DatabaseSync, path: string): RowsBeside {
   return {
     async rows(query) {
       try {
-        return rows.read(query)
+        return snapshotted(db, () => rows.read(query))
       } catch (error) {
         throw storeError(path, error)
       }
@@ -82,5 +78,15 @@ function rowsOf(db: DatabaseSync, path: string): RowsBeside {
       queue.close()
       db.close()
     },
+  }
+}
+
+/** All of it as the database stands at one moment. */
+function snapshotted<T>(db: DatabaseSync, read: () => T): T {
+  db.exec("BEGIN")
+  try {
+    return read()
+  } finally {
+    db.exec("COMMIT")
   }
 }

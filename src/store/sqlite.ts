@@ -2,7 +2,7 @@
  *
  *  SQLite runs in the main thread, but for a rewrite (sqlite-rows.ts). Reads take microseconds; writes wait for the end of
  *  the event loop's turn and share one transaction (sqlite-commit.ts), so the loop stands still for one sync to the disk
- *  however many there are. Nothing interleaves with a synchronous transaction: what a read sees is always committed and durable. */
+ *  however many there are. What a read sees is always committed; and durable, but for what a rewrite has put in its place. */
 import { KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
 import { type Span, spanOf } from "./kine.ts"
@@ -17,6 +17,7 @@ import { SqliteRows } from "./sqlite-rows.ts"
 import { holds } from "./file-search.ts"
 import { writeAfresh } from "./sqlite-residue.ts"
 import type {
+  Aside,
   Change,
   Create,
   Delete,
@@ -62,6 +63,7 @@ export function openSqlite(options: SqliteOptions): Store {
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 class SqliteStore implements Store {
+  readonly aside: Aside
   readonly #path: string
   readonly #warn: (message: string, error: unknown) => void
   readonly #db: ReturnType<typeof openFile>
@@ -77,10 +79,14 @@ class SqliteStore implements Store {
   #newest: number | undefined
   readonly #pageCounts = new PageCounts()
   #closed = false
-  #scrubbing: Promise<void> = Promise.resolve()
+  #turn: Promise<unknown> = Promise.resolve()
 
   constructor({ path, warn = () => {}, schedule = systemSchedule }: SqliteOptions) {
     this.#path = path
+    this.aside = {
+      path,
+      inTurn: (work) => this.#inTurn(async () => this.#queue.refuseAstray() ?? work()),
+    }
     this.#warn = warn
     this.#db = openFile(path)
     const kine = new KineTable(this.#db)
@@ -242,11 +248,15 @@ class SqliteStore implements Store {
     })
   }
 
-  /** One after another. */
   scrub(of: "records" | readonly Uint8Array[] = []): Promise<void> {
     this.#reading(() => {})
-    const next = this.#scrubbing.catch(() => {}).then(() => this.#scrub(of))
-    this.#scrubbing = next
+    return this.#inTurn(() => this.#scrub(of))
+  }
+
+  /** One after another. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const next = this.#turn.catch(() => {}).then(work)
+    this.#turn = next
     return next
   }
 
@@ -272,7 +282,7 @@ class SqliteStore implements Store {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    await this.#scrubbing.catch(() => {})
+    await this.#turn.catch(() => {})
     this.#queue.close()
     await nextTurn() // the writers of the last group start the clocks of their entries, which then stop
     this.#expiry.clear()

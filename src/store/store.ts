@@ -125,6 +125,13 @@ export interface WatchOptions {
   readonly progress?: { revision: number }
 }
 
+/** For a thread of this process with a connection of its own to the same file. */
+export interface Aside {
+  readonly path: string
+  /** While the work lasts, nothing is cleared in the file. Throws StoreUnavailable where it lies at `path` no more. */
+  inTurn<T>(work: () => Promise<T>): Promise<T>
+}
+
 export interface Store {
   /** The live entry of one key: as it was at `revision`, or now. Now means with every write in it that was acknowledged
    *  before; a list that begins later is as new. Throws KnownError Compacted, FutureRevision. */
@@ -179,6 +186,9 @@ export interface Store {
   /** Copies all of it, as it stands at one moment, into the new file `path`, durably. Throws UsageInvalid where that is for the
    *  database's own tools. */
   snapshot(path: string): Promise<void>
+
+  /** Of a store in a file of this machine. */
+  readonly aside?: Aside
 
   close(): Promise<void>
 }

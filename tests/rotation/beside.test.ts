@@ -1,10 +1,9 @@
 /** A rewrite on SQLite by a thread of its own, as servers make it. */
-import { existsSync, renameSync } from "node:fs"
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { expect, test } from "vitest"
-import { batchesBeside } from "../../src/rewriter/batches-beside.ts"
 import { census, countsOf } from "../../src/rewriter/census.ts"
-import { cluster, ownDir, SECRETS, secret, sqliteIn } from "./cluster.ts"
+import { cluster, inThread, ownDir, SECRETS, secret, sqliteIn } from "./cluster.ts"
 
 const SECRETS_STORED = 120
 const ROWS = 7
@@ -28,7 +27,7 @@ async function filled() {
     )
   const get = async (name: string) =>
     (await one.registry.get(SECRETS, { namespace: "default", name }))?.object
-  return { ...one, path, counts, get, batches: batchesBeside(store, path) }
+  return { ...one, path, counts, get, batches: inThread(store), store }
 }
 
 /** Small batches, and something between the first and the second. */
@@ -75,20 +74,49 @@ test("what is written meanwhile is kept, and a verb between two batches fences t
   expect(await get("s-119")).toBeDefined()
 })
 
-test("a database that is not at its place any more is not made anew there", async () => {
+test.each([
+  ["that is not at its place any more is not made anew there", undefined],
+  ["in the place of the one that is open is left as it is", "another"],
+])("a database %s", async (_, lies) => {
   const { take, run, batches, path } = await filled()
   await take("rotate-keys")
   const away = `${path}-away`
   const moving = {
-    begin: () => renameSync(path, away),
-    end: () => renameSync(away, path),
+    begin() {
+      renameSync(path, away)
+      if (lies !== undefined) writeFileSync(path, lies)
+    },
+    end() {
+      found = existsSync(path) ? readFileSync(path, "utf8") : undefined
+      renameSync(away, path)
+    },
     rows: ROWS,
     pause: async () => expect.fail("a batch was made"),
   }
+  let found: string | undefined
   await expect(run(moving, batches)).rejects.toMatchObject({ code: "StoreUnavailable" })
-  expect(existsSync(away)).toBe(false)
+  expect(found).toBe(lies)
   expect(await run(undefined, batches)).toMatchObject({
     state: "finished",
     rewritten: SECRETS_STORED,
   })
+})
+
+test("nothing is rewritten while the file is cleared, nor cleared while a batch is made", async () => {
+  const { take, run, batches, store } = await filled()
+  await take("rotate-keys")
+  const seen: string[] = []
+  let cleared: Promise<unknown> = Promise.resolve()
+  const clearing = {
+    begin: () => {},
+    end: () => {},
+    rows: ROWS,
+    async pause() {
+      if (seen.length === 0) cleared = store.scrub().then(() => seen.push("cleared"))
+      seen.push("batch")
+    },
+  }
+  expect(await run(clearing, batches)).toMatchObject({ state: "finished" })
+  await cleared
+  expect(seen.slice(0, 3)).toEqual(["batch", "cleared", "batch"])
 })

@@ -1,3 +1,4 @@
+import { bug } from "../../src/errors.ts"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -7,6 +8,7 @@ import { newClusterKey, newFence } from "../../src/keyring/record.ts"
 import { createKeyring, Keys } from "../../src/registry/keys.ts"
 import { Registry } from "../../src/registry/registry.ts"
 import type { Batches } from "../../src/rewriter/batches.ts"
+import { batchesBeside } from "../../src/rewriter/batches-beside.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
 import { runOperations } from "../../src/rewriter/operations.ts"
 import { type Pacer, runOperation } from "../../src/rewriter/run.ts"
@@ -29,6 +31,10 @@ export function sqliteIn(dir: string): Store {
   onTestFinished(() => store.close())
   return store
 }
+
+/** As servers on SQLite rewrite. */
+export const inThread = (store: Store): Batches =>
+  batchesBeside(store, store.aside ?? bug("the store is in no file"))
 
 /** One server without API. */
 export async function cluster(store: Store = sqliteIn(ownDir())) {

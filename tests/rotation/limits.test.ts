@@ -7,15 +7,16 @@ import { emptyKeyring } from "../../src/keyring/keyring.ts"
 import { newClusterKey, newFence } from "../../src/keyring/record.ts"
 import { createKeyring, Keys } from "../../src/registry/keys.ts"
 import { Registry } from "../../src/registry/registry.ts"
-import { batchesOf } from "../../src/rewriter/batches.ts"
-import { batchesBeside } from "../../src/rewriter/batches-beside.ts"
+import { type Batches, batchesOf } from "../../src/rewriter/batches.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
 import { runOperation } from "../../src/rewriter/run.ts"
 import { SEALS_MAX } from "../../src/rotation/due.ts"
 import type { Request } from "../../src/rotation/verbs.ts"
 import { limitsWatch } from "../../src/server/limits.ts"
 import { openSqlite } from "../../src/store/sqlite.ts"
+import type { Store } from "../../src/store/store.ts"
 import { CALLER, verbsOf } from "../harness/verbs.ts"
+import { inThread } from "./cluster.ts"
 
 const SECRETS = { storagePrefix: "/registry/secrets/" }
 const cleanups: (() => Promise<void> | void)[] = []
@@ -24,7 +25,7 @@ afterEach(async () => {
 })
 
 /** Three servers whose writing key is of AES-GCM. */
-async function cluster(batches: typeof batchesBeside = batchesOf) {
+async function cluster(batchesIn: (store: Store) => Batches = batchesOf) {
   const dir = mkdtempSync(join(tmpdir(), "keyturn-limits-"))
   const path = join(dir, "state.db")
   const store = openSqlite({ path })
@@ -55,7 +56,7 @@ async function cluster(batches: typeof batchesBeside = batchesOf) {
           now,
           monotonicMs: () => 0,
           signal,
-          batches: batches(store, path),
+          batches: batchesIn(store),
         })
       return { keys, take, run, registry: new Registry(store, keys) }
     }),
@@ -78,13 +79,13 @@ const secret = (name: string) => ({
 
 test.each([
   ["here", batchesOf],
-  ["in a thread of its own", batchesBeside],
+  ["in a thread of its own", inThread],
 ])(
   "what clients and what a rewrite %s seal is counted under their keys, never too little",
-  async (_, batches) => {
+  async (_, batchesIn) => {
     const {
       servers: [first, second],
-    } = await cluster(batches)
+    } = await cluster(batchesIn)
     const create = ({ registry }: typeof first, name: string) =>
       registry.create(SECRETS, { namespace: "default", name }, secret(name))
     for (let n = 0; n < 30; n++) await create(n % 2 ? first : second, `s${n}`)
