@@ -105,7 +105,11 @@ export function makeSupervisor(parts: SupervisorParts): Made {
     plan: (verb, signal) => readings(() => planVerb(verb, { ...parts, signal })),
     history: () => keys.history(),
     verify: (asked) =>
-      readings(async () => verify(store, await keys.refresh(), { ...asked, files: parts.files })),
+      readings(async () => {
+        // The files that are searched are found by their path.
+        store.aside?.refuseAstray()
+        return verify(store, await keys.refresh(), { ...asked, files: parts.files })
+      }),
     async operation() {
       const operation = await keys.operation()
       const trouble = operation?.holder === nodeName ? parts.trouble() : undefined

@@ -85,6 +85,7 @@ class SqliteStore implements Store {
     this.#path = path
     this.aside = {
       path,
+      refuseAstray: () => this.#queue.refuseAstray(),
       inTurn: (work) => this.#inTurn(async () => this.#queue.refuseAstray() ?? work()),
     }
     this.#warn = warn

@@ -128,6 +128,8 @@ export interface WatchOptions {
 /** For a thread of this process with a connection of its own to the same file. */
 export interface Aside {
   readonly path: string
+  /** Throws StoreUnavailable where the open file lies at `path` no more. */
+  refuseAstray(): void
   /** While the work lasts, nothing is cleared in the file. Throws StoreUnavailable where it lies at `path` no more. */
   inTurn<T>(work: () => Promise<T>): Promise<T>
 }

@@ -1,7 +1,15 @@
 /** `secrets-encrypt verify` on a running server and on a file that nobody serves, K3s' own included, with what speaks against a
  *  proof put there by hand. */
 import { createHash } from "node:crypto"
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -83,6 +91,17 @@ test("all under the key that writes: live values, old values, namespaces, the fi
   expect(text).toMatch(/^writing +AES-CBC +3 +5 +\d+ +aescbckey$/m)
   expect(text).toMatch(/^other +1 +1$/m)
   expect(text).not.toContain("planted")
+})
+
+test("a file that was put in the place of the one that is open is not taken for it", async () => {
+  const aside = `${state()}.aside`
+  renameSync(state(), aside)
+  cpSync(aside, state())
+  const { code, stdout, stderr } = await keyturn(server, ["secrets-encrypt", "verify"])
+  renameSync(aside, state())
+  expect({ code, stdout }).toEqual({ code: 13, stdout: "" })
+  expect(stderr).toContain("was moved, deleted or replaced while it was open")
+  expect((await verified()).code).toBe(0)
 })
 
 test("a file with its log is read as it lies, and not a byte of it changes", async () => {
