@@ -40,14 +40,14 @@ export const batchesBeside = (store: Store, aside: Aside): Batches =>
     const { view, signal, rows: limit } = pass
     const target = makeTarget(view)
     let { cursor } = pass
+    let isStale = false
     for await (const read of allRows(store, rowsOf(pass, target), { signal, limit })) {
-      if (staleIn(read.rows, target).length > 0) {
-        yield* beside(aside, { ...pass, cursor })
-        return
-      }
+      isStale = staleIn(read.rows, target).length > 0
+      if (isStale) break
       yield lookedAt(read)
       cursor = read.cursor
     }
+    if (isStale) yield* beside(aside, { ...pass, cursor })
   }
 
 async function* beside(
@@ -69,6 +69,7 @@ async function* beside(
     throw new KnownError("StoreUnavailable", "the thread that rewrites has ended")
   }
   const next = async (): Promise<Batch | undefined> => {
+    signal.throwIfAborted()
     say({ rows: Math.min(rows(), ROWS_MAX) })
     for (;;) {
       const answer = await heard()
@@ -80,13 +81,12 @@ async function* beside(
   }
   try {
     for (;;) {
-      signal.throwIfAborted()
       const batch = await step("batch", () => inTurn(next))
       if (batch === undefined) return
       yield batch
     }
   } finally {
     say("end")
-    while ((await answers.next()).value !== undefined); // until it has ended
+    while ((await answers.next()).value !== undefined); // until it has ended, or failed
   }
 }

@@ -1,4 +1,5 @@
 /** Which datastore a server works on, from its flags, and opening it. */
+import { existsSync, realpathSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
 import { isKnown, type KnownError } from "../errors.ts"
@@ -80,11 +81,14 @@ export async function openForReading(datastore: Datastore, log: Logger): Promise
   return readSqlite(datastore.path)
 }
 
-/** The files of a database that are ours to read; some may not be there. */
-export const databaseFiles = (datastore: Datastore): string[] =>
-  datastore.kind === "sqlite"
-    ? ["", "-wal", "-journal"].map((end) => `${datastore.path}${end}`)
-    : []
+/** The files of a database that are ours to read; some may not be there. Its logs lie beside the file that a symbolic link leads
+ *  to. */
+export function databaseFiles(datastore: Datastore): string[] {
+  if (datastore.kind !== "sqlite") return []
+  const { path } = datastore
+  const file = existsSync(path) ? realpathSync(path) : path
+  return ["", "-wal", "-journal"].map((end) => file + end)
+}
 
 /** A driver is loaded only where it is used. */
 export async function openNow(datastore: Datastore, log: Logger): Promise<Store> {

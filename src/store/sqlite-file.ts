@@ -2,7 +2,16 @@
  *
  *  The table is kine's v0.16 (names and types: never change), so that a file from K3s opens as it is. The tables named
  *  keyturn_* are ours; kine does not see them. */
-import { chmodSync, closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs"
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  statSync,
+} from "node:fs"
 import { dirname } from "node:path"
 import { backup, DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
@@ -75,7 +84,11 @@ export function openFile(path: string): DatabaseSync {
 /** Tells whether the open database at `path` and its log still are the files that lie there now. SQLite keeps the log's file while
  *  it has the database open. */
 export function placeOf(path: string): () => boolean {
-  const places = [path, `${path}-wal`].map((file) => ({ file, opened: statSync(file) }))
+  // The log lies beside the file that a symbolic link leads to.
+  const places = [path, `${realpathSync(path)}-wal`].map((file) => ({
+    file,
+    opened: statSync(file),
+  }))
   return () =>
     places.every(({ file, opened }) => {
       const now = statSync(file, { throwIfNoEntry: false })

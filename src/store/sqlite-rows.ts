@@ -87,6 +87,7 @@ function snapshotted<T>(db: DatabaseSync, read: () => T): T {
   try {
     return read()
   } finally {
-    db.exec("COMMIT")
+    // SQLite itself ends one in which the disk failed.
+    if (db.isTransaction) db.exec("COMMIT")
   }
 }

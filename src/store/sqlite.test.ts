@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, renameSync, rmSync, statSync } from "node:fs"
+import { mkdtempSync, readFileSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -134,6 +134,21 @@ describe("sqlite beyond the contract", () => {
     expect(await failure(store.scrub())).toBe("StoreUnavailable")
     expect(await failure(store.snapshot(join(folder, "copy")))).toBe("StoreUnavailable")
     expect(await live(store)).toEqual({ a: "one" })
+  })
+
+  test("a file may be named by a link, beside which no log lies", async () => {
+    await create(store, "a", "one")
+    await store.close()
+    const link = join(folder, "link.db")
+    symlinkSync(path, link)
+    await using linked = {
+      store: openSqlite({ path: link }),
+      [Symbol.asyncDispose]: () => linked.store.close(),
+    }
+    await create(linked.store, "b", "two")
+    expect(await live(linked.store)).toEqual({ a: "one", b: "two" })
+    rmSync(`${path}-wal`)
+    expect(await failure(linked.store.rewrite("f1", []))).toBe("StoreUnavailable")
   })
 
   test("a reader that compaction passed falls out", async () => {

@@ -85,8 +85,8 @@ class SqliteStore implements Store {
     this.#path = path
     this.aside = {
       path,
-      refuseAstray: () => this.#queue.refuseAstray(),
-      inTurn: (work) => this.#inTurn(async () => this.#queue.refuseAstray() ?? work()),
+      refuseAstray: () => this.#reading(() => this.#queue.refuseAstray()),
+      inTurn: (work) => this.#inTurn(async () => this.aside.refuseAstray() ?? work()),
     }
     this.#warn = warn
     this.#db = openFile(path)
