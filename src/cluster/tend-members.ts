@@ -60,9 +60,13 @@ export async function removeWithNode(parts: TendParts): Promise<void> {
   while (!signal.aborted) {
     try {
       const after = await store.revision()
+      const known = new Known(parts, await parts.members.list())
       for await (const changes of store.watch({ prefix: NODES_PREFIX, after, signal }))
-        for (const { type, key } of changes)
-          if (type === "delete") await removeMembersOf(key.slice(NODES_PREFIX.length), parts)
+        for (const { type, key } of changes) {
+          const node = key.slice(NODES_PREFIX.length)
+          if (type === "delete") await removeMembersOf(node, known.forget(node), parts)
+          else await known.look(node, type)
+        }
     } catch (error) {
       if (!isKnown(error)) throw error
       if (!signal.aborted) log.warn({ err: error }, "Nodes cannot be watched; tried again")
@@ -71,9 +75,48 @@ export async function removeWithNode(parts: TendParts): Promise<void> {
   }
 }
 
-async function removeMembersOf(node: string, { members, log }: TendParts): Promise<void> {
+/** The members that were seen while their server's Node was there. Of a server that came again its Node's end may be heard of only
+ *  when it has a new member already, which is not meant. */
+class Known {
+  readonly #parts: TendParts
+  #all: readonly Member[]
+  #lookedMs: number
+
+  constructor(parts: TendParts, all: readonly Member[]) {
+    this.#parts = parts
+    this.#all = all
+    this.#lookedMs = parts.monotonicMs()
+  }
+
+  /** Most Nodes may be no servers', and are updated all the time. */
+  async look(node: string, type: "create" | "update"): Promise<void> {
+    const { members, monotonicMs } = this.#parts
+    if (this.#all.some(isOf(node))) return
+    if (type === "update" && monotonicMs() - this.#lookedMs < LOOK_MS) return
+    this.#lookedMs = monotonicMs()
+    this.#all = [...this.#all, ...(await listed(members)).filter(isOf(node))]
+  }
+
+  forget(node: string): readonly Member[] {
+    const own = this.#all.filter(isOf(node))
+    this.#all = this.#all.filter((member) => !own.includes(member))
+    return own
+  }
+}
+
+const isOf =
+  (node: string) =>
+  ({ name }: Member): boolean =>
+    nodeOfMember(name) === node
+
+async function removeMembersOf(
+  node: string,
+  own: readonly Member[],
+  { members, log }: TendParts,
+): Promise<void> {
   try {
-    const meant = await membersOf(members, node)
+    const there = await membersOf(members, node)
+    const meant = there.filter(({ id }) => own.some((member) => member.id.equals(id)))
     await removeMembers(members, meant)
     if (meant.length > 0)
       log.info({ node }, "the Node was deleted, so its server's member is removed from etcd")
@@ -87,7 +130,7 @@ async function removeMembersOf(node: string, { members, log }: TendParts): Promi
 /** Throws MembersUnready where no other has a voice. */
 export async function membersOf(members: Members, node: string): Promise<Member[]> {
   const all = await members.list()
-  const meant = all.filter(({ name }) => nodeOfMember(name) === node)
+  const meant = all.filter(isOf(node))
   if (meant.length > 0 && all.every((member) => member.isLearner || meant.includes(member)))
     throw new KnownError("MembersUnready", `${node} is the last server of its cluster`)
   return meant

@@ -1,5 +1,6 @@
 /** Three servers, each with a member of one embedded etcd: joining, turning keys, deaths, leaving, and coming back. */
 import { renameSync, rmSync } from "node:fs"
+import { setTimeout as sleep } from "node:timers/promises"
 import { expect, test } from "vitest"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
 import { ERRORS } from "../../src/errors.ts"
@@ -105,6 +106,28 @@ test("a server leaves, another is deleted, and both come back as new ones", {
   await untilWritten(third, "by-third")
   await cluster.stop(first, "SIGKILL")
   await untilWritten(third, "b")
+})
+
+test("a server that comes again keeps its new member, however late another hears that its Node was deleted", {
+  timeout: 120_000,
+}, async () => {
+  await using cluster = await startEmbedded()
+  const [first, second, third] = [cluster.server(1), cluster.server(2), cluster.server(3)]
+  cluster.pause(first)
+  await kubectlSaid(third, ["delete", "node", "s2"])
+  expect(await second.ended()).toBe(ERRORS.MemberRemoved.exit)
+  const { data } = dataDirPaths(second.dataDir).etcd
+  renameSync(data, `${data}.left`)
+  await join(cluster, 2, 3)
+  await writeSecret(second, "again")
+  cluster.resume(first)
+  await untilRead(first, "again")
+  // A removal that is refused is tried again each second.
+  await sleep(5_000)
+  await untilWritten(second, "kept")
+  // Deleted once more, it goes.
+  await kubectlSaid(first, ["delete", "node", "s2"])
+  expect(await second.ended()).toBe(ERRORS.MemberRemoved.exit)
 })
 
 test("a Node that does not open is made anew, and its server keeps its place, which it loses with the Node", {

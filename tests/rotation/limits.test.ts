@@ -27,8 +27,7 @@ afterEach(async () => {
 /** Three servers whose writing key is of AES-GCM. */
 async function cluster(batchesIn: (store: Store) => Batches = batchesOf) {
   const dir = mkdtempSync(join(tmpdir(), "keyturn-limits-"))
-  const path = join(dir, "state.db")
-  const store = openSqlite({ path })
+  const store = openSqlite({ path: join(dir, "state.db") })
   cleanups.push(
     () => rmSync(dir, { recursive: true }),
     () => store.close(),
