@@ -53,8 +53,8 @@ describe("a key's prefix", () => {
 })
 
 test("what Kubernetes stores is told from rubbish", () => {
-  for (const object of ["k8s\0\x0a", '{"kind":', "\xd9\xd9\xf7\xa3"])
+  for (const object of ["k8s\0\x0a", '{"kind":"Secret"}\n', "\xd9\xd9\xf7\xa3"])
     expect(isObject(bytes(object))).toBe(true)
-  for (const rubbish of ["", "k8s", "k8s:enc:", "x", "\xd9\xd9"])
+  for (const rubbish of ["", "k8s", "k8s:enc:", "x", "{", '{"kind":', "\xd9\xd9"])
     expect(isObject(bytes(rubbish))).toBe(false)
 })

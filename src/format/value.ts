@@ -13,13 +13,23 @@ export const PROTOBUF = Buffer.from("k8s\0")
 /** What a Secret begins with where it lies in plain text: runtime.Unknown, and in it TypeMeta{v1, Secret}. Never change. */
 export const PLAIN_SECRET = Buffer.from("k8s\0\n\x0c\n\x02v1\x12\x06Secret", "latin1")
 
-/** What Kubernetes stores: protobuf, JSON, or (custom resources) CBOR with its tag. Anything else was never an object. */
-const OBJECTS = [PROTOBUF, Buffer.from("{"), Buffer.from("d9d9f7", "hex")]
+/** What stored CBOR begins with, its tag: custom resources. */
+const CBOR = Buffer.from("d9d9f7", "hex")
 
-/** Whether plaintext can be a stored object. AES-CBC proves nothing about what it opens: under a wrong key one value in 256
- *  has a padding that fits. */
-export const isObject = (plaintext: Uint8Array): boolean =>
-  OBJECTS.some((start) => startsWith(plaintext, start))
+/** Whether plaintext can be a stored object: protobuf, CBOR, or JSON to its end, as one byte is no proof. AES-CBC proves
+ *  nothing about what it opens: under a wrong key one value in 256 has a padding that fits. */
+export const isObject = (plaintext: Buffer): boolean =>
+  startsWith(plaintext, PROTOBUF) || startsWith(plaintext, CBOR) || isJsonObject(plaintext)
+
+function isJsonObject(plaintext: Buffer): boolean {
+  if (plaintext[0] !== 0x7b) return false
+  try {
+    JSON.parse(plaintext.toString("utf8"))
+    return true
+  } catch {
+    return false
+  }
+}
 
 /** What all values of one key begin with. Never change. */
 export const prefixOf = ({ provider, name }: { provider: string; name: string }): Buffer =>

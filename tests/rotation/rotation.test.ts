@@ -2,6 +2,7 @@
 import { createSecretKey, randomBytes } from "node:crypto"
 import { expect, onTestFinished, test } from "vitest"
 import { KnownError } from "../../src/errors.ts"
+import { encodeObject } from "../../src/format/codec.ts"
 import type { Key } from "../../src/keyring/keyring.ts"
 import { census, countsOf } from "../../src/rewriter/census.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
@@ -157,6 +158,21 @@ test("a key that opens a value of another one to rubbish does not spoil it", asy
   expect(await value()).toEqual({ password: "eA==" })
   expect(await run()).toMatchObject({ unreadable: 0, retired: [SHORT, LONG] })
   expect(await value()).toEqual({ password: "eA==" })
+})
+
+test("nor where the rubbish begins as JSON does", async () => {
+  const { store, keys, registry, take, run } = await withOverlappingKeys()
+  const key = "/registry/secrets/default/rubbish"
+  const short = keys.view.provider(SHORT)
+  for (let brace = false; !brace; ) {
+    const { value, fence } = keys.view.seal(key, encodeObject(secret("rubbish", "x")))
+    brace = short.open(value, key)[0] === 0x7b
+    if (brace) await store.create({ key, value, fence })
+  }
+  await take("rotate-keys")
+  expect(await run()).toMatchObject({ unreadable: 0, retired: [SHORT, LONG] })
+  const found = await registry.get(SECRETS, { namespace: "default", name: "rubbish" })
+  expect(found?.object.data).toEqual({ password: "eA==" })
 })
 
 test("what opens to no object is left as it is, and its key kept", async () => {
