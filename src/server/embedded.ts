@@ -17,7 +17,6 @@ export async function startEmbedded(
   const { options } = context
   const { datastore, clusterInit, server } = options
   if (datastore.kind !== "sqlite" || datastore.path !== paths.state) return undefined
-  settleMoved(paths, { now: context.now() })
   const isMember = existsSync(paths.etcd.member)
   if (!isMember && !clusterInit && server === null) {
     refuseForgotten(paths)
@@ -31,6 +30,13 @@ export async function startEmbedded(
   }
   const { startEtcd } = await import("../cluster/embedded-etcd.ts")
   return startEtcd({ ...context, paths })
+}
+
+/** A restore that was killed before its last step is brought to its end. */
+export function settleRestore({ log, now }: ServerContext, paths: DataDirPaths): void {
+  const kept = settleMoved(paths, { now: now() })
+  if (kept !== null)
+    log.warn({ kept }, "a restore that was cut short has come to its end; what it replaced is kept")
 }
 
 /** Says what is to be done next. */

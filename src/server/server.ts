@@ -30,7 +30,7 @@ import type { Store } from "../store/store.ts"
 import { onceAgreed } from "./agree.ts"
 import { Background, CERTIFICATES_EVERY_MS } from "./background.ts"
 import { databaseFiles, openDatastore } from "./datastore.ts"
-import { reset, startEmbedded, tendEmbedded } from "./embedded.ts"
+import { reset, settleRestore, startEmbedded, tendEmbedded } from "./embedded.ts"
 import { followKeyring } from "./follow.ts"
 import { keyWrites, limitsWatch } from "./limits.ts"
 import { listen } from "./listener.ts"
@@ -81,6 +81,7 @@ async function startAndServe(context: ServerContext): Promise<void> {
   await using stack = new AsyncDisposableStack()
   const { paths, release } = openDataDir(options.dataDir, { now: now() })
   stack.defer(release)
+  settleRestore(context, paths)
   if (options.clusterReset) return reset(context, paths)
   const embedded = await startEmbedded(context, paths)
   if (embedded !== undefined) stack.defer(() => embedded.stop())

@@ -4,6 +4,7 @@ import {
   existsSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -66,6 +67,14 @@ test("a snapshot from before a rotation and a change of token comes back, here a
   const [, kept = ""] = /is kept, with its token: (\S+)/.exec(stderr) ?? []
   expect(readFileSync(join(kept, "token"), "utf8")).toBe(now)
   expect(existsSync(join(kept, "etcd/member"))).toBe(true)
+
+  // As a kill before the last step leaves it.
+  renameSync(paths.etcd.data, paths.etcd.moving.data)
+  renameSync(join(kept, "etcd"), paths.etcd.data)
+  const reset = await server.start(["--cluster-reset"]).catch(String)
+  expect(reset).toContain("a restore that was cut short has come to its end")
+  expect(reset).toContain("this server's etcd is the only member of its cluster now")
+  expect(left()).toHaveLength(2)
   await server.start()
   expect(readFileSync(paths.token, "utf8")).toBe(readFileSync(tokenFile, "utf8"))
   await untilRead(server, "before")
