@@ -6,7 +6,7 @@ import { KnownError } from "../errors.ts"
 import { type Verification, verify as verifyStored } from "../rewriter/verify.ts"
 import { databaseFiles, openForReading } from "../server/datastore.ts"
 import { type ConnectOptions, connect, serverOptionsOf } from "./connect.ts"
-import { type Context, type OutputOptions, show } from "./context.ts"
+import { type Context, note, type OutputOptions, show } from "./context.ts"
 import { makeLog } from "./log.ts"
 import { verificationText } from "./verify-text.ts"
 
@@ -24,6 +24,12 @@ export interface VerifyOptions extends ConnectOptions, OutputOptions {
 export async function verify(options: VerifyOptions, context: Context): Promise<void> {
   const found = await (options.datastoreEndpoint === undefined ? online : offline)(options, context)
   show(context, options, { json: found, text: verificationText(found) })
+  const asked = found.keys.find(({ name }) => name === options.key)
+  if (asked?.state === "unknown")
+    note(
+      context,
+      `no key is known by the name "${asked.name}": it was destroyed, or is not spelt so`,
+    )
   if (found.problems.length > 0) throw new KnownError("NotProven", found.problems.join("; "))
 }
 

@@ -118,7 +118,10 @@ test("a file with its log is read as it lies, and not a byte of it changes", asy
 test("after a rotation nothing is under the old key; a row under it that comes back is named", async () => {
   const old = copied("before.db")
   await secretsEncrypt(server, "rotate-keys")
-  expect((await verified("--key", "aescbckey")).code).toBe(0)
+  expect(await verified("--key", "aescbckey")).toMatchObject({ code: 0, stderr: "" })
+  const misspelt = await verified("--key", "aescbckye")
+  expect(misspelt.code).toBe(0)
+  expect(misspelt.stderr).toContain('no key is known by the name "aescbckye"')
   expect((await verified()).code).toBe(0)
 
   await server.stop()
