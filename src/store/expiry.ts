@@ -18,19 +18,27 @@ interface Life {
   readonly ttlSeconds: number
 }
 
-export class Expiry {
-  readonly #schedule: Schedule
-  readonly #expire: (key: string, revision: number) => void
-  readonly #clocks = new Map<string, { readonly revision: number; readonly stop: () => void }>()
+/** After a removal that failed. */
+const RETRY_SECONDS = 10
 
-  constructor(schedule: Schedule, expire: (key: string, revision: number) => void) {
-    this.#schedule = schedule
-    this.#expire = expire
+export interface ExpiryOptions {
+  readonly schedule: Schedule
+  readonly remove: (key: string, revision: number) => Promise<unknown>
+  readonly warn: (sentence: string, error: unknown) => void
+}
+
+export class Expiry {
+  readonly #options: ExpiryOptions
+  readonly #clocks = new Map<string, { readonly revision: number; readonly stop: () => void }>()
+  #closed = false
+
+  constructor(options: ExpiryOptions) {
+    this.#options = options
   }
 
   /** The life of one revision of an entry; 0 seconds: for ever. An older revision than the known one is passed over. */
   track({ key, revision, ttlSeconds }: Life): void {
-    if (revision < (this.#clocks.get(key)?.revision ?? 0)) return
+    if (this.#closed || revision < (this.#clocks.get(key)?.revision ?? 0)) return
     this.forget(key)
     if (ttlSeconds > 0) this.#start({ key, revision, leftMs: ttlSeconds * 1000 })
   }
@@ -46,13 +54,30 @@ export class Expiry {
     this.#clocks.clear()
   }
 
+  /** Tracks nothing any more. */
+  close(): void {
+    this.#closed = true
+    this.clear()
+  }
+
   #start({ key, revision, leftMs }: { key: string; revision: number; leftMs: number }): void {
     const delayMs = Math.min(leftMs, DELAY_MS_MAX)
-    const stop = this.#schedule(() => {
+    const stop = this.#options.schedule(() => {
       this.#clocks.delete(key)
       if (leftMs > delayMs) this.#start({ key, revision, leftMs: leftMs - delayMs })
-      else this.#expire(key, revision)
+      else void this.#remove(key, revision)
     }, delayMs)
     this.#clocks.set(key, { revision, stop })
+  }
+
+  async #remove(key: string, revision: number): Promise<void> {
+    const { remove, warn } = this.#options
+    try {
+      await remove(key, revision)
+    } catch (error) {
+      if (this.#closed) return
+      warn(`${key} could not be removed at the end of its life`, error)
+      this.track({ key, revision, ttlSeconds: RETRY_SECONDS })
+    }
   }
 }

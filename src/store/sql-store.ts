@@ -36,7 +36,6 @@ import { WatchHub } from "./watch-hub.ts"
 /** Revisions forgotten in one transaction of compaction, as in kine. */
 const COMPACT_REVISIONS = 1_000
 const LEASED_REVISIONS = 100_000
-const EXPIRY_RETRY_SECONDS = 10
 /** Some seconds, at the pause between them. */
 const ATTEMPTS_MAX = 60
 const PAUSE_MS_MAX = 100
@@ -95,7 +94,9 @@ class SqlStore implements Store {
       },
       start,
     )
-    this.#expiry = new Expiry(schedule, (key, revision) => void this.#expire(key, revision))
+    const remove = (key: string, expected: number) =>
+      this.delete({ key, expected, fence: undefined })
+    this.#expiry = new Expiry({ schedule, remove, warn })
     this.#tail = new Tail({
       engine,
       start,
@@ -250,7 +251,7 @@ class SqlStore implements Store {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    this.#expiry.clear()
+    this.#expiry.close()
     this.#hub.close()
     this.#recordWakers.close()
     // The tail ends at once when its connection does.
@@ -392,16 +393,6 @@ class SqlStore implements Store {
       }
     } catch (error) {
       if (!this.#closed) this.#warn("entries with a time to live could not be listed", error)
-    }
-  }
-
-  async #expire(key: string, expected: number): Promise<void> {
-    try {
-      await this.delete({ key, expected, fence: undefined })
-    } catch (error) {
-      if (this.#closed) return
-      this.#warn(`${key} could not be removed at the end of its life`, error)
-      this.#expiry.track({ key, revision: expected, ttlSeconds: EXPIRY_RETRY_SECONDS })
     }
   }
 }

@@ -43,7 +43,6 @@ import { WatchHub } from "./watch-hub.ts"
 
 /** Rows looked at in one step of compaction, or of the search for entries with a time to live. */
 const STEP_ROWS = 500
-const EXPIRY_RETRY_SECONDS = 10
 
 export interface SqliteOptions {
   readonly path: string
@@ -108,7 +107,9 @@ class SqliteStore implements Store {
       this.#hub.publish(changes)
     }
     this.#queue = new CommitQueue({ db: this.#db, path, committed })
-    this.#expiry = new Expiry(schedule, (key, revision) => void this.#expire(key, revision))
+    const remove = (key: string, expected: number) =>
+      this.delete({ key, expected, fence: undefined })
+    this.#expiry = new Expiry({ schedule, remove, warn })
     void this.#findLeased()
   }
 
@@ -283,10 +284,9 @@ class SqliteStore implements Store {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#expiry.close()
     await this.#turn.catch(() => {})
     this.#queue.close()
-    await nextTurn() // the writers of the last group start the clocks of their entries, which then stop
-    this.#expiry.clear()
     this.#hub.close()
     this.#recordWakers.close()
     this.#db.close()
@@ -338,16 +338,6 @@ class SqliteStore implements Store {
       }
     } catch (error) {
       this.#warn("entries with a time to live could not be listed", storeError(this.#path, error))
-    }
-  }
-
-  async #expire(key: string, expected: number): Promise<void> {
-    try {
-      await this.delete({ key, expected, fence: undefined })
-    } catch (error) {
-      if (this.#closed) return
-      this.#warn(`${key} could not be removed at the end of its life`, error)
-      this.#expiry.track({ key, revision: expected, ttlSeconds: EXPIRY_RETRY_SECONDS })
     }
   }
 }

@@ -63,7 +63,11 @@ class MemoryEtcd implements Store {
   readonly #compares: Compares
   readonly #hub: WatchHub
   readonly #recordWakers = new Wakers()
-  readonly #expiry = new Expiry(systemSchedule, (key, revision) => void this.#expire(key, revision))
+  readonly #expiry = new Expiry({
+    schedule: systemSchedule,
+    remove: (key, expected) => this.delete({ key, expected, fence: undefined }),
+    warn: () => {},
+  })
   /** Every event up to here was told. */
   #position: number
   /** As far as this store has seen. */
@@ -225,7 +229,7 @@ class MemoryEtcd implements Store {
 
   async close(): Promise<void> {
     this.#closed = true
-    this.#expiry.clear()
+    this.#expiry.close()
     this.#hub.close()
     this.#recordWakers.close()
   }
@@ -382,10 +386,6 @@ class MemoryEtcd implements Store {
         await sleep(RETRY_MS)
       }
     }
-  }
-
-  async #expire(key: string, expected: number): Promise<void> {
-    await this.delete({ key, expected, fence: undefined }).catch(() => {})
   }
 }
 
