@@ -8,7 +8,7 @@ import { newClusterKey, newFence, readOutside } from "../keyring/record.ts"
 import { makeSlot, opensBy, type Slot, unlock } from "../keyring/slots.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 import { createKeyring, Keys } from "../registry/keys.ts"
-import { makeView } from "../registry/view.ts"
+import { makeView, openObject } from "../registry/view.ts"
 import { entryOf, BY_RECOVERY_KEY } from "../rotation/history.ts"
 import { HEALTH_KEY } from "../store/kine.ts"
 import type { Store, StoredRecord } from "../store/store.ts"
@@ -226,7 +226,7 @@ async function refuseUnreadable(store: Store, keyring: Keyring): Promise<void> {
   const limit = 500
   for (let after = ""; ; ) {
     const { entries } = await store.list({ prefix: "/registry/", after, limit })
-    for (const { key, value } of entries) if (isEncrypted(value)) view.open(key, value)
+    for (const { key, value } of entries) if (isEncrypted(value)) openObject(view, key, value)
     const last = entries.at(-1)
     if (last === undefined || entries.length < limit) return
     after = last.key

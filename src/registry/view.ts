@@ -1,7 +1,7 @@
 /** What one keyring means for values: which key seals, which open, and under which fence. A view never changes; a change of
  *  the keyring makes a new one. Transformer is Kubernetes' word for this. */
 import { bug, isKnown, KnownError } from "../errors.ts"
-import { hasPrefix, isEncrypted, prefixOf } from "../format/value.ts"
+import { hasPrefix, isEncrypted, isObject, prefixOf } from "../format/value.ts"
 import { writingKey } from "../keyring/keyring.ts"
 import type { OpenRecord } from "../keyring/record.ts"
 import { identity } from "../providers/identity.ts"
@@ -75,6 +75,14 @@ export function makeView(record: OpenRecord, version: string): View {
     provider: (name) =>
       name === null ? identity : (providers.get(name) ?? bug(`no key "${name}" in this keyring`)),
   }
+}
+
+/** As {@link View.open}, for whoever does not decode what it gives. Throws ValueCorrupt where that is no object: AES-CBC opens one
+ *  value in 256 under a wrong key, and what it opens to, sealed anew, could never be opened right again. */
+export function openObject(view: Pick<View, "open">, key: string, stored: Buffer): Buffer {
+  const { plaintext } = view.open(key, stored)
+  if (isObject(plaintext)) return plaintext
+  throw new KnownError("ValueCorrupt", `${key}: what opened is no Kubernetes object`)
 }
 
 const NOW = Number.POSITIVE_INFINITY

@@ -93,12 +93,15 @@ test.each(["old", "a", "a:b"])(
 )
 
 test("what does not open is named where each value is opened, and the rest is counted all the same", async () => {
-  const { stored, unreadable } = await census(storeOf(ROWS), view, { opens: true })
-  expect(stored).toBe(7)
-  expect(unreadable.stored).toBe(2)
+  const rubbish = view.provider("a").seal(Buffer.from("rubbish"), at("r"))
+  const rows = [...ROWS, { key: at("r"), value: rubbish }]
+  const { stored, unreadable } = await census(storeOf(rows), view, { opens: true })
+  expect(stored).toBe(8)
+  expect(unreadable.stored).toBe(3)
   expect(unreadable.names.map(({ key: name }) => name)).toEqual([
     "/registry/secrets/kube-system/f",
     "/registry/configmaps/default/c",
+    at("r"),
   ])
 })
 

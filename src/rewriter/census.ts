@@ -6,7 +6,7 @@ import { isKnown } from "../errors.ts"
 import { claimOf, hasPrefix, isEncrypted } from "../format/value.ts"
 import { writingKey } from "../keyring/keyring.ts"
 import { namespaceOfKey } from "../registry/resource.ts"
-import type { View } from "../registry/view.ts"
+import { openObject, type View } from "../registry/view.ts"
 import type { Unreadable } from "../rotation/operation.ts"
 import type { Counts } from "../rotation/retire.ts"
 import type { RowBatch, RowQuery, StoreReader } from "../store/store.ts"
@@ -198,7 +198,7 @@ class Count implements Omit<Census, "revision"> {
 
   open(key: string, stored: Buffer): void {
     try {
-      this.#view.open(key, stored)
+      openObject(this.#view, key, stored)
     } catch (error) {
       if (!isKnown(error)) throw error
       const { names } = this.unreadable

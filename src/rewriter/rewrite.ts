@@ -1,9 +1,9 @@
 /** One batch of rows, rewritten in place under the target key: no new revision, no event, old values too. Which rows, and
  *  how they come, is batches.ts'. */
-import { isKnown, KnownError } from "../errors.ts"
-import { hasPrefix, isEncrypted, isObject } from "../format/value.ts"
+import { isKnown } from "../errors.ts"
+import { hasPrefix, isEncrypted } from "../format/value.ts"
 import { writingKey } from "../keyring/keyring.ts"
-import type { View } from "../registry/view.ts"
+import { openObject, type View } from "../registry/view.ts"
 import type { Unreadable } from "../rotation/operation.ts"
 import type { Replacement, Row } from "../store/store.ts"
 
@@ -37,7 +37,8 @@ export const staleIn = (rows: readonly Row[], target: Target): Stale[] =>
   rows.flatMap(({ revision, key, ...columns }) =>
     (["value", "previous"] as const).flatMap((column) => {
       const expected = columns[column]
-      if (expected === undefined || !isStale(key, expected, target)) return []
+      if (expected === undefined || expected.length === 0 || !isStale(key, expected, target))
+        return []
       return [{ key, revision, column, expected }]
     }),
   )
@@ -52,8 +53,7 @@ export function sealAnew(
   for (const one of stale) {
     const { key, expected } = one
     try {
-      const { plaintext } = target.view.open(key, expected)
-      if (!isObject(plaintext)) throw noObject(key)
+      const plaintext = openObject(target.view, key, expected)
       const replacement = target.view.provider(target.name).seal(plaintext, key)
       replacements.push({ ...one, replacement })
     } catch (error) {
@@ -63,10 +63,6 @@ export function sealAnew(
   }
   return { replacements, unreadable }
 }
-
-/** Sealed anew, what a wrong key opened could never be opened right again. */
-const noObject = (key: string): KnownError =>
-  new KnownError("ValueCorrupt", `${key}: what opened is no Kubernetes object`)
 
 /** Plaintext is only ever sealed where the kind is an encrypted one; a sealed value moves to the target wherever it lies. */
 function isStale(key: string, stored: Buffer, { name, view, rivals }: Target): boolean {
