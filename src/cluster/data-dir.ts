@@ -47,9 +47,10 @@ export function dataDirPaths(dataDir: string) {
       data: etcd,
       /** Which member of which cluster the data is; ours, not K3s'. */
       member: join(etcd, "member.json"),
-      /** A copy of the database on its way to become the data. */
+      /** A copy that is being made, of the database or of a snapshot. */
+      unfinished: { data: `${etcd}.unfinished`, member: join(`${etcd}.unfinished`, "member.json") },
+      /** A finished one on its way to become the data. */
       moving: { data: `${etcd}.moving`, member: join(`${etcd}.moving`, "member.json") },
-      restored: { data: `${etcd}.restored`, member: join(`${etcd}.restored`, "member.json") },
       pid: join(db, "etcd.pid"),
       tls: join(tls, "etcd"),
       serverCa: pair("etcd/server-ca"),

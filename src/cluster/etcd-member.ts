@@ -1,13 +1,13 @@
 /** Which member of the embedded etcd's cluster a data directory is: `db/etcd/member.json`, written before etcd is first started,
  *  and the command line that follows from it. */
 import { randomBytes } from "node:crypto"
-import { copyFileSync, existsSync } from "node:fs"
+import { copyFileSync, existsSync, rmSync } from "node:fs"
 import { networkInterfaces } from "node:os"
 import { join } from "node:path"
 import { isIPv6 } from "node:net"
 import { KnownError } from "../errors.ts"
 import { beforeRestore, type DataDirPaths } from "./data-dir.ts"
-import { makePrivateDir, moveDurably, readIfPresent, writeDurably } from "./files.ts"
+import { makePrivateDir, moveDurably, named, readIfPresent, writeDurably } from "./files.ts"
 
 export interface EtcdMember {
   /** The Node's name and eight random digits: a server that comes back with an emptied directory is another member. */
@@ -36,13 +36,17 @@ export function writeMember({ data, member: path }: EtcdPaths, member: EtcdMembe
   writeDurably(path, `${JSON.stringify(member)}\n`)
 }
 
-/** Puts a finished copy in the place of the data. Returns the folder in which what was there lies; null where there was nothing. */
+/** Puts a finished copy in the place of the data; beside a database it is one of a move that did not come to its end, and goes. Returns the folder in which what was there lies; null where there was nothing. */
 export function settleMoved(
   { etcd, state, db, token }: DataDirPaths,
   { now }: { readonly now: Date },
 ): string | null {
   const { data, moving } = etcd
-  if (!existsSync(moving.data) || existsSync(state)) return null
+  if (!existsSync(moving.data)) return null
+  if (existsSync(state)) {
+    named(`cannot remove ${moving.data}`, () => rmSync(moving.data, { recursive: true }))
+    return null
+  }
   let kept: string | null = null
   if (existsSync(data)) {
     kept = beforeRestore(db, now)

@@ -1,10 +1,10 @@
 /** A server's SQLite database moved to its embedded etcd: all live values as they are, the records, the fence. History stays
  *  behind, so clients list again.
  *
- *  The copy is made in `db/etcd.moving`. One rename makes it the truth: that of the database, to `db/state.db.before-etcd-…`.
- *  Before it a start begins anew, after it a start only puts the folder in its place. */
+ *  The copy is made in `db/etcd.unfinished`, and waits in `db/etcd.moving`. One rename makes it the truth: that of the database, to
+ *  `db/state.db.before-etcd-…`. Before it a start begins anew, after it a start only puts the folder in its place. */
 import { existsSync, rmSync } from "node:fs"
-import { KnownError } from "../errors.ts"
+import { isKnown, KnownError } from "../errors.ts"
 import { decodeOperation } from "../rotation/operation.ts"
 import { HEALTH_KEY } from "../store/kine.ts"
 import { openSqlite } from "../store/sqlite.ts"
@@ -17,24 +17,25 @@ import { settleMoved } from "./etcd-member.ts"
 import { moveDurably, named } from "./files.ts"
 
 /** Where the copy is made. */
-const movingPaths = (paths: DataDirPaths): DataDirPaths => ({
+const unfinishedPaths = (paths: DataDirPaths): DataDirPaths => ({
   ...paths,
-  etcd: { ...paths.etcd, ...paths.etcd.moving },
+  etcd: { ...paths.etcd, ...paths.etcd.unfinished },
 })
 
 /** Does nothing where there is no database, or the signal came first. Throws RotationUnderWay. */
 export async function moveToEtcd(context: EmbeddedContext): Promise<void> {
   const { paths, log, now } = context
-  const { moving } = paths.etcd
+  const { unfinished, moving } = paths.etcd
   if (existsSync(paths.state)) {
-    named(`cannot remove ${moving.data}`, () =>
-      rmSync(moving.data, { recursive: true, force: true }),
+    named(`cannot remove ${unfinished.data}`, () =>
+      rmSync(unfinished.data, { recursive: true, force: true }),
     )
     const kept = beforeEtcd(paths, now())
     const release = claimDatabase(paths.state, { now: now() })
     try {
-      const copied = await copyAll({ ...context, paths: movingPaths(paths) })
+      const copied = await copyAll({ ...context, paths: unfinishedPaths(paths) })
       if (copied === undefined) return
+      moveDurably(unfinished.data, moving.data)
       foldLog(paths.state)
       moveDurably(paths.state, kept)
       log.info({ values: copied }, `moved to the embedded etcd; the database is kept as ${kept}`)
@@ -97,14 +98,22 @@ interface Copying {
   readonly leases: ReadonlyMap<string, number>
 }
 
-async function copyPage(entries: readonly Entry[], { to, leases }: Copying): Promise<void> {
-  const written = entries.map(async ({ key, value }) => {
-    const ttlSeconds = leases.get(key) ?? 0
+async function copyPage(entries: readonly Entry[], copying: Copying): Promise<void> {
+  // All of them end before the first failure is told: with it the store closes.
+  const copied = await Promise.allSettled(entries.map((entry) => copyOne(entry, copying)))
+  for (const one of copied) if (one.status === "rejected") throw one.reason
+}
+
+async function copyOne({ key, value }: Entry, { to, leases }: Copying): Promise<void> {
+  const ttlSeconds = leases.get(key) ?? 0
+  try {
     const { outcome } = await to.create({ key, value, fence: undefined, ttlSeconds })
-    if (outcome !== "done")
-      throw new KnownError("StoreUnavailable", `a new etcd holds ${key} already`)
-  })
-  await Promise.all(written)
+    if (outcome === "done") return
+  } catch (error) {
+    if (!isKnown(error)) throw error
+    throw new KnownError(error.code, `${key} cannot be moved: ${error.message}`, { cause: error })
+  }
+  throw new KnownError("StoreUnavailable", `a new etcd holds ${key} already`)
 }
 
 async function copyRecords(from: Store, to: Store): Promise<void> {

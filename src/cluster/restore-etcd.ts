@@ -1,7 +1,7 @@
 /** A snapshot put back in the place of a server's embedded etcd, by etcd's own tool: a cluster of one begins with it, which the
  *  others join. */
 import { execFile } from "node:child_process"
-import { closeSync, openSync, readSync, rmSync } from "node:fs"
+import { closeSync, existsSync, openSync, readSync, rmSync } from "node:fs"
 import { promisify } from "node:util"
 import { KnownError } from "../errors.ts"
 import { openDataDir } from "./data-dir.ts"
@@ -44,22 +44,27 @@ export async function restoreEtcd(of: RestoreEtcd): Promise<string | null> {
   using stack = new DisposableStack()
   const { paths, release } = openDataDir(of.dataDir, { now })
   stack.defer(release)
-  const { etcd } = paths
-  const { restored } = etcd
-  const remove = () => rmSync(restored.data, { recursive: true, force: true })
+  const { etcd, state } = paths
+  if (existsSync(state))
+    throw new KnownError(
+      "UsageInvalid",
+      `there is a database, ${state}, beside the embedded etcd: move the one away that is not to be used`,
+    )
+  const { unfinished } = etcd
+  const remove = () => rmSync(unfinished.data, { recursive: true, force: true })
   remove()
   stack.defer(remove)
   const peerUrl = readMember(etcd)?.peerUrl ?? newPeerUrl(of.options)
   const name = newMemberName(of.options.nodeName)
   const member = { name, peerUrl, cluster: `${name}=${peerUrl}`, isFirst: true }
-  await runTool(of.snapshot, { ...member, folder: restored.data })
-  writeMember({ ...etcd, ...restored }, member)
+  await runTool(of.snapshot, { ...member, folder: unfinished.data })
+  writeMember({ ...etcd, ...unfinished }, member)
   if (readEtcdAuthorities(etcd) === null) writeEtcdAuthorities(etcd, await makeEtcdAuthorities(now))
-  await tryOut({ ...of, paths: { ...paths, etcd: { ...etcd, ...restored } } })
+  await tryOut({ ...of, paths: { ...paths, etcd: { ...etcd, ...unfinished } } })
   // The next start tries this one too, and keeps it for it opens the keyring.
   if (of.token !== null) writeDurably(paths.nextToken, `${of.token}\n`)
   rmSync(etcd.moving.data, { recursive: true, force: true })
-  moveDurably(restored.data, etcd.moving.data)
+  moveDurably(unfinished.data, etcd.moving.data)
   return settleMoved(paths, { now })
 }
 

@@ -1,9 +1,9 @@
 /** A snapshot put back in the place of a server's SQLite datastore. The one that it replaces is kept, with its token. */
 import { randomUUID } from "node:crypto"
-import { copyFileSync, existsSync, linkSync, renameSync, rmSync } from "node:fs"
+import { copyFileSync, existsSync, linkSync, realpathSync, renameSync, rmSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { isKnown, KnownError } from "../errors.ts"
-import { readOutside } from "../keyring/record.ts"
+import { openRecord, readOutside } from "../keyring/record.ts"
 import { unlock } from "../keyring/slots.ts"
 import { BY_RECOVERY_KEY, decodeHistory, encodeHistory, entryOf } from "../rotation/history.ts"
 import { openSqlite } from "../store/sqlite.ts"
@@ -36,8 +36,10 @@ export async function restoreSnapshot(of: Restore): Promise<string | null> {
   using stack = new DisposableStack()
   const { paths, release } = openDataDir(of.dataDir, of)
   stack.defer(release)
-  stack.defer(claimDatabase(of.database, of))
-  const copy = `${of.database}.restored`
+  // What a symbolic link leads to: a name beside it is on the same disk, and its log lies there.
+  const database = existsSync(of.database) ? realpathSync(of.database) : of.database
+  stack.defer(claimDatabase(database, of))
+  const copy = `${database}.restored`
   const removeCopy = () => {
     for (const file of withLogs(copy)) rmSync(file, { force: true })
   }
@@ -46,10 +48,11 @@ export async function restoreSnapshot(of: Restore): Promise<string | null> {
   named(`cannot copy ${of.snapshot}`, () => copyFileSync(of.snapshot, copy))
   await reviveCopy(copy)
   await receiveCopy(copy, { ...of, paths })
-  const kept = setAside(of, paths)
+  const kept = setAside(database, { paths, now: of.now })
   // The next start tries this one too, and keeps it for it opens the keyring.
   if (of.token !== null) writeDurably(paths.nextToken, `${of.token}\n`)
-  moveDurably(copy, of.database)
+  if (kept !== null) moveLogs(database, kept)
+  moveDurably(copy, database)
   return kept
 }
 
@@ -64,8 +67,8 @@ async function receiveCopy(copy: string, of: Restored & Secrets): Promise<void> 
   }
 }
 
-/** Enters its return into its own history. Throws SnapshotInvalid, and SlotDidNotOpen: a datastore that nothing at hand opens is of no
- *  use to anybody. */
+/** Enters its return into its own history. Throws SnapshotInvalid, RecordCorrupt, and SlotDidNotOpen: a datastore that nothing at hand
+ *  opens is of no use to anybody. */
 export async function receive(store: Store, of: Restored & Secrets): Promise<void> {
   await refuseClosed(store, of)
   const stored = await store.record("history")
@@ -90,27 +93,38 @@ async function refuseClosed(store: Store, secrets: Secrets): Promise<void> {
   if (stored === undefined)
     throw new KnownError("SnapshotInvalid", "there is no keyring in this snapshot")
   const { slots } = readOutside(stored.value)
-  if (secrets.recoveryKey === null) await unlockByToken(secrets, slots)
-  else await unlock(slots, { kind: "recovery", secret: secrets.recoveryKey })
+  const clusterKey = await (secrets.recoveryKey === null
+    ? unlockByToken(secrets, slots)
+    : unlock(slots, { kind: "recovery", secret: secrets.recoveryKey }))
+  openRecord(stored.value, clusterKey)
 }
 
-/** A second name for the database, and copies of the tokens one of which opens it. */
-function setAside({ database, now }: Restore, paths: DataDirPaths): string | null {
+/** A second name for the database, and copies of the tokens one of which opens it. Throws DataDirInUse. */
+function setAside(
+  database: string,
+  { paths, now }: { readonly paths: DataDirPaths; readonly now: Date },
+): string | null {
   if (!existsSync(database)) return null
+  try {
+    foldLog(database)
+  } catch (error) {
+    // It may be damaged: then its log stays beside it.
+    if (!isKnown(error) || error.code === "DataDirInUse") throw error
+  }
   const folder = beforeRestore(dirname(database), now)
   makePrivateDir(folder)
   return named(`cannot keep ${database} in ${folder}`, () => {
-    try {
-      foldLog(database)
-    } catch (error) {
-      // It may be damaged: then its log stays beside it.
-      if (!isKnown(error)) throw error
-    }
-    const [, ...logs] = withLogs(database)
     linkSync(database, join(folder, basename(database)))
-    for (const log of logs) if (existsSync(log)) renameSync(log, join(folder, basename(log)))
     for (const token of [paths.token, paths.nextToken])
       if (existsSync(token)) copyFileSync(token, join(folder, basename(token)))
     return folder
+  })
+}
+
+/** What replaces the database must not be read with them. */
+function moveLogs(database: string, folder: string): void {
+  const [, ...logs] = withLogs(database)
+  named(`cannot keep the log of ${database} in ${folder}`, () => {
+    for (const log of logs) if (existsSync(log)) renameSync(log, join(folder, basename(log)))
   })
 }

@@ -157,12 +157,17 @@ export async function copyDatabase(path: string, copy: string): Promise<void> {
   }
 }
 
-/** Moves the write-ahead log of a database that nobody has open into its file. Throws StoreUnavailable where it is damaged. */
+/** Moves all of the write-ahead log of a database that no server has open into its file. Throws DataDirInUse where somebody else
+ *  reads in it, and StoreUnavailable where it is damaged. */
 export function foldLog(path: string): void {
   try {
-    using db = new DatabaseSync(path)
-    truncateLog(db)
+    using db = new DatabaseSync(path, { timeout: MAINTENANCE_TIMEOUT_MS })
+    if (truncateLog(db)) return
   } catch (error) {
     throw storeError(path, error)
   }
+  throw new KnownError(
+    "DataDirInUse",
+    `${path} is read by another process, so what its write-ahead log holds cannot be moved into it: end that first`,
+  )
 }

@@ -1,7 +1,8 @@
 /** A server on SQLite moves to an embedded etcd: nothing is lost, whenever it is killed, and clients that watched find their way. */
 import { CoreV1Api, KubeConfig, makeInformer, type V1Secret } from "@kubernetes/client-node"
-import { existsSync, readdirSync, renameSync, statSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from "node:fs"
 import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { expect, test } from "vitest"
 import { apiClient } from "../harness/api.ts"
 import { ownPorts, plantInto, stored, untilRead, writeSecret } from "../harness/embedded.ts"
@@ -117,6 +118,27 @@ test("killed at any moment of the move, the next start has everything, once", {
   await server.stop()
   const sizeBefore = statSync(join(database(server), "state.db")).size
   expect(sizeBefore).toBeGreaterThan(0)
+
+  // What etcd does not take ends the move in the middle.
+  const state = join(database(server), "state.db")
+  const planted = (statement: string) => {
+    using db = new DatabaseSync(state)
+    db.exec(statement)
+  }
+  planted(`INSERT INTO kine (name, created, deleted, create_revision, prev_revision, lease, value, old_value)
+    VALUES ('/registry/configmaps/default/big', 1, 0, 0, 0, 0, zeroblob(2 << 20), NULL)`)
+  const refused = await server.start(["--cluster-init"]).catch(String)
+  expect(refused).toContain("/registry/configmaps/default/big cannot be moved: ")
+  expect(refused).not.toContain("could not be looked for")
+  expect(existsSync(state)).toBe(true)
+  expect(readdirSync(database(server))).not.toContain("etcd.moving")
+  planted("DELETE FROM kine WHERE name = '/registry/configmaps/default/big'")
+  // Ended before its last step, and then forgotten.
+  mkdirSync(join(database(server), "etcd.moving"))
+  await server.start()
+  await server.stop()
+  expect(readdirSync(database(server))).not.toContain("etcd.moving")
+
   // Until the move is over; each time a little later.
   let kills = 0
   for (let afterMs = 200; !existsSync(join(database(server), "etcd")); afterMs += 700) {

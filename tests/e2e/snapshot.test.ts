@@ -2,15 +2,20 @@
 import {
   copyFileSync,
   existsSync,
+  lstatSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs"
 import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { expect, test } from "vitest"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
+import { ERRORS } from "../../src/errors.ts"
 import { apiClient } from "../harness/api.ts"
 import { until } from "../harness/process.ts"
 import { keyturn, startServer, type TestServer } from "../harness/server.ts"
@@ -140,8 +145,54 @@ test("what is no snapshot is refused, and the datastore stays as it is", async (
   writeFileSync(empty, "")
   for (const file of [garbage, torn, empty, join(server.home, "missing")])
     expect(await keyturn(server, ["snapshot", "restore", file]), file).toMatchObject({ code: 26 })
+  const damaged = join(server.home, "damaged")
+  copyFileSync(saved, damaged)
+  using copy = new DatabaseSync(damaged)
+  copy.exec(
+    `UPDATE keyturn_record SET value = CAST(replace(value, '"epoch":', '"epoch":1') AS BLOB) WHERE name = 'keyring'`,
+  )
+  copy.close()
+  const code = ERRORS.RecordCorrupt.exit
+  expect(await keyturn(server, ["snapshot", "restore", damaged])).toMatchObject({ code })
   expect(readFileSync(paths.state)).toEqual(before)
   expect(existsSync(`${paths.state}.restored`)).toBe(false)
   await server.start()
   expect(await names(server)).toEqual(["one"])
+})
+
+test("a database that somebody reads is not replaced while its log holds what the file lacks", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  const saved = await said(server, "snapshot", "save")
+  await write(server, "one")
+  await server.kill9()
+  const { state } = dataDirPaths(server.dataDir)
+  using reader = new DatabaseSync(state)
+  reader.exec("BEGIN; SELECT count(*) FROM kine")
+  const log = readFileSync(`${state}-wal`)
+  expect(log.length).toBeGreaterThan(0)
+  const { code, stderr } = await keyturn(server, ["snapshot", "restore", saved])
+  expect({ code, stderr }).toMatchObject({
+    code: ERRORS.DataDirInUse.exit,
+    stderr: expect.stringContaining("is read by another process"),
+  })
+  reader.close()
+  await server.start()
+  expect(await names(server)).toEqual(["one"])
+})
+
+test("a database that a symbolic link names is replaced where it lies", async () => {
+  await using server = await startServer({ args: ["--secrets-encryption"] })
+  const saved = await said(server, "snapshot", "save")
+  await write(server, "one")
+  await server.stop()
+  const { state } = dataDirPaths(server.dataDir)
+  const elsewhere = join(server.home, "state.db")
+  renameSync(state, elsewhere)
+  symlinkSync(elsewhere, state)
+  const { stderr } = await keyturn(server, ["snapshot", "restore", saved])
+  const [, kept = ""] = /is kept, with its token: (\S+)/.exec(stderr) ?? []
+  expect(lstatSync(join(kept, "state.db")).isFile()).toBe(true)
+  expect(lstatSync(state).isSymbolicLink()).toBe(true)
+  await server.start()
+  expect(await names(server)).toEqual([])
 })
