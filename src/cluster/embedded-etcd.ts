@@ -155,7 +155,8 @@ async function membership(context: EmbeddedContext): Promise<Membership> {
     )
   }
   const name = newMemberName(options.nodeName)
-  const peerUrl = stored?.peerUrl ?? newPeerUrl(options)
+  const peerUrl = newPeerUrl(options)
+  const former = stored !== null && stored.peerUrl !== peerUrl && { formerPeerUrl: stored.peerUrl }
   if (options.server === null) {
     if (!options.clusterInit)
       throw new KnownError(
@@ -172,7 +173,13 @@ async function membership(context: EmbeddedContext): Promise<Membership> {
   writeMember(paths.etcd, { name, peerUrl, cluster: null, isFirst: false })
   const { server } = options
   const token = options.token ?? readToken(paths)
-  const { authorities, cluster } = await askToJoin(context, { server, token, name, peerUrl })
+  const { authorities, cluster } = await askToJoin(context, {
+    server,
+    token,
+    name,
+    peerUrl,
+    ...former,
+  })
   writeEtcdAuthorities(paths.etcd, authorities)
   const member = { name, peerUrl, cluster, isFirst: false }
   writeMember(paths.etcd, member)

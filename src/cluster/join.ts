@@ -1,4 +1,5 @@
 /** Asking a server of a cluster to take this one in, and how that server answers. */
+import { connect } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../errors.ts"
 import type { Member, Members } from "../store/etcd-members.ts"
@@ -14,6 +15,8 @@ export const JOIN_PATH = "/v1-keyturn/etcd/members"
 export interface JoinRequest {
   readonly name: string
   readonly peerUrl: string
+  /** Where it asked from before, and was not heard of since. */
+  readonly formerPeerUrl?: string
 }
 
 export interface JoinAnswer {
@@ -75,7 +78,7 @@ const mayPass = (error: unknown): error is KnownError =>
 /** Takes a server in, as a learner; {@link promoteLearners} gives it its voice. Throws UsageInvalid, MembersUnready. */
 export async function addMember(
   members: Members,
-  { self, name, peerUrl }: JoinRequest & { readonly self: EtcdMember },
+  { self, name, peerUrl, formerPeerUrl }: JoinRequest & { readonly self: EtcdMember },
 ): Promise<string> {
   if (isLoopback(peerUrl) && !isLoopback(self.peerUrl))
     throw new KnownError(
@@ -90,11 +93,14 @@ export async function addMember(
   const at = ({ peerUrls }: Member) => peerUrls.includes(peerUrl)
   const before = await members.list()
   const awaited = before.find((member) => member.name === "" && !at(member))
-  if (awaited !== undefined)
-    throw new KnownError(
-      "MembersUnready",
-      `another server is joining, at ${awaited.peerUrls.join()}`,
-    )
+  if (awaited !== undefined) {
+    if (!awaited.peerUrls.includes(formerPeerUrl ?? ""))
+      throw new KnownError(
+        "MembersUnready",
+        `another server is joining, at ${awaited.peerUrls.join()}; one that never comes loses its place after five minutes`,
+      )
+    await refusable(members.remove(awaited))
+  }
   const node = nodeOfMember(name)
   const same = before.find((member) => nodeOfMember(member.name) === node && !at(member))
   if (same !== undefined)
@@ -102,15 +108,38 @@ export async function addMember(
       "UsageInvalid",
       `a server named ${node} is a member already, at ${same.peerUrls.join()}; where that one is gone for good, delete its Node, else give this one another --node-name`,
     )
-  // Who comes again from the same address with nothing in its hands is the one that has its place.
-  for (const stale of before.filter((member) => at(member) && member.name !== ""))
+  // Who comes again from the same address with nothing in its hands is the one that has its place, where nobody is there.
+  for (const stale of before.filter((member) => at(member) && member.name !== "")) {
+    if (await isListening(new URL(peerUrl)))
+      throw new KnownError(
+        "UsageInvalid",
+        `the member ${stale.name} runs at ${peerUrl}: give this server an address of its own (--node-ip, --bind-address, --etcd-peer-port)`,
+      )
+    if (nodeOfMember(stale.name) !== node)
+      throw new KnownError(
+        "UsageInvalid",
+        `${peerUrl} is the address of the member ${stale.name}, which does not answer now: give this server another; or, where that one is gone for good, delete its Node, ${nodeOfMember(stale.name)}`,
+      )
     await refusable(members.remove(stale))
+  }
   if (!before.some((member) => at(member) && member.name === ""))
     await refusable(members.addLearner(peerUrl))
   const now = await members.list()
   return now
     .map((member) => `${at(member) ? name : member.name}=${member.peerUrls[0] ?? ""}`)
     .join(",")
+}
+
+const CONNECT_TIMEOUT_MS = 2_000
+
+/** Whether somebody takes connections there: the one that asks has not started its etcd yet. */
+function isListening({ hostname, port }: URL): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const host = hostname.replace(/^\[|\]$/g, "")
+  const socket = connect({ host, port: Number(port || 443), timeout: CONNECT_TIMEOUT_MS })
+  socket.once("connect", () => resolve(true))
+  for (const event of ["error", "timeout"]) socket.once(event, () => resolve(false))
+  return promise.finally(() => socket.destroy())
 }
 
 const isLoopback = (url: string): boolean => /^https:\/\/(127\.|\[::1\])/.test(url)

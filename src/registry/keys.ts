@@ -112,25 +112,25 @@ export class Keys {
     return this.#view
   }
 
-  /** Gives this server a slot of its own, where none in the keyring has its name: with it a change of the cluster key by
+  /** Gives this server a slot of its own, where the keyring has it no more: with it a change of the cluster key by
    *  another server is followed. It opens nothing after the end of the process. A proof from another datastore is held to this one's
    *  revisions with it. */
   async enroll(server: string, { now }: { readonly now: Date }): Promise<void> {
     const { slot } = (this.#own ??= makeServerSlot(server, now))
-    const isNamed = (one: OpenSlot) => isServer(one) && one.id === server
-    // Once it had its own, a slot of that name is another server's that was given the same name: the last one keeps it. So it is
-    // where others have all places: those that live would take them from each other without end.
-    const stands = ({ slots }: OpenRecord) =>
-      this.#isEnrolled
-        ? slots.some(isNamed) || slots.filter(isServer).length >= SERVERS_MAX
-        : slots.some(({ publicKey }) => publicKey === slot.publicKey)
+    const isFull = ({ slots }: OpenRecord) => slots.filter(isServer).length >= SERVERS_MAX
+    // Where others have all places, those that live would take them from each other without end.
+    const stands = (record: OpenRecord) =>
+      record.slots.some(({ publicKey }) => publicKey === slot.publicKey) ||
+      (this.#isEnrolled && isFull(record))
+    // What has its name at the start is of a process before; later it may be of another server that was given the same name.
+    const isFormer = (one: OpenSlot) => !this.#isEnrolled && one.id === server
     if (stands(this.#view.record)) return
     const { proven } = this.#view.record.keyring
     const newest = await this.#store.revision()
     await this.change("enroll", ({ record }) => {
       if (stands(record)) return undefined
       const others = record.slots.filter((one) => !isServer(one))
-      const servers = record.slots.filter((one) => isServer(one) && !isNamed(one))
+      const servers = record.slots.filter((one) => isServer(one) && !isFormer(one))
       return {
         slots: [...others, ...servers.slice(1 - SERVERS_MAX), slot],
         ...(isAhead(proven, newest) &&

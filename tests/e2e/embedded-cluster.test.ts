@@ -3,23 +3,29 @@ import { renameSync, rmSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
 import { expect, test } from "vitest"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
+import { readMember, writeMember } from "../../src/cluster/etcd-member.ts"
+import { JOIN_PATH } from "../../src/cluster/join.ts"
 import { ERRORS } from "../../src/errors.ts"
+import { apiClient } from "../harness/api.ts"
+import { TOKEN } from "../harness/cluster.ts"
 import {
   embeddedCluster,
   etcdPid,
   found,
   isEtcd,
   join,
+  peersOf,
   plantInto,
   startEmbedded,
   untilRead,
   untilWritten,
   writeSecret,
 } from "../harness/embedded.ts"
+import { freePort } from "../harness/ports.ts"
 import { until } from "../harness/process.ts"
 import { needs } from "../harness/programs.ts"
 import { expectStatus, MATCH, secretsEncrypt, stage } from "../harness/secrets-encrypt.ts"
-import { keyturn, kubectl, kubectlSaid, type TestServer } from "../harness/server.ts"
+import { keyturn, kubectl, kubectlSaid, TestServer } from "../harness/server.ts"
 import { Traffic } from "../harness/traffic.ts"
 
 needs("kubectl", "etcd")
@@ -128,6 +134,45 @@ test("a server that comes again keeps its new member, however late another hears
   // Deleted once more, it goes.
   await kubectlSaid(first, ["delete", "node", "s2"])
   expect(await second.ended()).toBe(ERRORS.MemberRemoved.exit)
+})
+
+test("who is given the address of a member that runs is refused, and who asks anew from elsewhere leaves no place behind", {
+  timeout: 120_000,
+}, async () => {
+  await using cluster = await embeddedCluster()
+  const [first, second] = [cluster.server(1), cluster.server(2)]
+  await found(cluster)
+  await join(cluster, 2)
+  await writeSecret(first, "a")
+  const peers = await peersOf(first)
+  const peerUrl = readMember(dataDirPaths(second.dataDir).etcd)?.peerUrl ?? ""
+
+  const clientPort = `--etcd-client-port=${await freePort()}`
+  const args = ["--node-name=s9", `--token=${TOKEN}`, "--bind-address=127.0.0.1", clientPort]
+  await using other = new TestServer({ args })
+  const joining = (port: string | number) => ["--server", first.url, `--etcd-peer-port=${port}`]
+  const said = await refused(other, ...joining(new URL(peerUrl).port))
+  expect(said).toMatch(/the member s2-[0-9a-f]{8} runs at /)
+  await second.stop()
+  const toDead = await refused(other, ...joining(new URL(peerUrl).port))
+  expect(toDead).toContain("where that one is gone for good, delete its Node, s2")
+  await second.start()
+  await untilWritten(second, "b")
+  expect(await peersOf(first)).toEqual(peers)
+
+  // It was taken in, and ended before its etcd began.
+  const former = `https://127.0.0.1:${await freePort()}`
+  using api = apiClient(first.kubeconfig)
+  const asked = { name: "s9-00000000", peerUrl: former }
+  // etcd takes nobody in while a member was away in the last 5 s.
+  const takenIn = async () => (await api.call("POST", JOIN_PATH, asked)).status === 200
+  await until(takenIn, { timeoutMs: 30_000, intervalMs: 500 })
+  const { etcd } = dataDirPaths(other.dataDir)
+  writeMember(etcd, { ...asked, cluster: null, isFirst: false })
+  const port = await freePort()
+  await other.start(joining(port))
+  await untilRead(other, "b")
+  expect(await peersOf(first)).toEqual([...peers, `https://127.0.0.1:${port}`].toSorted())
 })
 
 test("a Node that does not open is made anew, and its server keeps its place, which it loses with the Node", {

@@ -8,6 +8,7 @@ import {
   encodeRange,
   type KeyValue,
 } from "../../src/store/etcd-messages.ts"
+import { openMembers } from "../../src/store/etcd-members.ts"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
 import { readTlsFiles } from "../../src/store/tls-files.ts"
 import { Cluster, type ClusterOptions } from "./cluster.ts"
@@ -96,16 +97,31 @@ export const plantInto = (
 ): Promise<unknown> =>
   beside(server, (channel) => channel.call("/etcdserverpb.KV/Put", encodePut(put)))
 
+function etcdOf(server: TestServer) {
+  const { client, serverCa } = dataDirPaths(server.dataDir).etcd
+  const flag = "--listen-client-urls="
+  const url = commandOf(etcdPid(server)).find((word) => word.startsWith(flag)) ?? ""
+  const tls = { ca: serverCa.cert, cert: client.cert, key: client.key }
+  return { endpoint: url.slice(flag.length), tls }
+}
+
+/** Where the members of its cluster are. */
+export async function peersOf(server: TestServer): Promise<string[]> {
+  const members = openMembers(etcdOf(server))
+  try {
+    return (await members.list()).flatMap(({ peerUrls }) => peerUrls).toSorted()
+  } finally {
+    members.close()
+  }
+}
+
 async function beside<T>(
   server: TestServer,
   work: (channel: EtcdChannel) => Promise<T>,
 ): Promise<T> {
-  const { client, serverCa } = dataDirPaths(server.dataDir).etcd
-  const flag = "--listen-client-urls="
-  const url = commandOf(etcdPid(server)).find((word) => word.startsWith(flag)) ?? ""
-  const files = { ca: serverCa.cert, cert: client.cert, key: client.key }
+  const { endpoint, tls: files } = etcdOf(server)
   const tls = () => readTlsFiles(files, "etcd")
-  const channel = new EtcdChannel({ endpoints: [url.slice(flag.length)], tls })
+  const channel = new EtcdChannel({ endpoints: [endpoint], tls })
   try {
     return await work(channel)
   } finally {

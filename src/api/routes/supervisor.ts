@@ -61,7 +61,11 @@ export interface Supervisor {
   /** Copies the whole datastore into a file beside it, which `path` names. */
   saveSnapshot(name: string, caller: Caller): Promise<{ readonly path: string }>
   /** Makes a server a member of the embedded etcd, and returns what it needs to be one. */
-  takeIn(request: { readonly name: string; readonly peerUrl: string }): Promise<object>
+  takeIn(request: {
+    readonly name: string
+    readonly peerUrl: string
+    readonly formerPeerUrl?: string
+  }): Promise<object>
   /** Ends this server's membership, and this server. */
   leave(): Promise<void>
 }
@@ -136,10 +140,11 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
       return { token: await supervisor.rotateToken(newToken, callerOf(call)) }
     },
     "POST etcd/members": async (supervisor, call) => {
-      const { name, peerUrl } = await readJson(call)
+      const { name, peerUrl, formerPeerUrl } = await readJson(call)
       if (typeof name !== "string" || typeof peerUrl !== "string" || !URL.canParse(peerUrl))
         throw badRequest("name and peerUrl must be a member's")
-      return supervisor.takeIn({ name, peerUrl })
+      const former = typeof formerPeerUrl === "string" && { formerPeerUrl }
+      return supervisor.takeIn({ name, peerUrl, ...former })
     },
     "POST leave": async (supervisor) => {
       await supervisor.leave()
