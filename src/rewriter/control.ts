@@ -109,9 +109,9 @@ function changeOf(step: Step, { request, caller, running, parts }: Taking): Chan
   }
 }
 
-/** Of a rewrite that is taken over, what was asked of its end. */
+/** Whether a rewrite that is taken over was to end with the file written afresh, as `enable` does. */
 const goesOn = (running: Operation | undefined): boolean =>
-  isRunning(running) && running.vacuums === true
+  isRunning(running) && (running.vacuums === true || running.kind === "enable")
 
 interface Taking {
   readonly request: Request

@@ -247,7 +247,8 @@ async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Prom
   } finally {
     await untilAborted(scrubbed, run.signal)
   }
-  const counted = { counts: countsOf(found), unencrypted: found.unencrypted.stored }
+  const { revision, unencrypted } = found
+  const counted = { counts: countsOf(found), unencrypted: unencrypted.stored, revision }
   await run.keys.change("retire", (observed) => {
     const operation = heldBy(run, observed)
     if (operation?.id !== id || operation.fence !== fence) return undefined

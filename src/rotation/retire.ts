@@ -11,6 +11,8 @@ export interface Counted {
   readonly counts: Counts
   /** Byte strings that are plain although their kind is an encrypted one. */
   readonly unencrypted: number
+  /** Every value that was committed up to it was looked at. */
+  readonly revision: number
 }
 
 /** I4: whether a key still has stored bytes under it, or is the one that writes. `counts` is the census that the proof
@@ -23,9 +25,9 @@ export const keyStillNeeded = (keyring: Keyring, counts: Counts, name: string): 
 export function afterProof(
   before: Keyring,
   operation: Operation,
-  { counts, unencrypted }: Counted,
+  { counts, unencrypted, revision }: Counted,
 ): { keyring: Keyring; retired: string[]; kept: Record<string, number>; proof: Proof } {
-  const proof = proofOf(before, operation, counts)
+  const proof = proofOf(before, operation, { counts, revision })
   const keyring = unencrypted === 0 ? withProof(before, proof) : before
   if (!operation.retires) return { keyring, retired: [], kept: {}, proof }
   const others = inactiveKeys(keyring).map(({ name }) => name)
@@ -45,12 +47,17 @@ const withProof = (keyring: Keyring, { revision }: Proof): Keyring =>
     ? { ...keyring, proven: revision }
     : keyring
 
-function proofOf({ keys }: Keyring, { fence, upTo }: Operation, counts: Counts): Proof {
+function proofOf(
+  { keys }: Keyring,
+  { fence, upTo }: Operation,
+  { counts, revision }: Pick<Counted, "counts" | "revision">,
+): Proof {
   const counted = keys.map(({ name, state }) => ({ name, state, values: counts.get(name) ?? 0 }))
   const told = counted.filter(({ state, values }) => state === "active" || values > 0)
   return {
     fence,
-    revision: upTo ?? bug("a proof before its barrier"),
+    // The operation record is not sealed: whoever writes to the datastore could have put a barrier there that is still to come.
+    revision: Math.min(upTo ?? bug("a proof before its barrier"), revision),
     counts: Object.fromEntries(told.map(({ name, values }) => [name, values])),
   }
 }

@@ -171,12 +171,19 @@ test("abort repeated changes nothing; with nothing to abort it is refused; the n
   const again = nextOf(ask("rotate-keys", seen(aborted, { freshKey: key("k3") })))
   expect(ask("abort", seen(again))).toMatchObject({ target: "k1" })
   const counts = new Map(names(again).map((n) => [n, 0]))
-  const { keyring } = afterProof(again, operation(true), { counts, unencrypted: 0 })
+  const { keyring } = afterProof(again, operation(true), { counts, unencrypted: 0, revision: 9 })
   expect(outcome(() => ask("abort", seen(keyring)))).toBe("WrongStage")
   expect(keyring.keys.filter(({ state }) => state === "archived").map(({ name }) => name)).toEqual([
     "rotate-keys",
     "k1",
   ])
+})
+
+test("what a barrier that was never reached would prove is not proven", () => {
+  const forged = { ...operation(true), upTo: Number.MAX_SAFE_INTEGER }
+  const counts = new Map([["k1", 0]])
+  const { keyring, proof } = afterProof(enabled, forged, { counts, unencrypted: 0, revision: 9 })
+  expect({ proven: keyring.proven, of: proof.revision }).toEqual({ proven: 9, of: 9 })
 })
 
 test("an aborted key is not rotated to, whatever is forced", () => {
@@ -302,6 +309,7 @@ test("whatever the order: the writer is there and active, no key is lost, and th
           const { keyring } = afterProof(situation.keyring, situation.operation, {
             counts,
             unencrypted: 0,
+            revision: 9,
           })
           situation = seen(keyring, { operation: { ...situation.operation, state: "finished" } })
         }

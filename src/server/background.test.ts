@@ -48,10 +48,19 @@ test("stopping waits for what runs, and takes its end for no failure", async () 
   expect(lines).toEqual([])
 })
 
-test("a loop that ends of itself with a failure is told", async () => {
+test("a loop that ends of itself with a failure is told, and begins anew", async () => {
   const { lines, background: runs } = background()
-  runs.run("counting", () => Promise.reject(new Error("lost")))
-  await new Promise((resolve) => setTimeout(resolve))
+  const { promise: begunAnew, resolve } = Promise.withResolvers<void>()
+  let begun = 0
+  runs.run("counting", async () => {
+    if (++begun === 1) throw new Error("lost")
+    resolve()
+  })
+  const alive = setInterval(() => {}, 1)
+  await begunAnew
+  clearInterval(alive)
   await runs.stop()
-  expect(lines).toMatchObject([{ level: 50, msg: "counting ended", err: { message: "lost" } }])
+  expect(lines).toMatchObject([
+    { level: 50, msg: "counting ended; it begins anew", err: { message: "lost" } },
+  ])
 })

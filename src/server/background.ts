@@ -5,6 +5,8 @@ import type { Logger } from "pino"
 /** A clock may jump past the end of a certificate. */
 export const CERTIFICATES_EVERY_MS = 60 * 60_000
 
+const ANEW_MS = 1_000
+
 /** False at the signal. Keeps no process alive. */
 const pause = (ms: number, signal: AbortSignal): Promise<boolean> =>
   sleep(ms, true, { signal, ref: false }).catch(() => false)
@@ -22,11 +24,9 @@ export class Background {
     return this.#stop.signal
   }
 
+  /** A loop that fails is told, and begun anew. */
   run(what: string, loop: (signal: AbortSignal) => Promise<void>): void {
-    const told = loop(this.signal).catch((err) => {
-      if (!this.signal.aborted) this.#log.error({ err }, `${what} ended`)
-    })
-    this.#running.push(told)
+    this.#running.push(this.#looped(what, loop))
   }
 
   /** A failed round is told; the next one comes all the same. */
@@ -62,6 +62,17 @@ export class Background {
   async stop(): Promise<void> {
     this.#stop.abort()
     await Promise.all(this.#running)
+  }
+
+  async #looped(what: string, loop: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const { signal } = this
+    do {
+      try {
+        return await loop(signal)
+      } catch (err) {
+        if (!signal.aborted) this.#log.error({ err }, `${what} ended; it begins anew`)
+      }
+    } while (await pause(ANEW_MS, signal))
   }
 
   #told(what: string, round: () => Promise<void>): Promise<void> {

@@ -4,7 +4,6 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
 import { type DataDirPaths, writeToken } from "../cluster/data-dir.ts"
 import { tokenFor } from "../cluster/unlock.ts"
-import { isKnown } from "../errors.ts"
 import { isDestroyed, type Key, withKeysTakenIn } from "../keyring/keyring.ts"
 import type { OpenRecord } from "../keyring/record.ts"
 import type { Keys } from "../registry/keys.ts"
@@ -47,10 +46,11 @@ async function untilFollowed(
     try {
       return await follow(parts, before)
     } catch (error) {
-      if (!isKnown(error)) throw error
-      if (error.message !== told)
+      // Whatever it is: who stopped here would miss a change of the keys.
+      const seen = String(error)
+      if (seen !== told)
         parts.log.warn({ err: error }, "cannot follow the keyring; tried again until it can")
-      told = error.message
+      told = seen
       await sleep(RETRY_MS, undefined, { signal: parts.signal }).catch(() => {})
     }
   }

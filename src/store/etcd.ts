@@ -9,7 +9,7 @@
  *  watch a store follows both ranges and tells all watchers. */
 import { open } from "node:fs/promises"
 import { setTimeout as sleep } from "node:timers/promises"
-import { KnownError } from "../errors.ts"
+import { isKnown, KnownError } from "../errors.ts"
 import { type CallOptions, type ChannelOptions, EtcdChannel } from "./etcd-channel.ts"
 import { IsFuture, LeaseGone, WasCompacted } from "./etcd-errors.ts"
 import { EtcdHistory, type HistoryOptions, newestRevision, putMark } from "./etcd-history.ts"
@@ -32,7 +32,7 @@ import {
   type Txn,
   type TxnAnswer,
 } from "./etcd-messages.ts"
-import { rewriteAll } from "./etcd-rewrite.ts"
+import { type Put, rewriteAll } from "./etcd-rewrite.ts"
 import type { Replacing } from "./etcd-watch.ts"
 import { BATCH_BYTES_MAX } from "./kine.ts"
 import { AnswerLost, type EngineWrite, lookFor, unknown, type WrittenRow } from "./lost-answer.ts"
@@ -59,7 +59,7 @@ import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
 
 const SCRUB_TIMEOUT_MS = 60_000
 /** So much later than this server another one may tell of a change. */
-const OTHERS_BEHIND_MS = 250
+const OTHERS_BEHIND_MS = 1_000
 /** How many rows are asked for before it was seen what they weigh. */
 const FIRST_ROWS = 128
 /** So many of the largest values are less than etcd can say in one answer. */
@@ -231,20 +231,7 @@ class EtcdStore implements Store {
     replacements: readonly Replacement[],
   ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }> {
     const live = replacements.filter(({ column }) => column === "value")
-    return rewriteAll(live, async (batch) => {
-      const { succeeded, ranges } = await this.#txn({
-        compare: [
-          ...compareFence(fence),
-          ...batch.map(({ key, revision: modified }) => ({ key, modified })),
-        ],
-        success: batch.map(({ key, replacement: value }) => ({
-          put: { key, value, keepsLease: true },
-        })),
-        failure: [{ range: { key: FENCE } }],
-      })
-      if (succeeded) return "done"
-      return ranges[0]?.[0]?.value.toString() === fence ? "lost" : "fenced"
-    })
+    return rewriteAll(live, (batch) => this.#replace(fence, batch))
   }
 
   /** What was replaced lies in history until that is compacted; a watch that has not told of it by then ends. For the end of a
@@ -353,6 +340,28 @@ class EtcdStore implements Store {
       }
       if (!(error instanceof AnswerLost)) throw error
       return this.#lookFor(write, known, error)
+    }
+  }
+
+  async #replace(fence: string, batch: readonly Replacement[]): ReturnType<Put> {
+    try {
+      const { succeeded, ranges } = await this.#txn({
+        compare: [
+          ...compareFence(fence),
+          ...batch.map(({ key, revision: modified }) => ({ key, modified })),
+        ],
+        success: batch.map(({ key, replacement: value }) => ({
+          put: { key, value, keepsLease: true },
+        })),
+        failure: [{ range: { key: FENCE } }],
+      })
+      if (succeeded) return "done"
+      return ranges[0]?.[0]?.value.toString() === fence ? "lost" : "fenced"
+    } catch (error) {
+      // Under a longer name of a key a value may be larger than etcd takes. The proof finds it where it was, and keeps its key.
+      if (!isKnown(error, "ObjectInvalid")) throw error
+      if (batch.length === 1) this.#warn(`${batch[0]?.key} is too large to be rewritten`, error)
+      return "lost"
     }
   }
 

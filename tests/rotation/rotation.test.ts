@@ -72,6 +72,13 @@ test("a verb whose files cannot be written is told as taken", async () => {
   expect(await take("enable")).toBeUndefined()
 })
 
+test("what takes over from enable clears the file of plain text as enable would", async () => {
+  const { keys, take } = await cluster()
+  await take("enable")
+  await take("rotate-keys")
+  expect(await keys.operation()).toMatchObject({ kind: "rotate-keys", vacuums: true })
+})
+
 test("prepare, rotate, reencrypt walk the stages and repeat without effect", async () => {
   const { keys, take, run } = await cluster()
   await take("enable")

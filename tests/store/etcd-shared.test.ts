@@ -254,6 +254,18 @@ describe("rewriting", () => {
     expect(await events(after, revision)).toEqual([{ count: 150, upTo: revision }])
   })
 
+  test("passes over what etcd does not take, and does all else", async () => {
+    const store = await etcd.open()
+    await setFence(store, "f1")
+    for (const name of ["a", "b", "c"]) await create(store, name, name)
+    const tooLarge = { replacement: Buffer.alloc(1_600_000) }
+    const all = (await replacements(store)).map((one) =>
+      one.key === key("b") ? { ...one, ...tooLarge } : one,
+    )
+    expect(await store.rewrite("f1", all)).toEqual({ outcome: "done", replaced: 2 })
+    expect(await live(store)).toEqual({ a: "a!", b: "b", c: "c!" })
+  })
+
   test("leaves an entry its time to live", async () => {
     const store = await etcd.open()
     await setFence(store, "f1")
