@@ -11,9 +11,10 @@ const STATUS = ["secrets-encrypt", "status"]
 const ENABLE = ["secrets-encrypt", "enable"]
 const to = ({ url, token }: { url: string; token: string }) => ["--server", url, "--token", token]
 
-/** Standard error of a command that ended in `code`. */
-const failed = (code: ErrorCode, message: string) => {
-  const { exit, hint } = ERRORS[code]
+/** Standard error of a command that ended in `code`; its hint is for the same server. */
+const failed = (code: ErrorCode, message: string, url = "") => {
+  const { exit } = ERRORS[code]
+  const hint = ERRORS[code].hint.replace(/(?<=^run: .*)$/, ` --server ${url}`)
   const said = hint === "" ? "" : `keyturn: hint: ${hint}\n`
   return { code: exit, stdout: "", stderr: `keyturn: error: ${message}\n${said}` }
 }
@@ -136,7 +137,7 @@ test.each<[string, Reply, ErrorCode, string]>([
   const outcome = await command([...ENABLE, ...to(server)])
   // Cut by the other side, a TLS connection says so in more than one way.
   const stderr = outcome.stderr.replace(/socket hang up|ECONNRESET/, "connection reset by peer")
-  expect({ ...outcome, stderr }).toEqual(failed(code, said))
+  expect({ ...outcome, stderr }).toEqual(failed(code, said, server.url))
 })
 
 test("a server that is starting is waited for, and the verb is given to it once it takes it", async () => {

@@ -23,7 +23,8 @@ async function planned(answer: Plan, ...argv: readonly string[]) {
   await using server = await startSupervisor({ reply: () => ({ json: answer }) })
   const to = ["--server", server.url, "--token", server.token]
   const outcome = await command(["secrets-encrypt", "plan", ...argv, ...to])
-  return { ...outcome, asked: server.received.map(({ request }) => request) }
+  const stderr = outcome.stderr.replace(server.url, "URL")
+  return { ...outcome, stderr, asked: server.received.map(({ request }) => request) }
 }
 
 test("plan asks of rotate-keys, and prints what that would do", async () => {
@@ -50,7 +51,7 @@ test("plan of a verb that would be refused prints why and ends as the verb does"
     code: 12,
     stdout: "Verb: disable\nWould Go: no, RotationUnderWay\n",
     stderr:
-      "keyturn: error: another one is under way\nkeyturn: hint: run: keyturn secrets-encrypt status, then try again\n",
+      "keyturn: error: another one is under way\nkeyturn: hint: run: keyturn secrets-encrypt status --server URL, then try again\n",
   })
 })
 

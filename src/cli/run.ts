@@ -20,16 +20,26 @@ export async function run(argv: readonly string[], context: Context): Promise<nu
     }
     return 0
   } catch (error) {
-    return error instanceof Shown ? 0 : tell(error, context)
+    return error instanceof Shown ? 0 : tell(error, context, argv)
   }
 }
 
-/** Commands in hints, as this person calls the program. */
-const asTyped = (hint: string, { command }: Context): string =>
-  hint.replaceAll(/\bkeyturn (?=[a-z])/g, `${command} `)
+/** Commands in hints, as this person calls the program, for the server that was meant. */
+function asTyped(hint: string, { command }: Context, argv: readonly string[]): string {
+  const of = ["--data-dir", "--server"].flatMap((flag) => given(flag, argv))
+  return hint.replaceAll(/\b(run|mostly): keyturn ([a-z-]+(?: [a-z-]+)*)/g, (_, begins, words) =>
+    [`${begins}: ${command}`, words, ...of].join(" "),
+  )
+}
+
+const given = (flag: string, argv: readonly string[]): string[] =>
+  argv.flatMap((word, at) => {
+    if (word === flag) return [flag, argv[at + 1] ?? ""]
+    return word.startsWith(`${flag}=`) ? [word] : []
+  })
 
 /** Prints a failure and returns the exit code for it. Only what this program foresees has words that are safe to show. */
-function tell(error: unknown, context: Context): number {
+function tell(error: unknown, context: Context, argv: readonly string[]): number {
   const { signal } = context
   if (signal.aborted && !isKnown(error)) {
     return 128 + constants.signals[signal.reason as NodeJS.Signals]
@@ -37,7 +47,7 @@ function tell(error: unknown, context: Context): number {
   if (isKnown(error)) {
     const { exit, hint } = ERRORS[error.code]
     note(context, `error: ${error.message}`)
-    if (hint !== "") note(context, `hint: ${asTyped(hint, context)}`)
+    if (hint !== "") note(context, `hint: ${asTyped(hint, context, argv)}`)
     return exit
   }
   const stack = error instanceof Error ? error.stack : String(error)

@@ -1,5 +1,6 @@
 /** `keyturn token rotate`. It prints the token on standard output, and nothing else there. */
 import { readIfPresent } from "../cluster/files.ts"
+import { isShort, passwordOf, SHORT } from "../cluster/token.ts"
 import { KnownError } from "../errors.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note, say } from "./context.ts"
@@ -12,7 +13,9 @@ export interface TokenOptions extends ConnectOptions {
 export async function rotateToken(options: TokenOptions, context: Context): Promise<void> {
   const newToken = newTokenOf(options)
   const client = await connect(options, context)
-  say(context, await client.rotateToken(newToken))
+  const token = await client.rotateToken(newToken)
+  say(context, token)
+  if (isShort(passwordOf(token))) note(context, `warning: ${SHORT}`)
   note(context, "the old token opens backups made before now: keep it as long as those")
 }
 

@@ -26,10 +26,7 @@ export async function verify(options: VerifyOptions, context: Context): Promise<
   show(context, options, { json: found, text: verificationText(found) })
   const asked = found.keys.find(({ name }) => name === options.key)
   if (asked?.state === "unknown")
-    note(
-      context,
-      `no key is known by the name "${asked.name}": it was destroyed, or is not spelt so`,
-    )
+    note(context, `no key is known by the name "${asked.name}": is it spelt so?`)
   if (found.problems.length > 0) throw new KnownError("NotProven", found.problems.join("; "))
 }
 

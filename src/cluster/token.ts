@@ -57,6 +57,13 @@ function split(text: string): { caHash: string; credentials: string } {
   return { caHash: body.slice(0, border), credentials: body.slice(border + 2) }
 }
 
+/** Half of what a token that is made here has. */
+const PASSWORD_LENGTH = 16
+
+/** As K3s does, any password is taken; what it seals can be tried at by whoever has a copy of the datastore. */
+export const isShort = (password: string): boolean => password.length < PASSWORD_LENGTH
+export const SHORT = `the token's password has fewer than ${PASSWORD_LENGTH} characters: whoever has a copy of the datastore can guess it`
+
 /** The password alone, which is what opens the keyring's slot ("normalized token" in K3s). */
 export function passwordOf(text: string): string {
   const token = parseToken(text)

@@ -1,7 +1,7 @@
 /** What `verify` reports: which stored bytes are under which key, and what speaks against all of them being under the one that
  *  writes. It only reads. */
 import { ENCRYPTED, isEncrypted, PLAIN_SECRET, prefixOf } from "../format/value.ts"
-import { type Key, writingKey } from "../keyring/keyring.ts"
+import { isDestroyed, type Key, type Keyring, writingKey } from "../keyring/keyring.ts"
 import { KEY_PROVIDERS, type KeyProvider } from "../providers/provider.ts"
 import type { View } from "../registry/view.ts"
 import type { Unreadable } from "../rotation/operation.ts"
@@ -53,7 +53,7 @@ export interface KeyFound extends Found {
   readonly name: string
   /** Null: the keyring does not hold it. */
   readonly provider: KeyProvider | null
-  readonly state: Key["state"] | "writing" | "unknown"
+  readonly state: Key["state"] | "writing" | "destroyed" | "unknown"
 }
 
 export interface NamespaceFound {
@@ -146,7 +146,7 @@ function reported(view: View, counted: Counted): Omit<Verification, "problems"> 
       return {
         name,
         provider: key?.provider ?? null,
-        state: key === undefined ? "unknown" : key === writer ? "writing" : key.state,
+        state: key === writer && key ? "writing" : (key?.state ?? goneState(keyring, name)),
         ...found(tallyOf(all, name), tallyOf(live, name)),
         infiles: inFiles ? (inFiles.keys.get(name) ?? 0) : null,
       }
@@ -161,6 +161,9 @@ function reported(view: View, counted: Counted): Omit<Verification, "problems"> 
     ),
   }
 }
+
+const goneState = (keyring: Keyring, name: string) =>
+  isDestroyed(keyring, name) ? "destroyed" : "unknown"
 
 const tallyOf = ({ keys, foreign }: Census, name: string) => keys.get(name) ?? foreign.get(name)
 

@@ -41,13 +41,12 @@ export function settleRestore({ log, now }: ServerContext, paths: DataDirPaths):
 
 /** Says what is to be done next. */
 export async function reset(context: ServerContext, paths: DataDirPaths): Promise<void> {
-  const { say, command } = context
+  const { say, command, options } = context
   const { resetCluster } = await import("../cluster/reset.ts")
   if (!(await resetCluster({ ...context, paths }))) return
   say("this server's etcd is the only member of its cluster now")
-  say("start this server again with the flags that it had, without --cluster-reset and --server:")
-  say(`  ${command} server --data-dir ${paths.dataDir}`)
-  for (const line of joiningAgain(command, context.options)) say(line)
+  say("start it again with the flags that it had, without --cluster-reset and --server")
+  for (const line of joiningAgain(command, options)) say(line)
 }
 
 /** What is to be done on all servers but the one that is the cluster now. */

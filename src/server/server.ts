@@ -17,6 +17,7 @@ import { readNamed } from "../cluster/files.ts"
 import { localUrl, writeKubeconfig } from "../cluster/kubeconfig.ts"
 import { isShown } from "../cluster/encryption-files.ts"
 import { hashMismatch, type NodeFacts, shownHashes } from "../cluster/node.ts"
+import { isShort, SHORT } from "../cluster/token.ts"
 import { isKnown } from "../errors.ts"
 import type { Keyring } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
@@ -293,7 +294,7 @@ async function serve(parts: Parts): Promise<void> {
   background.fromNowOn("clearing what earlier keyrings left", SCRUB_EVERY_MS, overdueScrub(keys))
   background.every("the node's heartbeat", HEARTBEAT_EVERY_MS, () => publisher.renew())
   if (embedded !== undefined) tendEmbedded(embedded, { store, log, monotonicMs, background })
-  greet(context, url)
+  greet(context, url, keys.view.record.keyring)
   const ended = signal.aborted ? undefined : once(signal, "abort")
   await Promise.race([ended, over])
   log.info("ending: requests that run are finished, no new ones are taken")
@@ -351,15 +352,8 @@ function readNamedFiles(options: ServerOptions) {
   }
 }
 
-/** Half of what a token that is made here has. */
-const PASSWORD_LENGTH = 16
-
-/** As K3s does, any password is taken; what it seals can be tried at by whoever has a copy of the datastore. */
 function warnOfShort({ password }: Keyring, { log }: ServerContext): void {
-  if (password.length < PASSWORD_LENGTH)
-    log.warn(
-      `the token's password has fewer than ${PASSWORD_LENGTH} characters: whoever has a copy of the datastore can guess it; run: keyturn token rotate`,
-    )
+  if (isShort(password)) log.warn(`${SHORT}; run: keyturn token rotate`)
 }
 
 /** The keyring decides whether values are encrypted; where the flag says otherwise, one line tells. */
@@ -398,7 +392,11 @@ const nodeFacts = (context: ServerContext, embedded: EmbeddedEtcd | undefined): 
   }
 }
 
-function greet({ options, say, command }: ServerContext, url: string): void {
+function greet(
+  { options, say, command }: ServerContext,
+  url: string,
+  { intent }: Pick<Keyring, "intent">,
+): void {
   const kubeconfig = `--kubeconfig ${options.writeKubeconfig}`
   const own = `--data-dir ${options.dataDir}`
   say(`keyturn is ready: ${url}`)
@@ -406,5 +404,5 @@ function greet({ options, say, command }: ServerContext, url: string): void {
   say("try:")
   say(`  kubectl ${kubeconfig} create secret generic demo --from-literal=password=s3cr3t`)
   say(`  ${command} secrets-encrypt status ${own}`)
-  say(`  ${command} secrets-encrypt rotate-keys ${own}`)
+  say(`  ${command} secrets-encrypt ${intent === "encrypted" ? "rotate-keys" : "enable"} ${own}`)
 }

@@ -413,7 +413,10 @@ const REFUSED = ["pw ", "p\nw", "", "abcdef.0123456789abcdef"]
 test("a token that can be guessed is taken, as K3s takes it, with a warning", async () => {
   await using server = await startServer({ args: ["--token", "x"] })
   expect(server.logs()).toContain("fewer than 16 characters")
-  await keyturn(server, ["token", "rotate"])
+  const rotated = async (...words: readonly string[]) =>
+    (await keyturn(server, ["token", "rotate", ...words])).stderr
+  expect(await rotated("--new-token", "y")).toContain("fewer than 16 characters")
+  expect(await rotated()).not.toContain("fewer than")
   const before = server.logs().length
   await server.restart(["--token", tokenIn(server).trim()])
   expect(server.logs().slice(before)).not.toContain("fewer than")
