@@ -13,7 +13,7 @@ const LAYERS: Layers = [
   ["registry"],
   ["store", "rotation", "keyring", "config", "providers", "step"],
   ["format"],
-  ["errors"],
+  ["errors", "one-by-one"],
 ]
 
 /** The rooms inside src/api/, in the same way. */

@@ -8,7 +8,7 @@ import { newClusterKey, newFence, readOutside } from "../keyring/record.ts"
 import { makeSlot, opensBy, type Slot, unlock } from "../keyring/slots.ts"
 import type { KeyProvider } from "../providers/provider.ts"
 import { createKeyring, Keys } from "../registry/keys.ts"
-import { makeView, openObject } from "../registry/view.ts"
+import { openObject, viewOfKeys } from "../registry/view.ts"
 import { entryOf, BY_RECOVERY_KEY } from "../rotation/history.ts"
 import { HEALTH_KEY } from "../store/kine.ts"
 import type { Store, StoredRecord } from "../store/store.ts"
@@ -222,7 +222,7 @@ const holdsObjects = async (store: Store): Promise<boolean> => {
 
 /** I7: nobody takes up a datastore whose values he cannot read. */
 async function refuseUnreadable(store: Store, keyring: Keyring): Promise<void> {
-  const view = makeView({ epoch: 0, fence: "", slots: [], keyring }, "")
+  const view = viewOfKeys(keyring)
   const limit = 500
   for (let after = ""; ; ) {
     const { entries } = await store.list({ prefix: "/registry/", after, limit })

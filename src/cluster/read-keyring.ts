@@ -1,8 +1,8 @@
 /** The keyring of a datastore that is only looked at: nothing is made, taken in or written. */
 import { KnownError } from "../errors.ts"
 import { emptyKeyring, type Keyring } from "../keyring/keyring.ts"
-import { type OpenRecord, openRecord, readOutside } from "../keyring/record.ts"
-import { makeView, type View } from "../registry/view.ts"
+import { openRecord, readOutside } from "../keyring/record.ts"
+import { makeView, type View, viewOfKeys } from "../registry/view.ts"
 import type { StoreReader } from "../store/store.ts"
 import { type Secrets, unlockByToken } from "./bootstrap.ts"
 import { type ConfigurationText, keyringFrom } from "./encryption-files.ts"
@@ -16,7 +16,7 @@ export interface Reading extends Secrets {
  *  configuration. */
 export async function readView(store: StoreReader, reading: Reading): Promise<View> {
   const stored = await store.record("keyring")
-  if (stored === undefined) return makeView(recordOf(configured(reading)), "")
+  if (stored === undefined) return viewOfKeys(configured(reading))
   if (reading.configuration !== null)
     throw new KnownError(
       "UsageInvalid",
@@ -31,5 +31,3 @@ function configured({ configuration }: Reading): Keyring {
   const empty = emptyKeyring({ server: none, client: none }, { password: "" })
   return configuration === null ? empty : keyringFrom(empty, configuration, "")
 }
-
-const recordOf = (keyring: Keyring): OpenRecord => ({ epoch: 0, fence: "", slots: [], keyring })

@@ -2,7 +2,7 @@
  *  the keyring makes a new one. Transformer is Kubernetes' word for this. */
 import { bug, isKnown, KnownError } from "../errors.ts"
 import { hasPrefix, isEncrypted, isObject, prefixOf } from "../format/value.ts"
-import { writingKey } from "../keyring/keyring.ts"
+import { type Keyring, writingKey } from "../keyring/keyring.ts"
 import type { OpenRecord } from "../keyring/record.ts"
 import { identity } from "../providers/identity.ts"
 import { makeProvider } from "../providers/make.ts"
@@ -76,6 +76,10 @@ export function makeView(record: OpenRecord, version: string): View {
       name === null ? identity : (providers.get(name) ?? bug(`no key "${name}" in this keyring`)),
   }
 }
+
+/** Of keys that stand in no datastore's record. */
+export const viewOfKeys = (keyring: Keyring): View =>
+  makeView({ epoch: 0, fence: "", slots: [], keyring }, "")
 
 /** As {@link View.open}, for whoever does not decode what it gives. Throws ValueCorrupt where that is no object: AES-CBC opens one
  *  value in 256 under a wrong key, and what it opens to, sealed anew, could never be opened right again. */

@@ -235,7 +235,7 @@ async function untilAborted(work: Promise<void>, signal: AbortSignal): Promise<v
 }
 
 /** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. What is
- *  cleared meanwhile is copies that it does not read; a server that ends does not wait for that. */
+ *  cleared meanwhile is copies that it does not read. A run that is stopped does not wait for that; the store's end may. */
 async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Promise<void> {
   const { store, keys } = run
   const of = vacuums ? undefined : gone(keys.view, kind)

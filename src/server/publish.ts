@@ -6,7 +6,7 @@ import { type NodeFacts, writeNode } from "../cluster/node.ts"
 import { isDestroyed, type Keyring } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
 import type { Registry } from "../registry/registry.ts"
-import { oneByOne } from "./one-by-one.ts"
+import { oneByOne } from "../one-by-one.ts"
 
 export interface PublisherOptions {
   readonly keys: Keys

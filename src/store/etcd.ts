@@ -172,6 +172,8 @@ class EtcdStore implements Store {
       await this.#channel.call("/etcdserverpb.KV/Compact", message, options)
     } catch (error) {
       if (!(error instanceof WasCompacted)) throw await this.#unreadable(error, revision)
+      // It may be another server's, or our own that took too long, and still be at its work: a later one ends after it.
+      if (isPhysical) return this.compact(await putMark(this.#channel), { isPhysical })
     }
     this.#history.compactedTo(revision)
   }

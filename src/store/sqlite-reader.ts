@@ -5,11 +5,10 @@ import { DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
 import { rowBatch, spanOf } from "./kine.ts"
 import { storeError } from "./sqlite-errors.ts"
+import { BUSY_TIMEOUT_MS } from "./sqlite-file.ts"
 import { KineTable, keyRange } from "./sqlite-kine.ts"
 import { RecordTable } from "./sqlite-records.ts"
 import type { StoreReader } from "./store.ts"
-
-const BUSY_TIMEOUT_MS = 30_000
 
 /** Throws FilesUnreadable where there is no file, StoreCorrupt where it is none of kine's. */
 export function readSqlite(path: string): StoreReader {

@@ -4,6 +4,7 @@
  *  the event loop's turn and share one transaction (sqlite-commit.ts), so the loop stands still for one sync to the disk
  *  however many there are. What a read sees is always committed; and durable, but for what a rewrite has put in its place. */
 import { KnownError } from "../errors.ts"
+import { oneByOne } from "../one-by-one.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
 import { type Span, spanOf } from "./kine.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
@@ -78,7 +79,7 @@ class SqliteStore implements Store {
   #newest: number | undefined
   readonly #pageCounts = new PageCounts()
   #closed = false
-  #turn: Promise<unknown> = Promise.resolve()
+  readonly #inTurn = oneByOne()
 
   constructor({ path, warn = () => {}, schedule = systemSchedule }: SqliteOptions) {
     this.#path = path
@@ -255,13 +256,6 @@ class SqliteStore implements Store {
     return this.#inTurn(() => this.#scrub(of))
   }
 
-  /** One after another. */
-  #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const next = this.#turn.catch(() => {}).then(work)
-    this.#turn = next
-    return next
-  }
-
   async #scrub(of: "records" | readonly Uint8Array[]): Promise<void> {
     this.#queue.refuseAstray()
     this.#queue.flush()
@@ -285,7 +279,7 @@ class SqliteStore implements Store {
     if (this.#closed) return
     this.#closed = true
     this.#expiry.close()
-    await this.#turn.catch(() => {})
+    await this.#inTurn(async () => {})
     this.#queue.close()
     this.#hub.close()
     this.#recordWakers.close()
