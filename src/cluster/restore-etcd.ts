@@ -97,6 +97,8 @@ interface ToolRun {
 }
 
 const NOT_FOUND = 127
+/** It may print the whole of two hashes, byte by byte. */
+const SAID_MAX = 120
 
 /** etcdutl came with etcd 3.5, and took this over from etcdctl. */
 async function runTool(snapshot: string, of: ToolRun): Promise<void> {
@@ -113,7 +115,8 @@ async function runTool(snapshot: string, of: ToolRun): Promise<void> {
       if (!(cause instanceof Error) || !("code" in cause)) throw cause
       if (cause.code === NOT_FOUND) continue
       const said = "stderr" in cause ? String(cause.stderr).trim().split("\n").at(-1) : ""
-      throw new KnownError("SnapshotInvalid", `${tool} cannot restore it: ${said}`, { cause })
+      const seen = `${snapshot} is no whole snapshot of etcd; ${tool} says: ${said?.slice(0, SAID_MAX)}`
+      throw new KnownError("SnapshotInvalid", seen, { cause })
     }
   }
   throw new KnownError(
