@@ -154,12 +154,12 @@ test.each<[string, Partial<Operation>, string]>([
   [
     "values that do not open",
     { unreadable: 3, unreadableNames: [...unreadable, ...unreadable.slice(1)] },
-    'cannot open 3 stored values: /registry/secrets/ns/s0: no key "lost", /registry/secrets/ns/s1: no key "lost"',
+    'cannot rewrite 3 stored values: /registry/secrets/ns/s0: no key "lost", /registry/secrets/ns/s1: no key "lost"',
   ],
   [
     "both, and more values than names",
     { kept: { old: 1, older: 2 }, unreadable: 102, unreadableNames: unreadable.slice(1) },
-    'the key "old" is kept for 1 stored value; the key "older" is kept for 2 stored values; cannot open 102 stored values: /registry/secrets/ns/s1: no key "lost", and 101 more',
+    'the key "old" is kept for 1 stored value; the key "older" is kept for 2 stored values; cannot rewrite 102 stored values: /registry/secrets/ns/s1: no key "lost", and 101 more',
   ],
 ])("an operation that ends with %s is a failure", async (_, left, message) => {
   const { code, stdout, stderr } = await take(

@@ -54,6 +54,8 @@ export interface EmbeddedContext {
 export interface EmbeddedEtcd {
   readonly process: EtcdProcess
   readonly member: EtcdMember
+  /** The others took it in at this start. */
+  readonly isNew: boolean
   readonly members: Members
   readonly authorities: EtcdAuthorities
   /** Where the other members find this one. */
@@ -72,7 +74,7 @@ export async function startEtcd(
   more: readonly string[] = [],
 ): Promise<EmbeddedEtcd> {
   const { options, paths, log, now, monotonicMs } = context
-  const { member, authorities } = await membership(context)
+  const { member, authorities, isNew } = await membership(context)
   const nodeIp = new URL(member.peerUrl).hostname.replace(/^\[|\]$/g, "")
   const renew = () => ensureEtcdCertificates(paths.etcd, authorities, { nodeIp, now: now() })
   for (const sentence of await renew()) log.info({}, sentence)
@@ -92,6 +94,7 @@ export async function startEtcd(
   return {
     process,
     member,
+    isNew,
     members,
     authorities,
     nodeIp,
@@ -136,6 +139,7 @@ async function openReady(
 interface Membership {
   readonly member: EtcdMember
   readonly authorities: EtcdAuthorities
+  readonly isNew: boolean
 }
 
 /** What a server was told when it joined may be outdated where its etcd was never started since. */
@@ -148,7 +152,7 @@ async function membership(context: EmbeddedContext): Promise<Membership> {
   const stored = readMember(paths.etcd)
   const own = readEtcdAuthorities(paths.etcd)
   if (stored !== null && stored.cluster !== null && !mayAskAgain(stored, context)) {
-    if (own !== null) return { member: ofItsNode(stored, context), authorities: own }
+    if (own !== null) return { member: ofItsNode(stored, context), authorities: own, isNew: false }
     throw new KnownError(
       "FilesUnreadable",
       `${paths.etcd.tls} must hold the authorities of the etcd in ${paths.etcd.data}: copy the folder from another server`,
@@ -167,7 +171,7 @@ async function membership(context: EmbeddedContext): Promise<Membership> {
     writeEtcdAuthorities(paths.etcd, authorities)
     const member = { name, peerUrl, cluster: `${name}=${peerUrl}`, isFirst: true }
     writeMember(paths.etcd, member)
-    return { member, authorities }
+    return { member, authorities, isNew: false }
   }
   // Before it asks, so that a second try is known by its address.
   writeMember(paths.etcd, { name, peerUrl, cluster: null, isFirst: false })
@@ -183,7 +187,7 @@ async function membership(context: EmbeddedContext): Promise<Membership> {
   writeEtcdAuthorities(paths.etcd, authorities)
   const member = { name, peerUrl, cluster, isFirst: false }
   writeMember(paths.etcd, member)
-  return { member, authorities }
+  return { member, authorities, isNew: true }
 }
 
 const hasData = ({ etcd }: DataDirPaths): boolean => existsSync(join(etcd.data, "member", "wal"))

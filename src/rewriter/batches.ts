@@ -71,7 +71,9 @@ export async function write(
   const looked = { ...lookedAt(read), unreadable }
   if (replacements.length === 0) return looked
   const result = await step("batch", () => store.rewrite(view.record.fence, replacements))
-  return { ...looked, rewritten: result.outcome === "fenced" ? "fenced" : result.replaced }
+  if (result.outcome === "fenced") return { ...looked, rewritten: "fenced" }
+  const { replaced, refused = [] } = result
+  return { ...looked, rewritten: replaced, unreadable: [...unreadable, ...refused] }
 }
 
 /** A batch of which nothing is to be rewritten. */

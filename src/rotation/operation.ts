@@ -216,7 +216,7 @@ export function leftBehind({ kept, unreadable, unreadableNames }: Left): string 
   const more = unreadable - named.length
   // A value and its copy in the history are two of one name.
   const names = [...new Set(named), ...(more > 0 ? [`and ${more} more`] : [])].join(", ")
-  const values = unreadable > 0 ? [`cannot open ${counted(unreadable)}: ${names}`] : []
+  const values = unreadable > 0 ? [`cannot rewrite ${counted(unreadable)}: ${names}`] : []
   const all = [...keys, ...values]
   return all.length === 0 ? null : all.join("; ")
 }

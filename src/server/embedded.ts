@@ -3,8 +3,13 @@ import { existsSync } from "node:fs"
 import type { DataDirPaths } from "../cluster/data-dir.ts"
 import type { EmbeddedEtcd } from "../cluster/embedded-etcd.ts"
 import { readMember, settleMoved } from "../cluster/etcd-member.ts"
-import { promoteLearners, removeWithNode, type TendParts } from "../cluster/tend-members.ts"
-import { KnownError } from "../errors.ts"
+import {
+  promoteLearners,
+  removeMembers,
+  removeWithNode,
+  type TendParts,
+} from "../cluster/tend-members.ts"
+import { ERRORS, isKnown, KnownError } from "../errors.ts"
 import { type Background, CERTIFICATES_EVERY_MS } from "./background.ts"
 import type { ServerOptions } from "./options.ts"
 import type { ServerContext } from "./server.ts"
@@ -37,6 +42,17 @@ export function settleRestore({ log, now }: ServerContext, paths: DataDirPaths):
   const kept = settleMoved(paths, { now: now() })
   if (kept !== null)
     log.warn({ kept }, "a restore that was cut short has come to its end; what it replaced is kept")
+}
+
+/** Gives the place back that the others have just given to a server which cannot start among them. Returns the error. */
+export async function leaveAgain(
+  { isNew, member, members }: EmbeddedEtcd,
+  error: unknown,
+): Promise<unknown> {
+  if (!isNew || !isKnown(error) || ERRORS[error.code].again === "retry") return error
+  const own = (await members.list()).filter(({ name }) => name === member.name)
+  await removeMembers(members, own)
+  return error
 }
 
 /** Says what is to be done next. */

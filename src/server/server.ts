@@ -31,7 +31,7 @@ import type { Store } from "../store/store.ts"
 import { onceAgreed } from "./agree.ts"
 import { Background, CERTIFICATES_EVERY_MS } from "./background.ts"
 import { databaseFiles, openDatastore } from "./datastore.ts"
-import { reset, settleRestore, startEmbedded, tendEmbedded } from "./embedded.ts"
+import { leaveAgain, reset, settleRestore, startEmbedded, tendEmbedded } from "./embedded.ts"
 import { followKeyring } from "./follow.ts"
 import { keyWrites, limitsWatch } from "./limits.ts"
 import { listen } from "./listener.ts"
@@ -102,6 +102,8 @@ async function startAndServe(context: ServerContext): Promise<void> {
     recoveryKey: files.recoveryKey,
     configuration: files.configuration,
     firstKey: options.secretsEncryption ? options.secretsEncryptionProvider : null,
+  }).catch(async (error: unknown) => {
+    throw embedded === undefined ? error : await leaveAgain(embedded, error)
   })
   if (how === "found") log.info("the datastore held no keyring: this start made it")
   if (how === "recovered")

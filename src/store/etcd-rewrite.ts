@@ -1,5 +1,6 @@
 /** Rewriting where bytes cannot be replaced in place: transactions of compare-and-swap puts under the fence. */
-import type { Replacement } from "./store.ts"
+import type { KnownError } from "../errors.ts"
+import type { Refused, Replacement, Rewritten } from "./store.ts"
 
 /** etcd's --max-txn-ops is 128, of which the fence takes one comparison. */
 const PUTS_MAX = 127
@@ -9,15 +10,13 @@ const BYTES_MAX = 1 << 20
 const IN_FLIGHT_MAX = 16
 
 type Batch = readonly Replacement[]
-/** `lost`: at least one comparison of the batch, and nothing of it was written. */
-export type Put = (batch: Batch) => Promise<"done" | "lost" | "fenced">
+/** `lost`: at least one comparison of the batch, and nothing of it was written; an error: nothing of it is ever taken. */
+export type Put = (batch: Batch) => Promise<"done" | "lost" | "fenced" | KnownError>
 
-/** How many were replaced. A batch that lost is split until what was lost stands alone; that is passed over. */
-export async function rewriteAll(
-  replacements: Batch,
-  put: Put,
-): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }> {
+/** How many were replaced. A batch that lost or was refused is split until what is to blame stands alone; that is passed over. */
+export async function rewriteAll(replacements: Batch, put: Put): Promise<Rewritten> {
   const waiting = batches(replacements)
+  const refused: Refused[] = []
   let replaced = 0
   let isFenced = false
   const lane = async (): Promise<void> => {
@@ -28,11 +27,13 @@ export async function rewriteAll(
       else if (batch.length > 1) {
         const middle = batch.length >>> 1
         waiting.push(batch.slice(0, middle), batch.slice(middle))
-      }
+      } else if (outcome !== "lost")
+        refused.push(...batch.map(({ key }) => ({ key, why: outcome.message })))
     }
   }
   await Promise.all(Array.from({ length: IN_FLIGHT_MAX }, lane))
-  return isFenced ? { outcome: "fenced" } : { outcome: "done", replaced }
+  if (isFenced) return { outcome: "fenced" }
+  return { outcome: "done", replaced, ...(refused.length > 0 && { refused }) }
 }
 
 function batches(replacements: Batch): Batch[] {

@@ -46,6 +46,7 @@ import type {
   RecordName,
   RecordStep,
   Replacement,
+  Rewritten,
   RowBatch,
   RowRange,
   StepResult,
@@ -228,10 +229,7 @@ class EtcdStore implements Store {
   }
 
   /** Repeating it is no harm, so a lost answer is no "unknown": what was replaced already is passed over. */
-  rewrite(
-    fence: string,
-    replacements: readonly Replacement[],
-  ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }> {
+  rewrite(fence: string, replacements: readonly Replacement[]): Promise<Rewritten> {
     const live = replacements.filter(({ column }) => column === "value")
     return rewriteAll(live, (batch) => this.#replace(fence, batch))
   }
@@ -360,10 +358,9 @@ class EtcdStore implements Store {
       if (succeeded) return "done"
       return ranges[0]?.[0]?.value.toString() === fence ? "lost" : "fenced"
     } catch (error) {
-      // Under a longer name of a key a value may be larger than etcd takes. The proof finds it where it was, and keeps its key.
-      if (!isKnown(error, "ObjectInvalid")) throw error
-      if (batch.length === 1) this.#warn(`${batch[0]?.key} is too large to be rewritten`, error)
-      return "lost"
+      // Under the longer name of another key a value may be larger than etcd takes.
+      if (isKnown(error, "ObjectInvalid")) return error
+      throw error
     }
   }
 

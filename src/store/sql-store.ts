@@ -22,6 +22,7 @@ import type {
   RecordName,
   RecordStep,
   Replacement,
+  Rewritten,
   RowBatch,
   RowRange,
   StepResult,
@@ -229,10 +230,7 @@ class SqlStore implements Store {
   }
 
   /** Repeating it is no harm, so a lost answer is no "unknown": what was replaced already is passed over. */
-  async rewrite(
-    fence: string,
-    replacements: readonly Replacement[],
-  ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }> {
+  async rewrite(fence: string, replacements: readonly Replacement[]): Promise<Rewritten> {
     const result = await this.#again(() => this.#engine.rewrite(fence, replacements))
     this.#forget()
     return result === "fenced" ? { outcome: "fenced" } : { outcome: "done", replaced: result }

@@ -27,6 +27,7 @@ import type {
   RecordName,
   RecordStep,
   Replacement,
+  Rewritten,
   RowBatch,
   RowQuery,
   RowRange,
@@ -240,10 +241,7 @@ class SqliteStore implements Store {
     return this.#reading(() => this.#kine.countRows(spanOf(range)))
   }
 
-  rewrite(
-    fence: string,
-    replacements: readonly Replacement[],
-  ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }> {
+  rewrite(fence: string, replacements: readonly Replacement[]): Promise<Rewritten> {
     return this.#queue.submit(() => {
       this.#hub.forget()
       this.#recent.clear()

@@ -107,6 +107,17 @@ export interface RowQuery extends RowRange {
   /** With `headBytes`: those that begin with this may be cut behind it. */
   readonly common?: Uint8Array
 }
+
+/** What the store does not take, as etcd a value that is too large. */
+export interface Refused {
+  readonly key: string
+  readonly why: string
+}
+
+export type Rewritten =
+  | { readonly outcome: "done"; readonly replaced: number; readonly refused?: readonly Refused[] }
+  | { readonly outcome: "fenced" }
+
 /** The replacement of one stored byte string of one row; `expected` are the bytes that were read. */
 export interface Replacement {
   readonly key: string
@@ -173,12 +184,9 @@ export interface Store {
   rows(query: RowQuery): Promise<RowBatch>
   /** About how many rows {@link rows} has left. */
   countRows(range: RowRange): Promise<number>
-  /** A fenced write: replaces what still holds the bytes that were read; a lost compare is passed over. On SQL in place,
+  /** A fenced write: replaces what still holds the bytes that were read; a lost compare is passed over, and what is refused is told. On SQL in place,
    *  without a revision or an event; on etcd as one update of each key. */
-  rewrite(
-    fence: string,
-    replacements: readonly Replacement[],
-  ): Promise<{ outcome: "done"; replaced: number } | { outcome: "fenced" }>
+  rewrite(fence: string, replacements: readonly Replacement[]): Promise<Rewritten>
   /** Clears what rewriting left behind: in files that the store owns (write-ahead log, free pages), in history on etcd, which
    *  cannot be read from then on.
    *  `of`: only what records left, where that is less work; or byte strings that nothing stored begins with any more: where

@@ -1,5 +1,5 @@
 /** Three servers, each with a member of one embedded etcd: joining, turning keys, deaths, leaving, and coming back. */
-import { renameSync, rmSync } from "node:fs"
+import { readdirSync, renameSync, rmSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
 import { expect, test } from "vitest"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
@@ -235,6 +235,13 @@ test("who may not join is told why, and the cluster does not suffer", {
   await second.start()
   await second.stop()
   expect(await refused(second, "--server", url)).toContain("this server has a database of its own")
+  // With a key of its own that has another's name it cannot start among the others, who took it in before.
+  const { db, state } = dataDirPaths(second.dataDir)
+  for (const file of readdirSync(db)) if (`${db}/${file}`.startsWith(state)) rmSync(`${db}/${file}`)
+  const peers = await peersOf(first)
+  const strange = await refused(second, "--server", url)
+  expect(strange).toContain('the key "aescbckey" (aescbc) is in the keyring already')
+  expect(await peersOf(first)).toEqual(peers)
   rmSync(second.dataDir, { recursive: true })
   expect(await refused(second, "--server", url, "--token", "wr0ng-t0ken")).toContain(
     "not authorized",

@@ -1,6 +1,9 @@
 /** One server on etcd, as its user starts it: Secrets by kubectl, a rotation with a watch over it, a restart, etcd gone
  *  and back. */
 import { afterAll, beforeAll, expect, test } from "vitest"
+import { ERRORS } from "../../src/errors.ts"
+import { encodeObject } from "../../src/format/codec.ts"
+import type { KubeObject } from "../../src/format/object.ts"
 import { Etcd } from "../harness/etcd.ts"
 import { Program, until } from "../harness/process.ts"
 import { missing, needs } from "../harness/programs.ts"
@@ -91,6 +94,29 @@ test("Secrets are kept, turned to a new key and found again by a server that sta
   await until(again, { timeoutMs: 10_000 })
   expect(await server.stop()).toBe(0)
   expect(server.logs()).toContain(`etcd at ${etcd.endpoint}`)
+})
+
+test("a Secret that etcd does not take once it is encrypted is named, and the command fails", async () => {
+  await using own = await Etcd.start()
+  await using server = await startServer({ env: { KEYTURN_DATASTORE_ENDPOINT: own.endpoint } })
+  const key = "/registry/secrets/default/large"
+  const of = (sizeBytes: number) => {
+    const data = { password: Buffer.alloc(sizeBytes, "x").toString("base64") }
+    const metadata = { name: "large", namespace: "default" }
+    const secret: KubeObject = { kind: "Secret", apiVersion: "v1", metadata, data }
+    return encodeObject(secret)
+  }
+  // Its put is just within 1.5 MiB.
+  const most = 1.5 * 2 ** 20 - 100
+  await own.put(key, of(most - (of(most).length - most)))
+  const enable = ["secrets-encrypt", "enable", "--wait"]
+  const { code, stderr } = await keyturn(server, enable)
+  expect({ code, stderr }).toMatchObject({ code: ERRORS.KeyStillNeeded.exit })
+  expect(stderr).toContain(`cannot rewrite 1 stored value: ${key}: etcd at `)
+  await own.put(key, of(1_000_000))
+  const again = await keyturn(server, ["secrets-encrypt", "reencrypt", "--force", "--wait"])
+  expect(again).toMatchObject({ code: 0 })
+  expect(await keyturn(server, ["secrets-encrypt", "verify"])).toMatchObject({ code: 0 })
 })
 
 test("an address with a password in it stops the start, and is not shown", async () => {

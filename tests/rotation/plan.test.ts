@@ -75,7 +75,7 @@ test("a plan names what would not open, which would keep its key", async () => {
   const { blocked, work } = await plan("rotate-keys")
   expect(blocked).toMatchObject({
     code: "KeyStillNeeded",
-    message: expect.stringContaining(`cannot open 1 stored value: ${key}`),
+    message: expect.stringContaining(`cannot rewrite 1 stored value: ${key}`),
   })
   expect(work).toMatchObject({ values: 2, unreadable: 1 })
   await take("rotate-keys")

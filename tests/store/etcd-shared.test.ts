@@ -254,7 +254,7 @@ describe("rewriting", () => {
     expect(await events(after, revision)).toEqual([{ count: 150, upTo: revision }])
   })
 
-  test("passes over what etcd does not take, and does all else", async () => {
+  test("tells what etcd does not take, and does all else", async () => {
     const store = await etcd.open()
     await setFence(store, "f1")
     for (const name of ["a", "b", "c"]) await create(store, name, name)
@@ -262,7 +262,11 @@ describe("rewriting", () => {
     const all = (await replacements(store)).map((one) =>
       one.key === key("b") ? { ...one, ...tooLarge } : one,
     )
-    expect(await store.rewrite("f1", all)).toEqual({ outcome: "done", replaced: 2 })
+    expect(await store.rewrite("f1", all)).toEqual({
+      outcome: "done",
+      replaced: 2,
+      refused: [{ key: key("b"), why: expect.stringContaining("too large") }],
+    })
     expect(await live(store)).toEqual({ a: "a!", b: "b", c: "c!" })
   })
 
