@@ -1,6 +1,14 @@
 /** A snapshot put back in the place of a server's SQLite datastore. The one that it replaces is kept, with its token. */
 import { randomUUID } from "node:crypto"
-import { copyFileSync, existsSync, linkSync, realpathSync, renameSync, rmSync } from "node:fs"
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+} from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { isKnown, KnownError } from "../errors.ts"
 import { openRecord, readOutside } from "../keyring/record.ts"
@@ -36,6 +44,11 @@ export async function restoreSnapshot(of: Restore): Promise<string | null> {
   using stack = new DisposableStack()
   const { paths, release } = openDataDir(of.dataDir, of)
   stack.defer(release)
+  if (!existsSync(of.database) && lstatSync(of.database, { throwIfNoEntry: false }) !== undefined)
+    throw new KnownError(
+      "UsageInvalid",
+      `${of.database} is a symbolic link that leads nowhere: is its disk mounted? Else remove it`,
+    )
   // What a symbolic link leads to: a name beside it is on the same disk, and its log lies there.
   const database = existsSync(of.database) ? realpathSync(of.database) : of.database
   stack.defer(claimDatabase(database, of))

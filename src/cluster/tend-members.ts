@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../errors.ts"
 import { NODES_PREFIX } from "../registry/resource.ts"
 import type { Member, Members } from "../store/etcd-members.ts"
-import type { Store } from "../store/store.ts"
+import type { Change, Store } from "../store/store.ts"
 import { nodeOfMember } from "./etcd-member.ts"
 import type { EtcdLog } from "./etcd-process.ts"
 
@@ -62,10 +62,10 @@ export async function removeWithNode(parts: TendParts): Promise<void> {
       const after = await store.revision()
       const known = new Known(parts, await parts.members.list())
       for await (const changes of store.watch({ prefix: NODES_PREFIX, after, signal }))
-        for (const { type, key } of changes) {
-          const node = key.slice(NODES_PREFIX.length)
-          if (type === "delete") await removeMembersOf(node, known.forget(node), parts)
-          else await known.look(node, type)
+        for (const change of changes) {
+          const node = change.key.slice(NODES_PREFIX.length)
+          if (change.type === "delete") await removeMembersOf(node, known.forget(node), parts)
+          else await known.look(node, change)
         }
     } catch (error) {
       if (!isKnown(error)) throw error
@@ -89,11 +89,13 @@ class Known {
   }
 
   /** Most Nodes may be no servers', and are updated all the time. */
-  async look(node: string, type: "create" | "update"): Promise<void> {
-    const { members, monotonicMs } = this.#parts
+  async look(node: string, { type, key, revision }: Change): Promise<void> {
+    const { members, store, monotonicMs } = this.#parts
     if (this.#all.some(isOf(node))) return
     if (type === "update" && monotonicMs() - this.#lookedMs < LOOK_MS) return
     this.#lookedMs = monotonicMs()
+    // Of a Node that is another by now, or gone, today's member is not.
+    if ((await store.get(key))?.revision !== revision) return
     this.#all = [...this.#all, ...(await listed(members)).filter(isOf(node))]
   }
 

@@ -77,6 +77,11 @@ export const joiningAgain = (
 /** A member whose data is gone must not begin anew on its own. */
 function refuseForgotten({ etcd, state }: DataDirPaths): void {
   if (existsSync(state) || !existsSync(etcd.serverCa.cert)) return
+  if (existsSync(etcd.unfinished.data))
+    throw new KnownError(
+      "UsageInvalid",
+      `a move to etcd was cut short here, and its database, ${state}, is gone since: bring it back`,
+    )
   throw new KnownError(
     "UsageInvalid",
     `this server was a member of an etcd cluster, and ${etcd.member} is gone: join again with --server and --token`,

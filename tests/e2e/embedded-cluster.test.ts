@@ -119,12 +119,19 @@ test("a server that comes again keeps its new member, however late another hears
 }, async () => {
   await using cluster = await startEmbedded()
   const [first, second, third] = [cluster.server(1), cluster.server(2), cluster.server(3)]
-  cluster.pause(first)
-  await kubectlSaid(third, ["delete", "node", "s2"])
-  expect(await second.ended()).toBe(ERRORS.MemberRemoved.exit)
   const { data } = dataDirPaths(second.dataDir).etcd
-  renameSync(data, `${data}.left`)
-  await join(cluster, 2, 3)
+  let lives = 0
+  const comesAgain = async () => {
+    renameSync(data, `${data}.${++lives}`)
+    await join(cluster, 2, 3)
+  }
+  const isDeleted = async () => {
+    await kubectlSaid(third, ["delete", "node", "s2"])
+    expect(await second.ended()).toBe(ERRORS.MemberRemoved.exit)
+  }
+  cluster.pause(first)
+  await isDeleted()
+  await comesAgain()
   await writeSecret(second, "again")
   cluster.resume(first)
   await untilRead(first, "again")
@@ -132,8 +139,18 @@ test("a server that comes again keeps its new member, however late another hears
   await sleep(5_000)
   await untilWritten(second, "kept")
   // Deleted once more, it goes.
-  await kubectlSaid(first, ["delete", "node", "s2"])
-  expect(await second.ended()).toBe(ERRORS.MemberRemoved.exit)
+  await isDeleted()
+
+  // The other hears of its coming as late as of its going.
+  cluster.pause(first)
+  await comesAgain()
+  await isDeleted()
+  await comesAgain()
+  await writeSecret(second, "back")
+  cluster.resume(first)
+  await untilRead(first, "back")
+  await sleep(5_000)
+  await untilWritten(second, "stays")
 })
 
 test("who is given the address of a member that runs is refused, and who asks anew from elsewhere leaves no place behind", {
