@@ -41,6 +41,8 @@ class Trial {
   readonly #store: Store
   readonly #start: number
   readonly #history: Change[] = []
+  /** By the watch over all of it. */
+  readonly #told: Change[] = []
   #fence: string | undefined
   #compacted: number
 
@@ -52,17 +54,20 @@ class Trial {
 
   async run(calls: readonly Call[]): Promise<void> {
     const stop = new AbortController()
-    const told: Change[] = []
     const watch = { prefix: ROOT, after: this.#start, signal: stop.signal }
     const telling = (async () => {
-      for await (const batch of this.#store.watch(watch)) told.push(...batch)
+      for await (const batch of this.#store.watch(watch)) this.#told.push(...batch)
     })()
     for (const call of calls) await this.#call(call)
     await this.#checkWatches()
-    await expect.poll(() => told.length, { interval: 1 }).toBe(this.#history.length)
+    await this.#allTold()
     stop.abort()
     await telling
-    expect(told.map(line)).toEqual(this.#history.map(line))
+    expect(this.#told.map(line)).toEqual(this.#history.map(line))
+  }
+
+  #allTold(): Promise<void> {
+    return expect.poll(() => this.#told.length, { interval: 1 }).toBe(this.#history.length)
   }
 
   async #call(call: Call): Promise<void> {
@@ -148,6 +153,8 @@ class Trial {
 
   async #compact({ share, aim }: Call): Promise<void> {
     if (aim > 0) return
+    // A watch that has not told of something by the time that it is compacted ends.
+    await this.#allTold()
     const revision = this.#somewhere(share)
     await this.#store.compact(revision)
     this.#compacted = Math.max(this.#compacted, revision)
