@@ -36,7 +36,8 @@ export function writeMember({ data, member: path }: EtcdPaths, member: EtcdMembe
   writeDurably(path, `${JSON.stringify(member)}\n`)
 }
 
-/** Puts a finished copy in the place of the data; beside a database it is one of a move that did not come to its end, and goes. Returns the folder in which what was there lies; null where there was nothing. */
+/** Puts a finished copy in the place of the data; beside a database it is one of a move that did not come to its end, and goes.
+ *  Returns the folder in which what was there lies; null where there was nothing. */
 export function settleMoved(
   { etcd, state, db, token }: DataDirPaths,
   { now }: { readonly now: Date },

@@ -146,7 +146,8 @@ function reported(view: View, counted: Counted): Omit<Verification, "problems"> 
       return {
         name,
         provider: key?.provider ?? null,
-        state: key === writer && key ? "writing" : (key?.state ?? goneState(keyring, name)),
+        state:
+          key === undefined ? goneState(keyring, name) : key === writer ? "writing" : key.state,
         ...found(tallyOf(all, name), tallyOf(live, name)),
         infiles: inFiles ? (inFiles.keys.get(name) ?? 0) : null,
       }

@@ -37,7 +37,7 @@ export const K3S_STAGES = {
 /** The verbs that start a rewrite. */
 export type OperationKind = Exclude<Verb, "prepare" | "rotate" | "abort">
 
-/** A name of a stored value with the reason why it does not open; no contents. */
+/** A name of a stored value with the reason why it does not open, or is not taken when it is rewritten; no contents. */
 export interface Unreadable {
   readonly key: string
   readonly why: string

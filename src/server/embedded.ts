@@ -44,15 +44,19 @@ export function settleRestore({ log, now }: ServerContext, paths: DataDirPaths):
     log.warn({ kept }, "a restore that was cut short has come to its end; what it replaced is kept")
 }
 
-/** Gives the place back that the others have just given to a server which cannot start among them. Returns the error. */
+/** Gives the place back that the others have just given to a server which cannot start among them, for the reason in `error`. */
 export async function leaveAgain(
   { isNew, member, members }: EmbeddedEtcd,
-  error: unknown,
-): Promise<unknown> {
-  if (!isNew || !isKnown(error) || ERRORS[error.code].again === "retry") return error
-  const own = (await members.list()).filter(({ name }) => name === member.name)
-  await removeMembers(members, own)
-  return error
+  { error, log }: { readonly error: unknown } & Pick<ServerContext, "log">,
+): Promise<void> {
+  if (!isNew || !isKnown(error) || ERRORS[error.code].again === "retry") return
+  try {
+    const own = (await members.list()).filter(({ name }) => name === member.name)
+    await removeMembers(members, own)
+  } catch (err) {
+    if (!isKnown(err)) throw err
+    log.warn({ err, member: member.name }, "this server's place in etcd could not be given back")
+  }
 }
 
 /** Says what is to be done next. */

@@ -103,7 +103,8 @@ async function startAndServe(context: ServerContext): Promise<void> {
     configuration: files.configuration,
     firstKey: options.secretsEncryption ? options.secretsEncryptionProvider : null,
   }).catch(async (error: unknown) => {
-    throw embedded === undefined ? error : await leaveAgain(embedded, error)
+    if (embedded !== undefined) await leaveAgain(embedded, { error, log })
+    throw error
   })
   if (how === "found") log.info("the datastore held no keyring: this start made it")
   if (how === "recovered")

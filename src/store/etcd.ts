@@ -165,18 +165,24 @@ class EtcdStore implements Store {
     return this.#history.compactedRevision()
   }
 
-  /** `isPhysical`: returns when nothing of it is left in the database. */
-  async compact(revision: number, { isPhysical = false } = {}): Promise<void> {
+  async compact(revision: number): Promise<void> {
+    await this.#compact(revision)
+  }
+
+  /** `isPhysical`: returns when nothing of it is left in the database; but false where a compaction that was begun before, by another
+   *  server or in a call that took too long, has come as far and may be at work still. */
+  async #compact(revision: number, { isPhysical = false } = {}): Promise<boolean> {
     const message = encodeCompaction(revision, { isPhysical })
     const options = { isRepeatable: true, ...(isPhysical && { timeoutMs: SCRUB_TIMEOUT_MS }) }
     try {
       await this.#channel.call("/etcdserverpb.KV/Compact", message, options)
     } catch (error) {
       if (!(error instanceof WasCompacted)) throw await this.#unreadable(error, revision)
-      // It may be another server's, or our own that took too long, and still be at its work: a later one ends after it.
-      if (isPhysical) return this.compact(await putMark(this.#channel), { isPhysical })
+      this.#history.compactedTo(revision)
+      return false
     }
     this.#history.compactedTo(revision)
+    return true
   }
 
   async record(name: RecordName): Promise<StoredRecord | undefined> {
@@ -237,10 +243,14 @@ class EtcdStore implements Store {
   /** What was replaced lies in history until that is compacted; a watch that has not told of it by then ends. For the end of a
    *  rewrite it is enough that none can be read any more: etcd clears its file within seconds, and goes on with that after a crash. */
   async scrub(of?: "records" | readonly Uint8Array[]): Promise<void> {
-    const revision = await this.revision()
-    await this.#history.caughtUp()
-    await sleep(OTHERS_BEHIND_MS)
-    await this.compact(revision, { isPhysical: !Array.isArray(of) })
+    const isPhysical = !Array.isArray(of)
+    for (;;) {
+      const revision = await this.revision()
+      await this.#history.caughtUp()
+      await sleep(OTHERS_BEHIND_MS)
+      // One of a later revision, as there is since, ends after every earlier one.
+      if ((await this.#compact(revision, { isPhysical })) || !isPhysical) return
+    }
   }
 
   /** As etcd's own `snapshot save` writes it. */

@@ -116,18 +116,6 @@ export class Connections {
     return this.#use(never, async (client) => void (await client.query(text)))
   }
 
-  /** As {@link script}, for what may take any time, as indexes of a large table do. */
-  async unlimited(text: string): Promise<void> {
-    const client = await this.single({ isUnlimited: true })
-    try {
-      await client.query(text)
-    } catch (error) {
-      throw this.error(error, { sent: true })
-    } finally {
-      await client.end().catch(() => {})
-    }
-  }
-
   /** A connection of its own; whoever takes it ends it. */
   async single(limits: { readonly isUnlimited?: boolean } = {}): Promise<Client> {
     const settings = this.#config()

@@ -35,7 +35,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Store> {
   const { address, tls = NO_TLS_FILES } = options
   const connections = await Connections.open(address, tls)
   try {
-    await connections.unlimited(SCHEMA)
+    await connections.script(SCHEMA)
   } catch (error) {
     await connections.close()
     throw error
@@ -183,9 +183,16 @@ class PostgresEngine extends SqlTable {
     )
   }
 
-  /** VACUUM knows no parameters and no transaction. */
-  scrub(of?: "records"): Promise<void> {
-    return this.#db.unlimited(of ? "VACUUM keyturn_record" : "VACUUM kine, keyturn_record")
+  /** VACUUM knows no parameters and no transaction, and may take long. */
+  async scrub(of?: "records"): Promise<void> {
+    const client = await this.#db.single({ isUnlimited: true })
+    try {
+      await client.query(of ? "VACUUM keyturn_record" : "VACUUM kine, keyturn_record")
+    } catch (error) {
+      throw this.#db.error(error, { sent: true })
+    } finally {
+      await client.end().catch(() => {})
+    }
   }
 
   async fill({ after, upTo }: Span): Promise<void> {

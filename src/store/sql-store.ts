@@ -1,8 +1,7 @@
 /** The datastore on a database server that several keyturns may write at once, in kine's table. (A kine beside them would be read
- *  rightly, but compares no fence.) The engine has the
- *  statements; here is what holds for all of them: at which revision a read answers, what becomes of a write whose
- *  answer is lost, how a watch learns of what others wrote. No stored bytes are kept for longer than it takes to tell
- *  the watchers. */
+ *  rightly, but compares no fence.) The engine has the statements; here is what holds for all of them: at which revision a read
+ *  answers, what becomes of a write whose answer is lost, how a watch learns of what others wrote. No stored bytes are kept for
+ *  longer than it takes to tell the watchers. */
 import { randomBytes } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../errors.ts"

@@ -184,8 +184,8 @@ export interface Store {
   rows(query: RowQuery): Promise<RowBatch>
   /** About how many rows {@link rows} has left. */
   countRows(range: RowRange): Promise<number>
-  /** A fenced write: replaces what still holds the bytes that were read; a lost compare is passed over, and what is refused is told. On SQL in place,
-   *  without a revision or an event; on etcd as one update of each key. */
+  /** A fenced write: replaces what still holds the bytes that were read; a lost compare is passed over, and what is refused is
+   *  told. On SQL in place, without a revision or an event; on etcd as one update of each key. */
   rewrite(fence: string, replacements: readonly Replacement[]): Promise<Rewritten>
   /** Clears what rewriting left behind: in files that the store owns (write-ahead log, free pages), in history on etcd, which
    *  cannot be read from then on.
