@@ -7,7 +7,7 @@ export const FENCE = `${OWN}fence`
 export const MARK = `${OWN}mark`
 
 /** The first bytes above all that begin with `prefix`; its last byte is never 0xff, for it is UTF-8. */
-function endOf(prefix: string): Buffer {
+export function endOf(prefix: string): Buffer {
   const end = Buffer.from(prefix)
   end[end.length - 1] = (end.at(-1) ?? 0) + 1
   return end

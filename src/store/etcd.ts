@@ -13,7 +13,7 @@ import { isKnown, KnownError } from "../errors.ts"
 import { type CallOptions, type ChannelOptions, EtcdChannel } from "./etcd-channel.ts"
 import { IsFuture, LeaseGone, WasCompacted } from "./etcd-errors.ts"
 import { EtcdHistory, type HistoryOptions, newestRevision, putMark } from "./etcd-history.ts"
-import { FENCE, OWN, under, VALUES } from "./etcd-keys.ts"
+import { FENCE, OWN, under } from "./etcd-keys.ts"
 import { Leases } from "./etcd-leases.ts"
 import {
   type Compare,
@@ -33,8 +33,8 @@ import {
   type TxnAnswer,
 } from "./etcd-messages.ts"
 import { type Put, rewriteAll } from "./etcd-rewrite.ts"
+import { EtcdRows } from "./etcd-rows.ts"
 import type { Replacing } from "./etcd-watch.ts"
-import { BATCH_BYTES_MAX } from "./kine.ts"
 import { AnswerLost, type EngineWrite, lookFor, unknown, type WrittenRow } from "./lost-answer.ts"
 import { compactedAway, futureRevision } from "./revisions.ts"
 import type {
@@ -61,12 +61,6 @@ import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
 const SCRUB_TIMEOUT_MS = 60_000
 /** So much later than this server another one may tell of a change. */
 const OTHERS_BEHIND_MS = 1_000
-/** How many rows are asked for before it was seen what they weigh. */
-const FIRST_ROWS = 128
-/** So many of the largest values are less than etcd can say in one answer. */
-const ROWS_MAX = 1_000
-/** Where large rows come after small ones, an answer of more is left where it is, and half as many are asked for. */
-const ROWS_BYTES_MAX = 8 * BATCH_BYTES_MAX
 const OLDEST = [3, 4] as const
 
 export interface EtcdOptions extends Pick<ChannelOptions, "endpoints"> {
@@ -107,13 +101,13 @@ class EtcdStore implements Store {
   readonly #history: EtcdHistory
   readonly #leases: Leases
   readonly #stop = new AbortController()
-  /** As many as a batch's bytes may be, going by the rows that were read last. */
-  #rowsMax = FIRST_ROWS
+  readonly #rows: EtcdRows
 
   constructor(channel: EtcdChannel, options: HistoryOptions) {
     this.#channel = channel
     this.#warn = options.warn
     this.#history = new EtcdHistory(channel, options)
+    this.#rows = new EtcdRows((asked, how) => this.#range(asked, how))
     this.#leases = new Leases((lease) =>
       channel.call("/etcdserverpb.Lease/LeaseGrant", encodeLeaseGrant(lease)),
     )
@@ -213,25 +207,12 @@ class EtcdStore implements Store {
     return this.#history.watchRecords(signal)
   }
 
-  /** A cursor is `<revision to read at, 0: the newest>:<last key>`. */
-  async rows({ cursor, upTo, limit }: RowRange & { limit: number }): Promise<RowBatch> {
-    let [revision, last] = placeOf(cursor)
-    for (;;) {
-      const asked = { ...under(VALUES, last), limit, revision }
-      const found =
-        upTo === undefined ? await this.#batch(asked) : await this.#batchSince(upTo, asked)
-      if (upTo === undefined && revision === 0) revision = found.revision
-      const key = found.entries.at(-1)?.key
-      if (key === undefined) return { rows: [], cursor }
-      last = key
-      const rows = found.entries.map(rowOf).filter((row) => row.revision <= (upTo ?? revision))
-      if (rows.length > 0) return { rows, cursor: `${revision}:${last}` }
-    }
+  rows(query: RowRange & { limit: number }): Promise<RowBatch> {
+    return this.#rows.rows(query)
   }
 
-  async countRows({ cursor }: RowRange): Promise<number> {
-    const [, last] = placeOf(cursor)
-    return (await this.#range({ ...under(VALUES, last), countOnly: true })).count
+  countRows(range: RowRange): Promise<number> {
+    return this.#rows.countRows(range)
   }
 
   /** Repeating it is no harm, so a lost answer is no "unknown": what was replaced already is passed over. */
@@ -281,31 +262,6 @@ class EtcdStore implements Store {
   }
 
   // Reading
-
-  /** As many rows as fit into a batch, by what the last ones weighed; at most twice as many as those. Where no answer comes an eighth of
-   *  them is asked for in place of the same again. */
-  async #batch(asked: Batch): Promise<Ranged> {
-    for (;;) {
-      const limit = Math.min(asked.limit, this.#rowsMax)
-      const options = limit > 1 ? { isRepeatable: false, answerBytesMax: ROWS_BYTES_MAX } : {}
-      try {
-        const found = await this.#range({ ...asked, limit }, options)
-        if (found.entries.length === 0) return found
-        const fitting = Math.ceil(BATCH_BYTES_MAX / averageBytes(found.entries))
-        this.#rowsMax = Math.min(ROWS_MAX, fitting, Math.max(2 * limit, this.#rowsMax))
-        return found
-      } catch (error) {
-        if (!(error instanceof AnswerLost) || limit === 1) throw error
-        this.#rowsMax = Math.max(1, limit >>> 3)
-      }
-    }
-  }
-
-  /** With all that was there at `least`. Under a load of writes it waits for none of those that came later. */
-  async #batchSince(least: number, asked: Batch): Promise<Ranged> {
-    const found = await this.#batch({ ...asked, isSerializable: true })
-    return found.revision < least ? this.#batch(asked) : found
-  }
 
   async #range(asked: RangeAsked, options: CallOptions = {}): Promise<Ranged> {
     try {
@@ -412,16 +368,8 @@ class EtcdStore implements Store {
   }
 }
 
-type Batch = RangeAsked & { readonly limit: number }
-
 const at = (revision: number | undefined): { revision?: number } =>
   revision === undefined ? {} : { revision }
-
-/** Where a cursor stands: the revision to read at, and the last key. */
-function placeOf(cursor: string): [revision: number, last: string | undefined] {
-  const colon = cursor.indexOf(":")
-  return colon < 0 ? [0, undefined] : [Number(cursor.slice(0, colon)), cursor.slice(colon + 1)]
-}
 
 const entryOf = ({ key, value, created, modified }: KeyValue): Entry => ({
   key,
@@ -429,17 +377,6 @@ const entryOf = ({ key, value, created, modified }: KeyValue): Entry => ({
   revision: modified,
   createRevision: created,
 })
-
-const rowOf = ({ key, value, modified: revision }: KeyValue) => ({
-  revision,
-  key,
-  value,
-  previous: undefined,
-})
-
-/** Of one entry at least. */
-const averageBytes = (entries: readonly KeyValue[]): number =>
-  1 + entries.reduce((sum, { key, value }) => sum + key.length + value.length, 0) / entries.length
 
 const writtenRow = ({ deleted, entry, previous }: Replacing): WrittenRow => ({
   revision: entry.modified,

@@ -100,7 +100,7 @@ test("rows are read of a member that lags behind, and none is missing", async ()
       const names = Array.from({ length: 50 }, (_, n) => `lag-${turn}-${n}`)
       await Promise.all(names.map((name) => create(writer, name, "x")))
       const upTo = await writer.revision()
-      const read = reader.rows({ cursor: `0:${key(`lag-${turn}-`)}`, upTo, limit: names.length })
+      const read = reader.rows({ cursor: `0:0:${key(`lag-${turn}-`)}`, upTo, limit: names.length })
       await new Promise((resolve) => setTimeout(resolve, 50)) // it is sent
       lagging?.signal("SIGCONT")
       const keys = new Set((await read).rows.map((row) => row.key))
