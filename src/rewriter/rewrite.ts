@@ -34,14 +34,15 @@ type Stale = Omit<Replacement, "replacement"> & { readonly expected: Buffer }
 
 /** What stands in `rows` and is not under the target yet. */
 export const staleIn = (rows: readonly Row[], target: Target): Stale[] =>
-  rows.flatMap(({ revision, key, ...columns }) =>
-    (["value", "previous"] as const).flatMap((column) => {
+  rows.flatMap(({ value, previous, ...row }) => {
+    const columns = { value, previous }
+    return (["value", "previous"] as const).flatMap((column) => {
       const expected = columns[column]
-      if (expected === undefined || expected.length === 0 || !isStale(key, expected, target))
+      if (expected === undefined || expected.length === 0 || !isStale(row.key, expected, target))
         return []
-      return [{ key, revision, column, expected }]
-    }),
-  )
+      return [{ ...row, column, expected }]
+    })
+  })
 
 /** All of it sealed anew, each once; and what does not open, which stays as it is. */
 export function sealAnew(

@@ -49,6 +49,7 @@ export interface KeyValue {
   readonly created: number
   readonly modified: number
   readonly value: Buffer
+  readonly isLeased: boolean
 }
 
 export interface Ranged {
@@ -199,13 +200,20 @@ function readHeader(reader: Reader): number {
   return revision
 }
 
+const NO_BYTES: Buffer = Buffer.alloc(0)
+
 function decodeKeyValue(message: Buffer): KeyValue {
-  const entry = { key: "", created: 0, modified: 0, value: Buffer.alloc(0) as Buffer }
+  const entry = { key: "", created: 0, modified: 0, value: NO_BYTES, isLeased: false }
   decode(message, "KeyValue", {
     1: (field) => (entry.key = readBytes(field).toString()),
     2: (field) => (entry.created = readInt(field)),
     3: (field) => (entry.modified = readInt(field)),
     5: (field) => (entry.value = readBytes(field)),
+    // Its number is more than one of ours holds; 0 is not sent.
+    6: (field) => {
+      field.skip(message.length, "KeyValue")
+      entry.isLeased = true
+    },
   })
   return entry
 }

@@ -35,6 +35,7 @@ const entryOf = (key: Buffer): KeyValue => ({
   value: Buffer.from("value"),
   created: 1,
   modified: 1,
+  isLeased: false,
 })
 
 async function readAll(rows: EtcdRows, limit: number): Promise<string[]> {

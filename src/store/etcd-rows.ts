@@ -107,11 +107,12 @@ function sharedLength(one = "", other = ""): number {
   return length
 }
 
-const rowOf = ({ key, value, modified: revision }: KeyValue) => ({
+const rowOf = ({ key, value, modified: revision, isLeased }: KeyValue) => ({
   revision,
   key,
   value,
   previous: undefined,
+  isLeased,
 })
 
 /** Of one entry at least. */

@@ -316,8 +316,9 @@ class EtcdStore implements Store {
           ...compareFence(fence),
           ...batch.map(({ key, revision: modified }) => ({ key, modified })),
         ],
-        success: batch.map(({ key, replacement: value }) => ({
-          put: { key, value, keepsLease: true },
+        // etcd reads for each put that keeps a lease what it replaces, twice.
+        success: batch.map(({ key, replacement: value, isLeased = true }) => ({
+          put: { key, value, keepsLease: isLeased },
         })),
         failure: [{ range: { key: FENCE } }],
       })

@@ -84,6 +84,8 @@ export interface Row {
   readonly key: string
   readonly value: Buffer | undefined
   readonly previous: Buffer | undefined
+  /** Absent: it may be, and a rewrite keeps its lease. */
+  readonly isLeased?: boolean
 }
 /** Some rows, and the cursor that the next ones begin at. It is opaque; the empty text begins with the first row. */
 export interface RowBatch {
@@ -119,9 +121,7 @@ export type Rewritten =
   | { readonly outcome: "fenced" }
 
 /** The replacement of one stored byte string of one row; `expected` are the bytes that were read. */
-export interface Replacement {
-  readonly key: string
-  readonly revision: number
+export interface Replacement extends Pick<Row, "key" | "revision" | "isLeased"> {
   readonly column: "value" | "previous"
   readonly expected: Uint8Array
   readonly replacement: Uint8Array

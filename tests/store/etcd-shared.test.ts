@@ -26,12 +26,12 @@ import { contend } from "./contend.ts"
 
 const etcd = new EtcdStores()
 
-/** Everything that lives under the contract's root, to be replaced by `text` and a `!`. */
+/** Everything that is stored, to be replaced by itself and a `!`. */
 async function replacements(store: Store): Promise<Replacement[]> {
-  const { entries } = await store.list({ prefix: ROOT })
-  return entries.map(({ key, revision, value }) => {
+  const rows = await allRows(store)
+  return rows.map(({ previous: _, value = Buffer.alloc(0), ...row }) => {
     const replacement = Buffer.concat([value, bytes("!")])
-    return { key, revision, column: "value", expected: value, replacement }
+    return { ...row, column: "value", expected: value, replacement }
   })
 }
 
