@@ -73,23 +73,18 @@ export function foreignName(stored: Buffer): string {
 /** A foreign key whose name cannot be read, or one of too many. */
 export const UNKNOWN = "unknown"
 
-/** Every stored row of a range, giving way to requests between batches. The next one is asked for while one is worked on. */
+/** Every stored row of a range, giving way to requests between batches. */
 export async function* allRows(
   store: Pick<StoreReader, "rows">,
   range: Omit<RowQuery, "limit">,
   { signal, limit = () => BATCH_ROWS }: { signal?: AbortSignal; limit?: () => number } = {},
 ): AsyncGenerator<RowBatch> {
-  const read = (cursor: string) => {
-    const batch = store.rows({ ...range, cursor, limit: limit() })
-    batch.catch(() => {}) // told when it is waited for
-    return batch
-  }
-  for (let next = read(range.cursor); ; ) {
+  for (let { cursor } = range; ; ) {
     signal?.throwIfAborted()
-    const batch = await next
+    const batch = await store.rows({ ...range, cursor, limit: limit() })
     if (batch.rows.length + (batch.leftOut ?? 0) === 0) return
-    next = read(batch.cursor)
     yield batch
+    cursor = batch.cursor
     await turn()
   }
 }

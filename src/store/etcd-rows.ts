@@ -3,6 +3,7 @@
  *  etcd looks at each key of a range, however few of them are asked for: read in pages to its end, a range costs the square of
  *  what is in it. So a batch is asked of a window, the keys that have their first characters in common with the last one. It
  *  is made smaller where much more lies in it than was asked for, and larger where nothing is left. */
+import { KnownError } from "../errors.ts"
 import type { CallOptions } from "./etcd-channel.ts"
 import { endOf, under, VALUES } from "./etcd-keys.ts"
 import type { KeyValue, RangeAsked, Ranged } from "./etcd-messages.ts"
@@ -14,7 +15,7 @@ import type { RowBatch, RowRange } from "./store.ts"
 const FIRST_ROWS = 128
 /** So many of the largest values are less than etcd can say in one answer. */
 const ROWS_MAX = 1_000
-/** Where large rows come after small ones, an answer of more is left where it is, and half as many are asked for. */
+/** Where large rows come after small ones, an answer of more is left where it is, and an eighth as many are asked for. */
 const ROWS_BYTES_MAX = 8 * BATCH_BYTES_MAX
 /** Of a window with more batches than this a smaller one is made. */
 const WINDOW_BATCHES_MAX = 10
@@ -31,23 +32,20 @@ export class EtcdRows {
     this.#range = range
   }
 
+  /** Throws StoreCorrupt at a key that is no text: who reads on behind it would read it again. */
   async rows({ cursor, upTo, limit }: RowRange & { limit: number }): Promise<RowBatch> {
-    let { revision, shared, last } = placeOf(cursor)
-    for (;;) {
-      const all = under(VALUES, last)
-      const window = windowOf(last, shared)
-      const asked = { ...all, ...window, limit, revision }
+    for (let place = placeOf(cursor); ; ) {
+      const { revision, last } = place
+      const end = windowEnd(place)
+      const asked = { ...under(VALUES, last), ...(end && { end }), limit, revision }
       const found =
         upTo === undefined ? await this.#batch(asked) : await this.#batchSince(upTo, asked)
-      if (upTo === undefined && revision === 0) revision = found.revision
-      const { entries, count } = found
-      const [first, newest] = [entries[0]?.key, entries.at(-1)?.key]
-      if (newest === undefined && window === undefined) return { rows: [], cursor }
-      if (window !== undefined && entries.length === count) shared -= 1
-      else if (count > WINDOW_BATCHES_MAX * entries.length) shared = sharedLength(first, newest)
-      last = newest ?? last
-      const rows = entries.map(rowOf).filter((row) => row.revision <= (upTo ?? revision))
-      if (rows.length > 0) return { rows, cursor: `${revision}:${shared}:${last}` }
+      const isEnd = end === undefined && found.entries.length === 0
+      if (isEnd) return { rows: [], cursor }
+      const readAt = upTo === undefined && revision === 0 ? found.revision : revision
+      place = { ...nextPlace(place, found), revision: readAt }
+      const rows = found.entries.map(rowOf).filter((row) => row.revision <= (upTo ?? readAt))
+      if (rows.length > 0) return { rows, cursor: cursorOf(place) }
     }
   }
 
@@ -64,8 +62,11 @@ export class EtcdRows {
       const options = limit > 1 ? { isRepeatable: false, answerBytesMax: ROWS_BYTES_MAX } : {}
       try {
         const found = await this.#range({ ...asked, limit }, options)
-        if (found.entries.length === 0) return found
-        const fitting = Math.ceil(BATCH_BYTES_MAX / averageBytes(found.entries))
+        const { entries } = found
+        const bytes = sizeBytes(entries)
+        // The few at the end of a window say nothing of the next ones.
+        if (entries.length < limit && bytes <= BATCH_BYTES_MAX) return found
+        const fitting = Math.ceil((BATCH_BYTES_MAX * entries.length) / bytes)
         this.#rowsMax = Math.min(ROWS_MAX, fitting, Math.max(2 * limit, this.#rowsMax))
         return found
       } catch (error) {
@@ -85,23 +86,39 @@ export class EtcdRows {
 interface Place {
   /** To read at; 0: the newest. */
   readonly revision: number
-  /** Of the last key, how many of its first characters the window's keys have. */
-  readonly shared: number
   readonly last: string | undefined
+  /** How many first characters of `last` the keys of the window have; few: the window is all that is left. */
+  readonly shared: number
 }
 
 /** A cursor is `<revision>:<shared>:<last key>`. */
+const cursorOf = ({ revision, shared, last }: Place): string => `${revision}:${shared}:${last}`
+
 function placeOf(cursor: string): Place {
-  const [, revision, shared, last] = /^(\d+):(\d+):(.*)$/s.exec(cursor) ?? []
-  return { revision: Number(revision ?? 0), shared: Number(shared ?? 0), last }
+  const [, revision = 0, shared = 0, last] = /^(\d+):(\d+):(.*)$/s.exec(cursor) ?? []
+  return { revision: Number(revision), shared: Math.min(Number(shared), last?.length ?? 0), last }
 }
 
-/** Undefined: up to the end. */
-const windowOf = (last: string | undefined, shared: number): { end: Buffer } | undefined =>
-  last === undefined || shared <= VALUES.length ? undefined : { end: endOf(last.slice(0, shared)) }
+/** Undefined: that of all. Cut within a surrogate pair a window is empty, and is widened. */
+const windowEnd = ({ last, shared }: Place): Buffer | undefined =>
+  last === undefined || shared <= VALUES.length ? undefined : endOf(last.slice(0, shared))
+
+/** Behind what was found, in a wider window where it was all of this one, in a narrower one where that is much. */
+function nextPlace(place: Place, { entries, count }: Pick<Ranged, "entries" | "count">): Place {
+  const [first, last] = [entries[0]?.key, entries.at(-1)?.key]
+  if (first === undefined || last === undefined) return { ...place, shared: place.shared - 1 }
+  if (last.includes("\uFFFD"))
+    throw new KnownError("StoreCorrupt", `etcd: the key "${last}" is not UTF-8`)
+  const isAll = entries.length === count
+  if (isAll) return { ...place, last, shared: Math.max(0, place.shared - 1) }
+  if (count <= WINDOW_BATCHES_MAX * entries.length) return { ...place, last }
+  // Half the way: what the batch has in common may be all that one namespace has.
+  const widest = Math.max(place.shared, VALUES.length)
+  return { ...place, last, shared: Math.ceil((widest + sharedLength(first, last)) / 2) }
+}
 
 /** How many characters two keys begin with alike. */
-function sharedLength(one = "", other = ""): number {
+function sharedLength(one: string, other: string): number {
   let length = 0
   while (length < one.length && one[length] === other[length]) length += 1
   return length
@@ -115,6 +132,6 @@ const rowOf = ({ key, value, modified: revision, isLeased }: KeyValue) => ({
   isLeased,
 })
 
-/** Of one entry at least. */
-const averageBytes = (entries: readonly KeyValue[]): number =>
-  1 + entries.reduce((sum, { key, value }) => sum + key.length + value.length, 0) / entries.length
+/** A value that is empty counts for something, too. */
+const sizeBytes = (entries: readonly KeyValue[]): number =>
+  entries.reduce((sum, { key, value }) => sum + key.length + value.length, 1)

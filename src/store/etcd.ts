@@ -316,7 +316,7 @@ class EtcdStore implements Store {
           ...compareFence(fence),
           ...batch.map(({ key, revision: modified }) => ({ key, modified })),
         ],
-        // etcd reads for each put that keeps a lease what it replaces, twice.
+        // etcd reads for each put that keeps a lease what it replaces, twice; that there is none the comparison makes sure of.
         success: batch.map(({ key, replacement: value, isLeased = true }) => ({
           put: { key, value, keepsLease: isLeased },
         })),
