@@ -41,9 +41,13 @@ const label = (name: string, value: string | null) =>
   admin.ask(`PATCH ${SECRETS}/${name}`, { metadata: { labels: { app: value } } }, MERGE)
 const revision = () => served.registry.revision()
 
-/** A watch that ends after a second, and what happens while it runs. */
-async function watching(url: string, meanwhile: () => Promise<unknown>): Promise<Answered> {
-  const events = admin.ask(`GET ${url}${url.includes("?") ? "&" : "?"}timeoutSeconds=1`)
+/** A watch that ends after some seconds, and what happens while it runs. */
+async function watching(
+  url: string,
+  meanwhile: () => Promise<unknown>,
+  seconds = 1,
+): Promise<Answered> {
+  const events = admin.ask(`GET ${url}${url.includes("?") ? "&" : "?"}timeoutSeconds=${seconds}`)
   await sleep(200)
   await meanwhile()
   return events
@@ -51,14 +55,18 @@ async function watching(url: string, meanwhile: () => Promise<unknown>): Promise
 
 test("an object that enters a selection is added, one that leaves it is deleted", async () => {
   const from = `${SECRETS}?watch=1&resourceVersion=${await revision()}`
-  const events = await watching(`${from}&labelSelector=app=web`, async () => {
-    await create("s1")
-    await label("s1", "web")
-    await admin.ask(`PATCH ${SECRETS}/s1`, { data: { a: "YQ==" } }, MERGE)
-    await label("s1", null)
-    await label("s1", "web")
-    await admin.ask(`DELETE ${SECRETS}/s1`)
-  })
+  const events = await watching(
+    `${from}&labelSelector=app=web`,
+    async () => {
+      await create("s1")
+      await label("s1", "web")
+      await admin.ask(`PATCH ${SECRETS}/s1`, { data: { a: "YQ==" } }, MERGE)
+      await label("s1", null)
+      await label("s1", "web")
+      await admin.ask(`DELETE ${SECRETS}/s1`)
+    },
+    5,
+  )
   expect(told(events)).toEqual(["ADDED s1", "MODIFIED s1", "DELETED s1", "ADDED s1", "DELETED s1"])
 })
 
@@ -86,7 +94,8 @@ test("one object is watched by the old path of its name", async () => {
 
 test("more objects than a page are all told first, and once", async () => {
   const names = Array.from({ length: 620 }, (_, n) => `many-${String(n).padStart(4, "0")}`)
-  await Promise.all(names.map((name) => create(name, { many: "1" })))
+  for (let at = 0; at < names.length; at += 50)
+    await Promise.all(names.slice(at, at + 50).map((name) => create(name, { many: "1" })))
   const url = `${SECRETS}?watch=1&labelSelector=many&sendInitialEvents=true&resourceVersionMatch=NotOlderThan`
   const events = await watching(`${url}&allowWatchBookmarks=true`, () =>
     create("many-last", { many: "1" }),

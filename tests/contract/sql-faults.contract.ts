@@ -7,6 +7,8 @@ import type { Store } from "../../src/store/store.ts"
 import {
   bytes,
   create,
+  createMany,
+  createOnce,
   failure,
   key,
   live,
@@ -47,18 +49,18 @@ export function sqlFaults<A extends Login>(
       const revision = await create(direct, "a", "one")
       await connected(store)
 
-      way.lose("answers")
+      void way.hold("answers")
       const found = update(store, "a", { expected: revision, text: "two" })
       await expect.poll(() => live(direct)).toMatchObject({ a: "two" })
-      way.mend()
+      way.release()
       const second = (await direct.get(key("a")))?.revision
       expect(await found).toBe(second)
 
       await connected(store)
-      way.lose("requests")
+      const isLost = way.hold("requests")
       const lost = failure(update(store, "a", { expected: await found, text: "three" }))
-      await sleep(20)
-      way.mend()
+      await isLost
+      way.release()
       expect(await lost).toBe("OutcomeUnknown")
       await sleep(200)
       expect(await live(direct)).toEqual({ a: "two" })
@@ -70,13 +72,13 @@ export function sqlFaults<A extends Login>(
       const store = await db.open({ port: way.port })
       const expected = await create(direct, "a", "one")
       await connected(store)
-      way.lose("requests")
+      void way.hold("requests")
       const write = { key: key("a"), value: bytes("mine"), expected, fence: undefined }
       const lost = store.update(write)
       const created = failure(store.create({ ...write, key: key("new") }))
       const theirs = await update(direct, "a", { expected, text: "theirs" })
       await create(direct, "new", "theirs")
-      way.mend()
+      way.release()
       expect(await lost).toMatchObject({ outcome: "conflict", current: { revision: theirs } })
       expect(await created).toBe("OutcomeUnknown")
     })
@@ -87,7 +89,7 @@ export function sqlFaults<A extends Login>(
       const store = await db.open({ port: way.port })
       await setFence(direct, "f1")
       await connected(store)
-      way.lose("answers")
+      void way.hold("answers")
       const lost = failure(store.create({ key: key("a"), value: bytes("mine"), fence: "f1" }))
       await expect.poll(() => live(direct)).toEqual({ a: "mine" })
       await setFence(direct, "f2")
@@ -96,7 +98,7 @@ export function sqlFaults<A extends Login>(
       await direct.rewrite("f2", [
         { key: key("a"), revision, column: "value", expected, replacement },
       ])
-      way.mend()
+      way.release()
       expect(await lost).toBe("OutcomeUnknown")
     })
 
@@ -105,11 +107,11 @@ export function sqlFaults<A extends Login>(
       const direct = await db.open()
       const store = await db.open({ port: way.port })
       await setFence(store, "f1")
-      way.lose("answers")
+      void way.hold("answers")
       const put = [{ name: "keyring" as const, value: bytes("k") }]
       const changing = store.step({ compare: [{ name: "keyring", version: null }], put })
       await expect.poll(() => direct.record("keyring")).toBeDefined()
-      way.mend()
+      way.release()
       expect((await changing).outcome).toBe("done")
     })
 
@@ -129,7 +131,7 @@ export function sqlFaults<A extends Login>(
       )
       made.push(await create(direct, "c", "x"))
       way.mend()
-      made.push(await until(() => create(store, "d", "x").catch(() => undefined)))
+      made.push(await until(() => createOnce(store, "d")))
       expect((await watching).map(({ revision }) => revision)).toEqual(made)
     })
 
@@ -138,7 +140,7 @@ export function sqlFaults<A extends Login>(
       const direct = await db.open()
       const after = await direct.revision()
       const names = Array.from({ length: 2_500 }, (_, index) => `n${index}`)
-      const made = await Promise.all(names.map((name) => create(direct, name, "x")))
+      const made = await createMany(direct, names)
       const store = await db.open({ port: way.port })
       const watch = store.watch({ prefix: ROOT, after, signal: AbortSignal.timeout(20_000) })
       const told: number[] = []
@@ -160,7 +162,7 @@ export function sqlFaults<A extends Login>(
       await db.server.crash()
       expect(await failure(store.get(key("a")))).toBe("StoreUnavailable")
       await db.server.start()
-      made.push(await until(() => create(store, "b", "x").catch(() => undefined)))
+      made.push(await until(() => createOnce(store, "b")))
       expect((await watching).map(({ revision }) => revision)).toEqual(made)
       expect(await live(store)).toEqual({ a: "x", b: "x" })
     })
@@ -183,7 +185,7 @@ export function sqlFaults<A extends Login>(
     } finally {
       for (const pid of pids) signal(pid, "SIGCONT")
     }
-    const again = () => create(store, "b", "x").catch(() => undefined)
+    const again = () => createOnce(store, "b")
     const revision = await until(again, { timeoutMs: 15_000 })
     expect((await store.list({ prefix: ROOT })).revision).toBeGreaterThanOrEqual(revision)
   })

@@ -16,6 +16,23 @@ export function done(result: WriteResult): number {
 export const create = async (store: Store, name: string, text: string): Promise<number> =>
   done(await store.create({ key: key(name), value: bytes(text), fence: undefined }))
 
+/** As many at once as are answered in time. */
+export async function createMany(store: Store, names: readonly string[]): Promise<number[]> {
+  const made: number[] = []
+  for (let at = 0; at < names.length; at += 100) {
+    const some = names.slice(at, at + 100).map((name) => create(store, name, "x"))
+    made.push(...(await Promise.all(some)))
+  }
+  return made
+}
+
+/** The revision of an entry that nobody else makes; undefined where it is not known to be there. An earlier call may have made it
+ *  whose outcome was not known. */
+export const createOnce = async (store: Store, name: string): Promise<number | undefined> =>
+  create(store, name, "x").catch(
+    async () => (await store.get(key(name)).catch(() => undefined))?.revision,
+  )
+
 export const update = async (
   store: Store,
   name: string,
@@ -68,7 +85,7 @@ export async function watched(
   store: Store,
   range: { after: number; count: number; prefix?: string; timeoutMs?: number },
 ): Promise<Change[]> {
-  const { after, count, prefix = ROOT, timeoutMs = 8_000 } = range
+  const { after, count, prefix = ROOT, timeoutMs = 45_000 } = range
   const seen: Change[] = []
   const signal = AbortSignal.timeout(timeoutMs)
   if (count === 0) return seen

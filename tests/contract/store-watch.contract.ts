@@ -108,7 +108,7 @@ export function watchContract(check: Check): void {
 
   check("a reader that stops for a while misses nothing", async (store) => {
     const after = await store.revision()
-    const stop = AbortSignal.timeout(20_000)
+    const stop = AbortSignal.timeout(45_000)
     const changes = store.watch({ prefix: ROOT, after, signal: stop })[Symbol.asyncIterator]()
     const made = [await create(store, "first", "x")]
     const seen = [...((await changes.next()).value ?? [])]
@@ -116,7 +116,11 @@ export function watchContract(check: Check): void {
       const names = Array.from({ length: 1_000 }, (_, index) => `r${round}-${index}`)
       made.push(...(await Promise.all(names.map((name) => create(store, name, "x")))))
     }
-    while (seen.length < made.length) seen.push(...((await changes.next()).value ?? []))
+    while (seen.length < made.length) {
+      const { done, value } = await changes.next()
+      if (done === true) throw new Error(`saw ${seen.length} of ${made.length} changes`)
+      seen.push(...value)
+    }
     expect(seen.map(({ revision }) => revision)).toEqual(made.toSorted((a, b) => a - b))
     await changes.return?.()
   })

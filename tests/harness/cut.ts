@@ -8,8 +8,10 @@ type Direction = "requests" | "answers"
 export class Way implements AsyncDisposable {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
+  readonly #lossy = new Set<Socket>()
   #lost: Direction | undefined
   #keeps = false
+  #onLost = () => {}
   #isClosed = false
   #answerBytesMax = Number.POSITIVE_INFINITY
 
@@ -34,8 +36,7 @@ export class Way implements AsyncDisposable {
     return address.port
   }
 
-  /** From now on all in one direction is lost, and each connection ends some time after it lost something: enough to
-   *  look at what became of it, and to mend the way. */
+  /** From now on all in one direction is lost, and each connection ends some time after it lost something. */
   lose(direction: Direction): void {
     this.#lost = direction
   }
@@ -51,9 +52,19 @@ export class Way implements AsyncDisposable {
     for (const socket of this.#sockets) socket.destroy()
   }
 
-  /** From now on connections that lost something stay, as with one who stands still. */
-  keep(): void {
+  /** From now on all in one direction is lost, and connections that lost something stay until {@link release}, as with one who
+   *  stands still. Resolves when something was lost. */
+  hold(direction: Direction): Promise<void> {
+    this.#lost = direction
     this.#keeps = true
+    return new Promise((resolve) => (this.#onLost = resolve))
+  }
+
+  /** Ends the connections that lost something; what is sent from now on arrives. */
+  release(): void {
+    this.mend()
+    for (const socket of this.#lossy) socket.destroy()
+    this.#lossy.clear()
   }
 
   /** From now on each new connection ends where it has brought back so many bytes. */
@@ -83,6 +94,8 @@ export class Way implements AsyncDisposable {
       if (roomBytes < 0) return void from.destroy()
       hasLost ||= this.#lost === direction
       if (!hasLost) return void to.write(chunk)
+      this.#lossy.add(from)
+      this.#onLost()
       if (!this.#keeps) setTimeout(() => from.destroy(), ENDS_AFTER_MS)
     })
     from.on("error", () => {}) // close follows

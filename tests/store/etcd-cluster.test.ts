@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest"
 import { isKnown } from "../../src/errors.ts"
 import { openEtcd } from "../../src/store/etcd.ts"
 import type { Store } from "../../src/store/store.ts"
-import { create, key, live, ROOT } from "../contract/store-helpers.ts"
+import { create, createOnce, key, live, ROOT } from "../contract/store-helpers.ts"
 import { Etcd } from "../harness/etcd.ts"
 import { until } from "../harness/process.ts"
 import { missing, needs } from "../harness/programs.ts"
@@ -49,8 +49,10 @@ test("nothing acknowledged is lost, nothing refused is found, and the watch miss
   let isOver = false
   const lanes = Array.from({ length: 4 }, (_, lane) => write(lane, () => isOver))
   const goesOn = async (turn: string) => {
-    const entry = async () => (await create(store, turn, turn).catch(() => undefined)) !== undefined
-    await until(entry, { timeoutMs: 40_000, what: `a write goes through after ${turn}` })
+    await until(() => createOnce(store, turn), {
+      timeoutMs: 40_000,
+      what: `a write goes through after ${turn}`,
+    })
   }
   for (const [index, member] of members.entries()) {
     await member.stop("SIGKILL")
@@ -62,7 +64,7 @@ test("nothing acknowledged is lost, nothing refused is found, and the watch miss
   members[0]?.signal("SIGCONT")
   isOver = true
   const written = await Promise.all(lanes)
-  await until(() => create(store, "end", "end").catch(() => undefined))
+  await until(() => createOnce(store, "end"))
   // The member that stood still may store what it was sent only now.
   const [now, heard] = await vi.waitFor(
     async () => {

@@ -6,6 +6,8 @@ import {
   allRows,
   bytes,
   create,
+  createMany,
+  createOnce,
   failure,
   key,
   live,
@@ -28,18 +30,18 @@ describe("the way to the server is cut", () => {
     const store = await through(way)
     const revision = await create(direct, "a", "one")
 
-    way.lose("answers")
+    void way.hold("answers")
     const found = update(store, "a", { expected: revision, text: "two" })
     await expect.poll(() => live(direct)).toMatchObject({ a: "two" })
-    way.mend()
+    way.release()
     const second = (await direct.get(key("a")))?.revision
     expect(await found).toBe(second)
 
     await store.count(ROOT)
-    way.lose("requests")
+    const isLost = way.hold("requests")
     const lost = failure(update(store, "a", { expected: await found, text: "three" }))
-    await sleep(20)
-    way.mend()
+    await isLost
+    way.release()
     expect(await lost).toBe("OutcomeUnknown")
     await sleep(200)
     expect(await live(direct)).toEqual({ a: "two" })
@@ -49,13 +51,13 @@ describe("the way to the server is cut", () => {
     await using way = await Way.to(etcd.server.port)
     const direct = await etcd.open()
     const store = await through(way)
-    way.lose("answers")
+    void way.hold("answers")
     const creating = create(store, "a", "mine")
     const { revision: expected } = await until(() => direct.get(key("a")))
     const write = { key: key("a"), expected, fence: undefined }
     await direct.delete(write)
     await create(direct, "a", "theirs")
-    way.mend()
+    way.release()
     expect(await creating).toBe(expected)
   })
 
@@ -64,13 +66,13 @@ describe("the way to the server is cut", () => {
     const direct = await etcd.open()
     const store = await through(way)
     const expected = await create(direct, "a", "one")
-    way.lose("requests")
+    void way.hold("requests")
     const write = { key: key("a"), value: bytes("mine"), expected, fence: undefined }
     const lost = store.update(write)
     const created = failure(store.create({ ...write, key: key("new") }))
     const theirs = await update(direct, "a", { expected, text: "theirs" })
     await create(direct, "new", "theirs")
-    way.mend()
+    way.release()
     expect(await lost).toMatchObject({ outcome: "conflict", current: { revision: theirs } })
     expect(await created).toBe("OutcomeUnknown")
   })
@@ -81,7 +83,7 @@ describe("the way to the server is cut", () => {
     const store = await through(way)
     await setFence(direct, "f1")
     await store.count(ROOT)
-    way.lose("answers")
+    void way.hold("answers")
     const lost = failure(store.create({ key: key("a"), value: bytes("mine"), fence: "f1" }))
     await expect.poll(() => live(direct)).toEqual({ a: "mine" })
     await setFence(direct, "f2")
@@ -90,7 +92,7 @@ describe("the way to the server is cut", () => {
     const value = { key: key("a"), revision, column: "value" as const, expected, replacement }
     await direct.rewrite("f2", [value])
     await direct.scrub() // what it was is forgotten
-    way.mend()
+    way.release()
     expect(await lost).toBe("OutcomeUnknown")
   })
 
@@ -99,21 +101,21 @@ describe("the way to the server is cut", () => {
     const direct = await etcd.open()
     const store = await through(way)
     await setFence(store, "f1")
-    way.lose("answers")
+    void way.hold("answers")
     const put = [{ name: "keyring" as const, value: bytes("k") }]
     const step = { compare: [{ name: "keyring" as const, version: null }], put }
     const changing = store.step(step)
     await expect.poll(() => direct.record("keyring")).toBeDefined()
-    way.mend()
+    way.release()
     const changed = await changing
     expect(changed).toMatchObject({ outcome: "done" })
 
     await store.count(ROOT)
-    way.lose("requests")
+    const isLost = way.hold("requests")
     const version = (await direct.record("keyring"))?.version ?? null
     const lost = failure(store.step({ compare: [{ name: "keyring", version }], put }))
-    await sleep(20)
-    way.mend()
+    await isLost
+    way.release()
     expect(await lost).toBe("OutcomeUnknown")
   })
 
@@ -130,7 +132,7 @@ describe("the way to the server is cut", () => {
     expect(["StoreUnavailable", "OutcomeUnknown"]).toContain(await failure(create(store, "b", "x")))
     made.push(await create(direct, "c", "x"))
     way.mend()
-    made.push(await until(() => create(store, "d", "x").catch(() => undefined)))
+    made.push(await until(() => createOnce(store, "d")))
     expect((await watching).map(({ revision }) => revision)).toEqual(made)
   })
 
@@ -139,7 +141,7 @@ describe("the way to the server is cut", () => {
     const direct = await etcd.open()
     const after = await direct.revision()
     const names = Array.from({ length: 2_500 }, (_, index) => `n${index}`)
-    const made = await Promise.all(names.map((name) => create(direct, name, "x")))
+    const made = await createMany(direct, names)
     const store = await through(way)
     const watch = store.watch({ prefix: ROOT, after, signal: AbortSignal.timeout(20_000) })
     const told: number[] = []
@@ -207,7 +209,7 @@ test.each(["SIGTERM", "SIGKILL"] as const)(
     await etcd.server.stop(signal)
     expect(await failure(store.get(key("a")))).toBe("StoreUnavailable")
     await etcd.server.start()
-    made.push(await until(() => create(store, "b", "x").catch(() => undefined)))
+    made.push(await until(() => createOnce(store, "b")))
     expect((await watching).map(({ revision }) => revision)).toEqual(made)
     expect(await live(store)).toEqual({ a: "x", b: "x" })
   },
@@ -240,7 +242,7 @@ test("a lease that is gone is taken anew", async () => {
 })
 
 async function watchRecordsOnce(store: Store): Promise<void> {
-  const wakes = store.watchRecords(AbortSignal.timeout(10_000))[Symbol.asyncIterator]()
+  const wakes = store.watchRecords(AbortSignal.timeout(45_000))[Symbol.asyncIterator]()
   expect((await wakes.next()).done).toBe(false)
 }
 
@@ -248,7 +250,12 @@ describe("an engine that stands still", () => {
   test("is told of in time: a read is refused, a write unknown; the watch goes on", async () => {
     const store = await etcd.open()
     const after = await store.revision()
-    const watching = watched(store, { after, count: 2 }).catch((error: unknown) => error)
+    const stop = new AbortController()
+    const told: number[] = []
+    const telling = (async () => {
+      for await (const batch of store.watch({ prefix: ROOT, after, signal: stop.signal }))
+        told.push(...batch.map(({ revision }) => revision))
+    })()
     etcd.server.signal("SIGSTOP")
     const start = performance.now()
     const outcomes = Promise.all([
@@ -262,10 +269,12 @@ describe("an engine that stands still", () => {
     } finally {
       etcd.server.signal("SIGCONT")
     }
-    const again = () => create(store, "b", "x").catch(() => undefined)
+    const again = () => createOnce(store, "b")
     const revision = await until(again, { timeoutMs: 15_000 })
     expect((await store.list({ prefix: ROOT })).revision).toBeGreaterThanOrEqual(revision)
-    await watching
+    await expect.poll(() => told).toContain(revision)
+    stop.abort()
+    await telling
   })
 
   test("does not keep its store from closing", async () => {
@@ -283,8 +292,7 @@ describe("an engine that stands still", () => {
   test("does not keep its store from closing that looks for it anew", async () => {
     await using way = await Way.to(etcd.server.port)
     const store = await through(way)
-    way.lose("answers")
-    way.keep()
+    void way.hold("answers")
     way.drop()
     await sleep(300) // the watch has ended, and is on its way to begin again
     const start = performance.now()
@@ -295,8 +303,7 @@ describe("an engine that stands still", () => {
   test("is left for the next member, of which there is one", async () => {
     await using way = await Way.to(etcd.server.port)
     const store = await etcd.open({ ports: [way.port, etcd.server.port] })
-    way.lose("answers")
-    way.keep()
+    void way.hold("answers")
     expect(await failure(store.get(key("a")))).toBe("no failure")
   })
 })
