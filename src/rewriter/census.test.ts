@@ -118,3 +118,11 @@ test("names are as many as anybody reads, and counts are whole", async () => {
   expect(found.foreign.get("unknown")?.stored).toBe(200)
   expect(found.unreadable.names).toHaveLength(NAMED_MAX)
 })
+
+test("it pauses after each batch, and ends where a pause does", async () => {
+  let pauses = 0
+  await census(storeOf(ROWS), view, { pause: async () => void (pauses += 1) })
+  expect(pauses).toBe(Math.ceil(ROWS.length / 2))
+  const pause = () => Promise.reject(new Error("over"))
+  await expect(census(storeOf(ROWS), view, { pause })).rejects.toThrow("over")
+})

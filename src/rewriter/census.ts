@@ -52,6 +52,11 @@ export interface CensusOptions {
   readonly also?: readonly KnownKey[]
 }
 
+interface PacedOptions extends CensusOptions {
+  /** Called after each batch of rows. */
+  readonly pause?: () => Promise<void>
+}
+
 export interface KnownKey {
   readonly name: string
   readonly prefix: Buffer
@@ -108,22 +113,24 @@ export async function uncompacted<T>(read: () => Promise<T>): Promise<T> {
 export const census = (
   store: Pick<StoreReader, "rows" | "revision">,
   view: View,
-  options: CensusOptions = {},
+  options: PacedOptions = {},
 ): Promise<Census> => uncompacted(() => countRows(store, view, options))
 
 async function countRows(
   store: Pick<StoreReader, "rows" | "revision">,
   view: View,
-  { signal, opens = false, also }: CensusOptions,
+  { signal, opens = false, also, pause }: PacedOptions,
 ): Promise<Census> {
   const revision = await store.revision()
   const count = new Count(view, also)
   const range = { cursor: "", ...(opens ? {} : count.heads) }
-  for await (const { rows } of allRows(store, range, signal ? { signal } : {}))
+  for await (const { rows } of allRows(store, range, signal ? { signal } : {})) {
     for (const { key, value, previous } of rows)
       for (const stored of [value, previous])
         if (stored !== undefined && stored.length > 0 && count.add(key, stored) && opens)
           count.open(key, stored)
+    await pause?.()
+  }
   return { revision, ...count }
 }
 

@@ -16,7 +16,7 @@ import { type Batch, type Batches, batchesOf } from "./batches.ts"
 import { Budget } from "./budget.ts"
 import { BATCH_ROWS, type Census, census, countsOf } from "./census.ts"
 
-/** How fast the passes go. */
+/** How fast the passes and the proof go. */
 export interface Pacer {
   begin(): void
   end(): void
@@ -86,7 +86,8 @@ async function drive(run: Drive): Promise<Operation | undefined> {
       continue
     }
     const from: Operation = resumes ? { ...operation, resumed: true } : operation
-    if (!(await paced(run, from, operation.upTo))) resumes = true
+    const { upTo } = operation
+    if (!(await paced(run, (pacer) => pass({ ...run, pacer }, from, upTo)))) resumes = true
     else if (operation.pass === 1)
       await save(run, "second-pass", operation, { pass: 2, upTo: null })
     else await finish(run, operation)
@@ -150,11 +151,10 @@ async function takeBarrier(run: Drive, operation: Operation): Promise<void> {
   await save(run, "pass", operation, { upTo, rows })
 }
 
-async function paced(run: Drive, operation: Operation, upTo: number): Promise<boolean> {
-  const { pacer = UNPACED } = run
+async function paced<T>({ pacer = UNPACED }: Run, work: (pacer: Pacer) => Promise<T>): Promise<T> {
   pacer.begin()
   try {
-    return await pass({ ...run, pacer }, operation, upTo)
+    return await work(pacer)
   } finally {
     pacer.end()
   }
@@ -243,7 +243,10 @@ async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Prom
   scrubbed.catch(() => {}) // told below
   let found: Census
   try {
-    found = await census(store, keys.view, { signal: run.signal })
+    const { signal } = run
+    found = await paced(run, (pacer) =>
+      census(store, keys.view, { signal, pause: () => pacer.pause(signal) }),
+    )
   } finally {
     await untilAborted(scrubbed, run.signal)
   }
