@@ -175,7 +175,7 @@ const STUCK: Record<string, (server: TestServer) => Promise<unknown>> = {
   },
 }
 
-test("clients that are stuck do not hold the end up", async () => {
+test("clients that are stuck hold the end up for less than 5 s", async () => {
   await using server = await startServer()
   const post = await Promise.all(
     Array.from({ length: 8 }, async (_, n) => {
@@ -189,8 +189,7 @@ test("clients that are stuck do not hold the end up", async () => {
 
   const began = performance.now()
   expect(await server.stop()).toBe(0)
-  // A handshake has 10 s, as headers have.
-  expect(performance.now() - began).toBeLessThan(9_000)
+  expect(performance.now() - began).toBeLessThan(5_000)
   expectQuiet(server)
 })
 
