@@ -85,7 +85,7 @@ export async function watched(
   store: Store,
   range: { after: number; count: number; prefix?: string; timeoutMs?: number },
 ): Promise<Change[]> {
-  const { after, count, prefix = ROOT, timeoutMs = 45_000 } = range
+  const { after, count, prefix = ROOT, timeoutMs = 8_000 } = range
   const seen: Change[] = []
   const signal = AbortSignal.timeout(timeoutMs)
   if (count === 0) return seen

@@ -108,7 +108,7 @@ export function watchContract(check: Check): void {
 
   check("a reader that stops for a while misses nothing", async (store) => {
     const after = await store.revision()
-    const stop = AbortSignal.timeout(45_000)
+    const stop = AbortSignal.timeout(20_000)
     const changes = store.watch({ prefix: ROOT, after, signal: stop })[Symbol.asyncIterator]()
     const made = [await create(store, "first", "x")]
     const seen = [...((await changes.next()).value ?? [])]

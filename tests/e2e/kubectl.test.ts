@@ -176,9 +176,11 @@ test("what get wrote, replace and apply read: one Secret, and a List", async () 
 
 test("wait --for=delete ends when the Secret is gone", async () => {
   await said(["create", "secret", "generic", "short"])
-  const argv = ["wait", "--for=delete", "secret/short", "--timeout=45s", "-v=6"]
+  const argv = ["wait", "--for=delete", "secret/short", "--timeout=20s", "-v=6"]
   await using wait = new Program("kubectl", argv, { env: server.env })
   await until(() => wait.stderr.includes("watch=true"))
+  expect(await said(["get", "secret", "short", "-o", "name"])).toBe("secret/short\n")
+  expect(wait.isRunning).toBe(true)
   await said(["delete", "secret", "short"])
   expect(await wait.ended, wait.stderr).toBe(0)
   expect(wait.stdout).toBe("secret/short condition met\n")

@@ -38,8 +38,6 @@ const STANDSTILL_MS = IS_SOAK ? 30_000 : 12_000
 /** Others' writes and watches may pause for 3 s. Twice that is asked for, as the machine may be busy with other things; what must
  *  not happen, a lock held for as long as its server stands still, takes longer than that by far. */
 const PAUSE_MS_MAX = 6_000
-/** On etcd a rotation ends the watches of a server that is further behind (OTHERS_BEHIND_MS in src/store/etcd.ts). */
-const BEHIND_MS_MAX = 1_000
 
 const dealt = deal()
 const { seed } = dealt
@@ -87,11 +85,8 @@ async function rotateOn(
     isDisturbed: (server) => disturbs(server, cluster),
   })
   const followed = cluster.server(3)
-  const isDisturbed = disturbs(followed, cluster)
-  const isEtcd = /^(https?|etcd):/.test(datastore.endpoint)
-  await using following = new Following(followed, {
-    mayListAnew: (revision) => isDisturbed || (isEtcd && traffic.isBehind(revision, BEHIND_MS_MAX)),
-  })
+  const mayListAnew = disturbs(followed, cluster)
+  await using following = new Following(followed, { mayListAnew })
   let key = ""
   for (const one of seeds) {
     const next = random(one)
@@ -110,7 +105,7 @@ async function rotateOn(
         `watch ${Math.round(following.slowestMs)} ms`,
     )
     expect(traffic.slowestMs).toBeLessThan(PAUSE_MS_MAX)
-    if (!isDisturbed) expect(following.slowestMs).toBeLessThan(PAUSE_MS_MAX)
+    if (!mayListAnew) expect(following.slowestMs).toBeLessThan(PAUSE_MS_MAX)
   }
   await traffic.end()
   await following.expectAll()

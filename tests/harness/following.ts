@@ -26,15 +26,14 @@ interface Event {
 }
 
 export interface FollowingOptions {
-  /** Whether it may list anew where history was compacted behind this revision, which it stands at: its server lost its datastore
-   *  for a while, or is behind. */
-  readonly mayListAnew?: (revision: number) => boolean
+  /** Lists anew where history was compacted before the watch could tell it: its server lost its datastore for a while. */
+  readonly mayListAnew?: boolean
 }
 
 export class Following implements AsyncDisposable {
   /** The longest time without an event, where something was written all the time. */
   slowestMs = 0
-  readonly #mayListAnew: (revision: number) => boolean
+  readonly #mayListAnew: boolean
   readonly #client: ApiClient
   readonly #stop = new AbortController()
   readonly #running: Promise<void>
@@ -47,7 +46,7 @@ export class Following implements AsyncDisposable {
   readonly #failures: string[] = []
   #toldMs = Number.POSITIVE_INFINITY
 
-  constructor(server: TestServer, { mayListAnew = () => false }: FollowingOptions = {}) {
+  constructor(server: TestServer, { mayListAnew = false }: FollowingOptions = {}) {
     this.#mayListAnew = mayListAnew
     this.#client = apiClient(server.kubeconfig)
     this.#running = this.#follow()
@@ -127,7 +126,7 @@ export class Following implements AsyncDisposable {
     // A server that has no datastore at the moment answers with a Status of its own.
     if (!("type" in event)) return from
     const { type, object } = event
-    if (object.reason === "Expired" && this.#mayListAnew(Number(from))) return undefined
+    if (this.#mayListAnew && object.reason === "Expired") return undefined
     if (type === "ERROR") {
       this.#failures.push(line)
       return from

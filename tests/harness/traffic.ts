@@ -41,7 +41,6 @@ export class Traffic implements AsyncDisposable {
   readonly #cluster: Cluster
   readonly #clients: ReadonlyMap<TestServer, ApiClient>
   readonly #failures: string[] = []
-  readonly #acknowledged: { readonly revision: number; readonly atMs: number }[] = []
   readonly #ledger = new Ledger()
   readonly #pauseMs: number
   readonly #isDisturbed: (server: TestServer) => boolean
@@ -67,12 +66,6 @@ export class Traffic implements AsyncDisposable {
     for (const server of this.#cluster.servers) await this.#readAll(server)
     expect(this.#failures.slice(0, SEEN_MAX)).toEqual([])
     expect(Math.min(this.writes, this.reads)).toBeGreaterThan(0)
-  }
-
-  /** Whether one who saw all up to `revision` is behind by so much: a later write was acknowledged that long ago. */
-  isBehind(revision: number, byMs: number): boolean {
-    const before = performance.now() - byMs
-    return this.#acknowledged.some((one) => one.revision > revision && one.atMs <= before)
   }
 
   /** Ends it, and checks. */
@@ -121,11 +114,7 @@ export class Traffic implements AsyncDisposable {
       : this.#ask(server, method, path, secretOf(name, value)))
     const outcome = outcomeOf(answer)
     settle(outcome === "failed" ? "open" : outcome)
-    if (outcome === "done") {
-      this.writes += 1
-      const revision = Number(JSON.parse(answer?.body ?? "").metadata?.resourceVersion)
-      this.#acknowledged.push({ revision, atMs: performance.now() })
-    }
+    if (outcome === "done") this.writes += 1
     if (outcome === "refused") this.refused += 1
     if (outcome === "open") this.open += 1
     if (outcome === "failed")

@@ -242,7 +242,7 @@ test("a lease that is gone is taken anew", async () => {
 })
 
 async function watchRecordsOnce(store: Store): Promise<void> {
-  const wakes = store.watchRecords(AbortSignal.timeout(45_000))[Symbol.asyncIterator]()
+  const wakes = store.watchRecords(AbortSignal.timeout(10_000))[Symbol.asyncIterator]()
   expect((await wakes.next()).done).toBe(false)
 }
 
@@ -272,7 +272,7 @@ describe("an engine that stands still", () => {
     const again = () => createOnce(store, "b")
     const revision = await until(again, { timeoutMs: 15_000 })
     expect((await store.list({ prefix: ROOT })).revision).toBeGreaterThanOrEqual(revision)
-    await expect.poll(() => told).toContain(revision)
+    await expect.poll(() => told, { timeout: 8_000 }).toContain(revision)
     stop.abort()
     await telling
   })
