@@ -170,6 +170,7 @@ async function pass(
   if (view.record.fence !== operation.fence) return false
   const budget = new Budget(writes, view.counted)
   let progress: Progress = operation
+  let saved: Promise<unknown> = Promise.resolve(operation)
   let savedAtMs = run.monotonicMs()
   const batches = (run.batches ?? batchesOf(run.store))({
     view,
@@ -179,15 +180,24 @@ async function pass(
     rows: () => run.pacer.rows,
     count: (seals) => budget.take(seals),
   })
-  for await (const { rewritten, ...batch } of batches) {
-    if (rewritten === "fenced") return fencedOff(run, operation)
-    progress = advanced(progress, { rewritten, ...batch })
-    await run.pacer.pause(run.signal)
-    if (run.monotonicMs() - savedAtMs < CURSOR_EVERY_MS) continue
-    if ((await save(run, "cursor", operation, progress)) === undefined) return false
-    savedAtMs = run.monotonicMs()
+  try {
+    for await (const { rewritten, ...batch } of batches) {
+      if (rewritten === "fenced") return await fencedOff(run, operation)
+      progress = advanced(progress, { rewritten, ...batch })
+      await run.pacer.pause(run.signal)
+      if (run.monotonicMs() - savedAtMs < CURSOR_EVERY_MS) continue
+      if ((await saved) === undefined) return false
+      saved = save(run, "cursor", operation, progress)
+      saved.catch(() => {}) // told at the next one, for which the batches between need not wait
+      savedAtMs = run.monotonicMs()
+    }
+  } finally {
+    // One that came late would put the cursor back.
+    await Promise.allSettled([saved])
   }
-  return (await save(run, "cursor", operation, progress)) !== undefined
+  return (
+    (await saved) !== undefined && (await save(run, "cursor", operation, progress)) !== undefined
+  )
 }
 
 /** Another verb moved the fence; where nobody did, the fence is damaged, and the commit throws RecordCorrupt. */

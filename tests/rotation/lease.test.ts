@@ -37,15 +37,15 @@ async function rotationTaken() {
   const keyring = emptyKeyring({ server: pair, client: pair }, { password: "pw" })
   const record = { epoch: 1, fence: newFence(), slots: [], keyring }
   await createKeyring(store, { record, clusterKey })
-  const open = () => Keys.open(store, clusterKey)
-  const keys = await open()
+  const open = (on: Store) => Keys.open(on, clusterKey)
+  const keys = await open(store)
   let seconds = 0
   const now = () => new Date(Date.UTC(2026, 10, 23, 12, 0, (seconds += 2)))
   const take = (verb: "enable" | "rotate-keys") =>
     takeVerb({ verb, force: false, skip: false }, CALLER, verbsOf(keys, now))
   const server = async (name: string, monotonicMs = () => 0, on: Store = store) => {
     const stop = new AbortController()
-    const run = { store: on, keys: await open(), server: name, now, monotonicMs }
+    const run = { store: on, keys: await open(on), server: name, now, monotonicMs }
     return { run: { ...run, signal: stop.signal }, stop: () => stop.abort() }
   }
   await take("enable")
@@ -164,6 +164,30 @@ test("a server that ends gives its operation back, and another goes on at once f
   const [enable, rotation] = await keys.history()
   expect(enable).not.toHaveProperty("resumed")
   expect(rotation).toMatchObject({ outcome: "finished", resumed: true })
+  await check()
+})
+
+test("no batch waits until the cursor is saved, and none comes before one that was saved later", async () => {
+  const { store, keys, server, check } = await rotationTaken()
+  const thirdBatch = Promise.withResolvers<void>()
+  let batches = 0
+  const rewrite: Store["rewrite"] = (fence, replacements) => {
+    if (++batches === 3) thirdBatch.resolve()
+    return store.rewrite(fence, replacements)
+  }
+  const looked: (number | undefined)[] = []
+  const step: Store["step"] = async (asked) => {
+    if (batches > 0) await thirdBatch.promise
+    const result = await store.step(asked)
+    looked.push((await keys.operation())?.looked)
+    return result
+  }
+  const slow = withMethods(store, { rewrite, step })
+  let nowMs = 0
+  const { run } = await server("server-1", () => (nowMs += 1_000), slow)
+  await runOperation(run)
+  expect(looked).toEqual(looked.toSorted((a, b) => Number(a) - Number(b)))
+  expect(await ended(keys)()).toBe(true)
   await check()
 })
 
