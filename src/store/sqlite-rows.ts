@@ -3,7 +3,7 @@ import { DatabaseSync } from "node:sqlite"
 import { rowBatch, spanOf } from "./kine.ts"
 import { CommitQueue } from "./sqlite-commit.ts"
 import { storeError } from "./sqlite-errors.ts"
-import { BUSY_TIMEOUT_MS } from "./sqlite-file.ts"
+import { BUSY_TIMEOUT_MS, checkpoint } from "./sqlite-file.ts"
 import { KineTable } from "./sqlite-kine.ts"
 import { RecordTable } from "./sqlite-records.ts"
 import type { Replacement, RowBatch, RowQuery, Store } from "./store.ts"
@@ -76,7 +76,13 @@ function rowsOf(db: DatabaseSync, path: string): RowsBeside {
     rewrite: (fence, replacements) => queue.submit(() => rows.rewrite(fence, replacements)),
     async [Symbol.asyncDispose]() {
       queue.close()
-      db.close()
+      try {
+        checkpoint(db)
+      } catch {
+        // The store does it, or tells of it.
+      } finally {
+        db.close()
+      }
     },
   }
 }
