@@ -30,7 +30,7 @@ export function verificationText(found: Verification): string {
     `Revision: ${revision}`,
     `Stored Values: ${stored}, with history; ${live} live`,
     opened ? `Opened: each, ${unreadable.stored} did not open` : "Opened: none (--open opens each)",
-    `Database Files: ${isSearched ? "searched" : "not searched, they are the database server's"}`,
+    `Database Files: ${isSearched ? "searched" : "not searched, they are the database's own"}`,
     "",
     ...aligned(rows),
     "",

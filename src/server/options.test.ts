@@ -258,6 +258,10 @@ test.each<[Given, string]>([
     'KEYTURN_LOG_FORMAT cannot be "jsno"; the nearest of text, json is "json"',
   ],
   [
+    argv("--secrets-encryption-provider=AESGCM"),
+    '--secrets-encryption-provider cannot be "AESGCM"; the nearest of aescbc, aesgcm, secretbox is "aesgcm"',
+  ],
+  [
     config("secrets-encryption-provider: aescb"),
     `secrets-encryption-provider in ${DEFAULT_CONFIG} cannot be "aescb"; the nearest of aescbc, aesgcm, secretbox is "aescbc"`,
   ],
