@@ -42,10 +42,9 @@ function reduced(failures: readonly KnownError[]): KnownError {
   return new KnownError(code, failures.map((error) => error.message).join("; "))
 }
 
+/** No key's prefix stands in it: it may be stored, where a search for what a key left behind would find it. */
 function noMatch(providers: readonly Provider[], stored: Buffer): KnownError {
-  const tried = providers.map(({ prefix }) => JSON.stringify(prefix.toString())).join(", ")
-  const message = `${missing(providers, stored)}: ${describeValue(stored)}, readable are ${tried}`
-  return new KnownError("KeyDidNotOpen", message)
+  return new KnownError("KeyDidNotOpen", `${missing(providers, stored)}: ${describeValue(stored)}`)
 }
 
 /** Kubernetes' words. */

@@ -5,6 +5,7 @@ import { DatabaseSync } from "node:sqlite"
 import { expect, test } from "vitest"
 import { random } from "../harness/random.ts"
 import { filesBelow } from "../harness/stored.ts"
+import type { Replacement } from "../../src/store/store.ts"
 import { cluster, ownDir, secret, SECRETS, sqliteIn } from "./cluster.ts"
 
 const PLANTED = "PLANTED!"
@@ -58,6 +59,25 @@ test("nothing of the old key or of plaintext is left in any file", {
     expect(found(dir, old)).toBe(0)
     expect(found(dir, PLANTED)).toBe(0)
   }
+})
+
+test("what is said of a value under a lost key, and stored, leaves nothing of any other key", async () => {
+  const dir = ownDir()
+  const { store, keys, registry, take, run } = await cluster(sqliteIn(dir))
+  for (const name of ["a", "b"])
+    await registry.create(SECRETS, { namespace: "default", name }, secret(name, "of"))
+  await take("enable")
+  await run()
+  const [row] = (await store.rows({ cursor: "", limit: 1 })).rows
+  const { fence } = keys.view.record
+  const replacement = Buffer.from(`k8s:enc:aescbc:v1:lost:${"x".repeat(64)}`)
+  const lost = { ...row, column: "value" as const, expected: row?.value, replacement }
+  await store.rewrite(fence, [lost as Replacement])
+  await take("rotate-keys")
+  const operation = await run()
+  expect(operation).toMatchObject({ retired: ["aescbckey"], unreadable: 1 })
+  expect(operation?.unreadableNames[0]?.why).toContain('key "lost"')
+  expect(found(dir, "k8s:enc:aescbc:v1:aescbckey:")).toBe(0)
 })
 
 /** Text in pages that are free, as deleting leaves it there without secure_delete. */
