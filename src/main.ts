@@ -53,10 +53,11 @@ if (failpoints !== undefined && import.meta.filename.endsWith(".ts")) {
   armFailpoints(failpoints, (signal) => process.kill(process.pid, signal))
 }
 
+const { shellWord } = await import("./shell-word.ts")
 const { run } = await import("./cli/run.ts")
 process.exitCode = await run(argv, {
   version,
-  command: process.env.KEYTURN_COMMAND ?? "keyturn",
+  command: shellWord(process.env.KEYTURN_COMMAND ?? "keyturn"),
   env: process.env,
   home: homedir(),
   hostname: hostname(),

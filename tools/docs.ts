@@ -59,9 +59,9 @@ function cliPage(): string {
 
 /** What can be typed, but for the server, whose flags are a table. */
 function commands(): Command[] {
-  const leaves = (command: Command): Command[] =>
-    command.commands.length === 0 ? [command] : command.commands.flatMap(leaves)
-  return leaves(buildProgram({ version: "", run: async () => {} })).filter(
+  const below = ({ commands }: Command): Command[] =>
+    commands.flatMap((command) => [command, ...below(command)])
+  return below(buildProgram({ version: "", run: async () => {} })).filter(
     (command) => command.name() !== "server",
   )
 }

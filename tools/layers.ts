@@ -13,7 +13,7 @@ const LAYERS: Layers = [
   ["registry"],
   ["store", "rotation", "keyring", "config", "providers", "step"],
   ["format"],
-  ["errors", "one-by-one"],
+  ["errors", "one-by-one", "shell-word"],
 ]
 
 /** The rooms inside src/api/, in the same way. */

@@ -3,6 +3,7 @@ import { constants } from "node:os"
 import { ERRORS, isKnown } from "../errors.ts"
 import { type Context, note } from "./context.ts"
 import { buildProgram } from "./program.ts"
+import { shellWord } from "../shell-word.ts"
 import { Shown, throwMistakes } from "./usage.ts"
 
 /** `argv` without the program itself. */
@@ -28,7 +29,7 @@ export async function run(argv: readonly string[], context: Context): Promise<nu
 function asTyped(hint: string, { command }: Context, argv: readonly string[]): string {
   const of = ["--data-dir", "--server"].flatMap((flag) => given(flag, argv))
   return hint.replaceAll(/\b(run|mostly): keyturn ([a-z-]+(?: [a-z-]+)*)/g, (_, begins, words) =>
-    [`${begins}: ${command}`, words, ...of].join(" "),
+    [`${begins}: ${command}`, words, ...of.map(shellWord)].join(" "),
   )
 }
 

@@ -82,6 +82,10 @@ test.each<[readonly string[], string]>([
     [...STATUS, "K10abc"],
     "keyturn secrets-encrypt status takes flags only, and there is a word that belongs to none",
   ],
+  [
+    ["secrets-encrypt", "plan", "rotate-keys", "K10abc"],
+    "keyturn secrets-encrypt plan takes flags and one verb, and there is a word that belongs to none",
+  ],
   [[...STATUS, "--output"], "keyturn secrets-encrypt status: -o, --output <FORMAT> needs a value"],
   [[...STATUS, "-o", "jsno"], '--output is one of text, json, wide; the nearest is "json"'],
   [["completion"], "keyturn completion needs <shell>"],

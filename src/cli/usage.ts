@@ -48,7 +48,7 @@ function mistake(command: Command, { code, message }: CommanderError): KnownErro
         `${path} has no flag ${nameOf(word)}; the nearest is ${nearest(nameOf(word), flagsAt(command))}`,
       )
     case "commander.excessArguments":
-      return usage(`${path} takes flags only, and there is a word that belongs to none`)
+      return usage(`${path} takes ${takenBy(command)}, and there is a word that belongs to none`)
     case "commander.missingArgument":
       return usage(`${path} needs ${command.usage().replace("[options] ", "")}`)
     case "commander.optionMissingArgument":
@@ -61,6 +61,9 @@ function mistake(command: Command, { code, message }: CommanderError): KnownErro
 /** `keyturn secrets-encrypt status`. */
 export const pathOf = (command: Command): string =>
   command.parent === null ? command.name() : `${pathOf(command.parent)} ${command.name()}`
+
+const takenBy = ({ registeredArguments: [argument] }: Command): string =>
+  argument === undefined ? "flags only" : `flags and one ${argument.name()}`
 
 const namesOf = ({ commands }: Command): string[] => commands.map((child) => child.name())
 

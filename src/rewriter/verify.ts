@@ -1,5 +1,6 @@
 /** What `verify` reports: which stored bytes are under which key, and what speaks against all of them being under the one that
  *  writes. It only reads. */
+import { KnownError } from "../errors.ts"
 import { ENCRYPTED, isEncrypted, PLAIN_SECRET, prefixOf } from "../format/value.ts"
 import { isDestroyed, type Key, type Keyring, writingKey } from "../keyring/keyring.ts"
 import { KEY_PROVIDERS, type KeyProvider } from "../providers/provider.ts"
@@ -76,6 +77,8 @@ export async function verify(
   view: View,
   { key, opens = false, files = [], signal }: VerifyOptions,
 ): Promise<Verification> {
+  if (key === "")
+    throw new KnownError("UsageInvalid", "--key takes the name of a key, and it is empty")
   const also = key === undefined ? [] : wherever(key, view)
   const options = { also, ...(signal && { signal }) }
   const { all, live } = await uncompacted(async () => {
@@ -89,11 +92,17 @@ export async function verify(
   return { ...report, problems: key === undefined ? against(report) : under(report, key) }
 }
 
-/** A key that the keyring does not hold has its name alone: it may be of any provider. */
+/** A key that the keyring does not hold has its name alone, and may be of any provider; or it is named as {@link foreignName} does. */
 const wherever = (name: string, view: View): KnownKey[] =>
   view.record.keyring.keys.some((key) => key.name === name)
     ? []
-    : KEY_PROVIDERS.map((provider) => ({ name, prefix: prefixOf({ provider, name }) }))
+    : KEY_PROVIDERS.flatMap((provider) => {
+        const names = name.startsWith(`${provider} `) ? [name, bare(name)] : [name]
+        return names.map((one) => ({ name, prefix: prefixOf({ provider, name: one }) }))
+      })
+
+/** What {@link foreignName} says, without the provider. */
+const bare = (name: string): string => name.slice(name.indexOf(" ") + 1)
 
 /** What a key's name may take of the bytes at a place. */
 const PLACE_BYTES_MAX = 400
@@ -164,7 +173,7 @@ function reported(view: View, counted: Counted): Omit<Verification, "problems"> 
 }
 
 const goneState = (keyring: Keyring, name: string) =>
-  isDestroyed(keyring, name) ? "destroyed" : "unknown"
+  isDestroyed(keyring, name) || isDestroyed(keyring, bare(name)) ? "destroyed" : "unknown"
 
 const tallyOf = ({ keys, foreign }: Census, name: string) => keys.get(name) ?? foreign.get(name)
 

@@ -94,6 +94,19 @@ describe("by what was sealed", () => {
   })
 })
 
+test("where rewriting alone sealed as many as a key is for, nothing turns it by itself, and it is told how", () => {
+  const limits = { keyMaxAgeMs: null, autoRotate: true }
+  const warnings = (rewriting: number, clients = 0) => {
+    const usage: Usage = new Map([["k", { clients, rewriting }]])
+    return dueOf({ keyring: keyringOf("aesgcm"), usage, now: after(0) }, limits).warnings
+  }
+  const told = [expect.stringMatching(/is for; turn it: \S+ secrets-encrypt rotate-keys$/)]
+  expect(warnings(SEALS_MAX)).toEqual(told)
+  const untold = [expect.stringMatching(/is for$/)]
+  expect(warnings(SEALS_MAX / 2)).toEqual(untold)
+  expect(warnings(SEALS_MAX, SEALS_MAX)).toEqual(untold)
+})
+
 test("what does not write is not due, and who must turn it himself is told how", () => {
   const usage: Usage = new Map([["k", { clients: SEALS_MAX, rewriting: 0 }]])
   const keyring = keyringOf("aesgcm")

@@ -26,6 +26,8 @@ export interface Due {
   readonly turn: { readonly key: string; readonly reason: string } | undefined
 }
 
+const ADVICE = "; turn it: keyturn secrets-encrypt rotate-keys"
+
 const NOTHING: Due = { warnings: [], turn: undefined }
 
 export interface Seen {
@@ -43,16 +45,20 @@ export function dueOf({ keyring, usage, now }: Seen, limits: Limits): Due {
     ...(isCounted(provider) ? [byCount(usage, name)] : []),
   ]
   const reason = judged.find((one) => one.reason !== undefined)?.reason
-  const advice = limits.autoRotate ? "" : "; turn it: keyturn secrets-encrypt rotate-keys"
-  const warnings = judged.flatMap(({ warning }) => warning ?? [])
   return {
-    warnings: warnings.map((warning) => `the key "${name}" ${warning}${advice}`),
+    warnings: judged.flatMap(({ warning, isByHand }) => {
+      if (warning === undefined) return []
+      const advice = limits.autoRotate && isByHand !== true ? "" : ADVICE
+      return [`the key "${name}" ${warning}${advice}`]
+    }),
     turn: reason === undefined ? undefined : { key: name, reason },
   }
 }
 
 interface Judged {
   readonly warning?: string
+  /** The limit is reached, and nothing turns the key by itself. */
+  readonly isByHand?: boolean
   readonly reason?: string
 }
 
@@ -69,14 +75,15 @@ function byAge(created: string, now: Date, maxMs: number): Judged {
   return { warning: `reaches ${limit} in less than ${within}, at ${new Date(endMs).toISOString()}` }
 }
 
-/** Where a rewrite alone seals so many values that the next key would be due again at once, the clients' writes since count. */
+/** Where rewriting alone sealed as many, the next key could be due again at once: clients must have written as many. */
 function byCount(usage: Usage, name: string): Judged {
   const seals = sealsOf(usage, name)
   const total = totalOf(seals)
   const percent = Math.floor((total / SEALS_MAX) * 10) * 10
   if (percent < WARN_FROM_PERCENT) return {}
   const warning = `has sealed ${Math.min(percent, 100)} % or more of the ${SEALS_MAX} values that an AES-GCM key is for`
-  if (total < Math.max(SEALS_MAX, 2 * seals.rewriting)) return { warning }
+  if (total < SEALS_MAX) return { warning }
+  if (total < 2 * seals.rewriting) return { warning, isByHand: true }
   return { warning, reason: `it has sealed ${total} values` }
 }
 

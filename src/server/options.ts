@@ -164,7 +164,9 @@ function oneOf<T extends string>(allowed: readonly T[], { text, where }: Setting
   const found = allowed.find((value) => value === text)
   if (found !== undefined) return found
   const all = allowed.join(", ")
-  throw usage(`${where} cannot be "${text}"; the nearest of ${all} is "${nearest(text.toLowerCase(), allowed)}"`)
+  throw usage(
+    `${where} cannot be "${text}"; the nearest of ${all} is "${nearest(text.toLowerCase(), allowed)}"`,
+  )
 }
 
 function addressOf({ text, where }: Setting): string {

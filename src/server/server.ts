@@ -1,5 +1,6 @@
 /** One running server, put together: data directory, datastore, keyring, certificates, listener, and what goes on in the
  *  background. Everything is given back in the opposite order, whether the start succeeded or not. */
+import { shellWord } from "../shell-word.ts"
 import { once } from "node:events"
 import { arch, platform, release } from "node:os"
 import { setTimeout as sleep } from "node:timers/promises"
@@ -400,8 +401,8 @@ function greet(
   url: string,
   { intent }: Pick<Keyring, "intent">,
 ): void {
-  const kubeconfig = `--kubeconfig ${options.writeKubeconfig}`
-  const own = `--data-dir ${options.dataDir}`
+  const kubeconfig = `--kubeconfig ${shellWord(options.writeKubeconfig)}`
+  const own = `--data-dir ${shellWord(options.dataDir)}`
   say(`keyturn is ready: ${url}`)
   say(`kubeconfig: ${options.writeKubeconfig}`)
   say("try:")

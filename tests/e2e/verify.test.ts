@@ -189,7 +189,17 @@ test("plain text and what does not open are counted and named, without their con
   expect(found.unreadable.names.map(({ key }) => key)).toContain("/registry/secrets/default/b")
   expect(stderr).toContain("1 stored value is in plain text (/registry/secrets/other/c)")
   expect(stdout + stderr).not.toContain("planted")
+  for (const name of ["nobody", "aescbc nobody"]) {
+    const asked = await offline(path, "--token", token(), "--key", name)
+    expect(asked.code, name).toBe(NOT_PROVEN)
+    expect(asked.stderr).toContain(
+      `1 stored value is under the key "${name}" (/registry/secrets/default/b)`,
+    )
+  }
   await server.start()
+  const unset = await keyturn(server, ["secrets-encrypt", "verify", "--key="])
+  expect(unset.code).toBe(2)
+  expect(unset.stderr).toContain("--key takes the name of a key, and it is empty")
 })
 
 test("a file of K3s has no keyring: its prefixes are counted, or its configuration says which key writes", async () => {
