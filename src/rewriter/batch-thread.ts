@@ -5,6 +5,7 @@ import { bug, isKnown, KnownError } from "../errors.ts"
 import { makeView } from "../registry/view.ts"
 import { openRows } from "../store/sqlite-rows.ts"
 import { rowsOf, sealed, write } from "./batches.ts"
+import { rowsIn } from "./census.ts"
 import type { Answer, Message, Order } from "./batches-beside.ts"
 import { makeTarget } from "./rewrite.ts"
 
@@ -27,13 +28,14 @@ async function makeBatches({ path, record, version, upTo, ...order }: Order): Pr
     if ((await heard()) !== "counted")
       throw new KnownError("StoreUnavailable", "the seals were not counted")
   }
-  await using rows = openRows(path)
+  using rows = openRows(path)
   let { cursor } = order
   for (;;) {
     const asked = await heard()
     if (typeof asked === "string") return
     const read = await rows.rows({ ...rowsOf({ cursor, upTo }, target), limit: asked.rows })
-    const isEnd = read.rows.length + (read.leftOut ?? 0) === 0
+    const isEnd = rowsIn(read) === 0
+    if (isEnd) rows.checkpoint()
     const batch = isEnd ? undefined : await write(rows, view, await sealed(read, { count }, target))
     answer({ kind: "batch", batch })
     cursor = read.cursor

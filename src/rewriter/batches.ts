@@ -3,8 +3,8 @@
 import type { View } from "../registry/view.ts"
 import type { Unreadable } from "../rotation/operation.ts"
 import { step } from "../step.ts"
-import type { RowBatch, Store } from "../store/store.ts"
-import { allRows } from "./census.ts"
+import type { RowBatch, RowRange, Store } from "../store/store.ts"
+import { allRows, rowsIn } from "./census.ts"
 import { makeTarget, sealAnew, staleIn, type Target } from "./rewrite.ts"
 
 export interface Pass {
@@ -46,10 +46,10 @@ async function* sealedBatches(store: Store, pass: Pass): AsyncGenerator<Sealed> 
     yield sealed(read, pass, target)
 }
 
-/** The rows of a pass that may not be under the target. */
-export const rowsOf = ({ cursor, upTo }: Pick<Pass, "cursor" | "upTo">, { settled }: Target) => ({
+/** The rows of a range that may not be under the target. */
+export const rowsOf = ({ cursor, upTo }: RowRange, { settled }: Target) => ({
   cursor,
-  upTo,
+  ...(upTo !== undefined && { upTo }),
   ...(settled && { except: settled }),
 })
 
@@ -77,9 +77,9 @@ export async function write(
 }
 
 /** A batch of which nothing is to be rewritten. */
-export const lookedAt = ({ cursor, rows, leftOut = 0 }: RowBatch): Batch => ({
-  cursor,
-  looked: rows.length + leftOut,
+export const lookedAt = (read: RowBatch): Batch => ({
+  cursor: read.cursor,
+  looked: rowsIn(read),
   rewritten: 0,
   unreadable: [],
 })

@@ -78,6 +78,9 @@ export function foreignName(stored: Buffer): string {
 /** A foreign key whose name cannot be read, or one of too many. */
 export const UNKNOWN = "unknown"
 
+/** Rows of a batch, those left out too; 0: the end. */
+export const rowsIn = ({ rows, leftOut = 0 }: RowBatch): number => rows.length + leftOut
+
 /** Every stored row of a range, giving way to requests between batches. */
 export async function* allRows(
   store: Pick<StoreReader, "rows">,
@@ -87,7 +90,7 @@ export async function* allRows(
   for (let { cursor } = range; ; ) {
     signal?.throwIfAborted()
     const batch = await store.rows({ ...range, cursor, limit: limit() })
-    if (batch.rows.length + (batch.leftOut ?? 0) === 0) return
+    if (rowsIn(batch) === 0) return
     yield batch
     cursor = batch.cursor
     await turn()

@@ -9,7 +9,8 @@ import {
   type Verb,
 } from "../rotation/operation.ts"
 import type { Store } from "../store/store.ts"
-import { allRows, uncompacted } from "./census.ts"
+import { rowsOf } from "./batches.ts"
+import { allRows, rowsIn, uncompacted } from "./census.ts"
 import { type Step, stepOf, type VerbParts } from "./control.ts"
 import { SECRETS } from "./stored-secrets.ts"
 import { makeTarget, sealAnew, staleIn, type Target } from "./rewrite.ts"
@@ -94,12 +95,11 @@ async function count(target: Target, { store, signal }: PlanParts): Promise<Coun
     unreadable: 0,
     unreadableNames: [],
   }
-  const query = { cursor: "", ...(target.settled && { except: target.settled }) }
-  for await (const { rows, leftOut = 0 } of allRows(store, query, { signal })) {
-    const { replacements, unreadable } = sealAnew(staleIn(rows, target), target)
+  for await (const read of allRows(store, rowsOf({ cursor: "" }, target), { signal })) {
+    const { replacements, unreadable } = sealAnew(staleIn(read.rows, target), target)
     const bytes = replacements.reduce((sum, { replacement }) => sum + replacement.length, 0)
     all = {
-      rows: all.rows + rows.length + leftOut,
+      rows: all.rows + rowsIn(read),
       values: all.values + replacements.length,
       bytes: all.bytes + bytes,
       batches: all.batches + (replacements.length > 0 ? 1 : 0),

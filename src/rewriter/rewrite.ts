@@ -1,5 +1,5 @@
-/** One batch of rows, rewritten in place under the target key: no new revision, no event, old values too. Which rows, and
- *  how they come, is batches.ts'. */
+/** What of some rows is not under the key that writes, and that sealed anew, old values too. Which rows, and how they are written,
+ *  is batches.ts'. */
 import { isKnown } from "../errors.ts"
 import { hasPrefix, isEncrypted } from "../format/value.ts"
 import { writingKey } from "../keyring/keyring.ts"

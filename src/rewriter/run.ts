@@ -14,7 +14,7 @@ import { type StepName, step } from "../step.ts"
 import type { Store } from "../store/store.ts"
 import { type Batch, type Batches, batchesOf } from "./batches.ts"
 import { Budget } from "./budget.ts"
-import { BATCH_ROWS, type Census, census, countsOf } from "./census.ts"
+import { BATCH_ROWS, census, countsOf } from "./census.ts"
 
 /** How fast the passes and the proof go. */
 export interface Pacer {
@@ -113,7 +113,7 @@ async function changeHeld(
   const changed = await run.keys.change(name, (observed) => {
     const held = heldBy(run, observed)
     const operation = held && change(held)
-    return operation && { operation: { ...operation, moves: operation.moves + 1 } }
+    return operation && { operation: { ...operation, moves: held.moves + 1 } }
   })
   run.seen.moves = Math.max(run.seen.moves, changed?.operation?.moves ?? 0)
   return changed
@@ -195,9 +195,7 @@ async function pass(
     // One that came late would put the cursor back.
     await Promise.allSettled([saved])
   }
-  return (
-    (await saved) !== undefined && (await save(run, "cursor", operation, progress)) !== undefined
-  )
+  return (await save(run, "cursor", operation, progress)) !== undefined
 }
 
 /** Another verb moved the fence; where nobody did, the fence is damaged, and the commit throws RecordCorrupt. */
@@ -238,7 +236,6 @@ function gone(view: View, kind: Operation["kind"]): readonly Uint8Array[] | unde
 
 /** Rejects with the signal's reason where that comes first. */
 async function untilAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted()
   const { promise: aborted, reject } = Promise.withResolvers<never>()
   using _ = addAbortListener(signal, () => reject(signal.reason))
   await Promise.race([work, aborted])
@@ -247,25 +244,26 @@ async function untilAborted(work: Promise<void>, signal: AbortSignal): Promise<v
 /** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. What is
  *  cleared meanwhile is copies that it does not read. A run that is stopped does not wait for that; the store's end may. */
 async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Promise<void> {
-  const { store, keys } = run
+  const { store, keys, signal } = run
   const of = vacuums ? undefined : gone(keys.view, kind)
-  const scrubbed = step("scrub", () => store.scrub(of))
-  scrubbed.catch(() => {}) // told below
-  let found: Census
-  try {
-    const { signal } = run
-    found = await paced(run, (pacer) =>
-      census(store, keys.view, { signal, pause: () => pacer.pause(signal) }),
-    )
-  } finally {
-    await untilAborted(scrubbed, run.signal)
-  }
+  const cleared = untilAborted(
+    step("scrub", () => store.scrub(of)),
+    signal,
+  )
+  const counting = paced(run, (pacer) =>
+    census(store, keys.view, { signal, pause: () => pacer.pause(signal) }),
+  )
+  await Promise.allSettled([cleared, counting])
+  const found = await counting
+  await cleared
   const { revision, unencrypted } = found
   const counted = { counts: countsOf(found), unencrypted: unencrypted.stored, revision }
   await run.keys.change("retire", (observed) => {
     const operation = heldBy(run, observed)
     if (operation?.id !== id || operation.fence !== fence) return undefined
     const { record } = observed
+    // One that was taken in meanwhile was not looked for: the next proof does.
+    if (!record.keyring.keys.every(({ name }) => counted.counts.has(name))) return undefined
     const { keyring, ...outcome } = afterProof(record.keyring, operation, counted)
     const ended = run.now().toISOString()
     return {

@@ -36,15 +36,13 @@ export function withSeals(usage: Usage, name: string, more: Partial<Seals>): Usa
 
 /** The larger count of each: a record that came back from a backup does not know of seals that were made since. */
 export function larger(one: Usage, other: Usage): Usage {
+  const most = (name: string, of: keyof Seals) =>
+    Math.max(sealsOf(one, name)[of], sealsOf(other, name)[of])
   const names = new Set([...one.keys(), ...other.keys()])
-  const both = (name: string) => [sealsOf(one, name), sealsOf(other, name)]
   return new Map(
     Array.from(names, (name) => [
       name,
-      {
-        clients: Math.max(...both(name).map(({ clients }) => clients)),
-        rewriting: Math.max(...both(name).map(({ rewriting }) => rewriting)),
-      },
+      { clients: most(name, "clients"), rewriting: most(name, "rewriting") },
     ]),
   )
 }

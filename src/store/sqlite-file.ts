@@ -104,7 +104,7 @@ function makePrivate(path: string): boolean {
     for (const file of [path, `${path}-wal`, `${path}-shm`]) {
       if (existsSync(file)) chmodSync(file, 0o600)
     }
-    syncFolder(dirname(path))
+    sync(dirname(path)) // a new file's name is durable only then
     return statSync(path).size === 0
   } catch (error) {
     const seen = error instanceof Error ? error.message : String(error)
@@ -114,11 +114,14 @@ function makePrivate(path: string): boolean {
   }
 }
 
-/** A new file's name is durable only when its folder is. */
-function syncFolder(path: string): void {
-  const folder = openSync(path, "r")
-  fsyncSync(folder)
-  closeSync(folder)
+/** A file's bytes; of a folder the names in it. */
+function sync(path: string): void {
+  const opened = openSync(path, "r")
+  try {
+    fsyncSync(opened)
+  } finally {
+    closeSync(opened)
+  }
 }
 
 /** Moves the log into the file as far as nobody reads it, without waiting for anyone. */
@@ -149,9 +152,7 @@ export async function copyDatabase(path: string, copy: string): Promise<void> {
     using source = new DatabaseSync(path, { readOnly: true })
     await backup(source, copy, { rate: ALL_PAGES })
     chmodSync(copy, 0o600)
-    const file = openSync(copy, "r")
-    fsyncSync(file)
-    closeSync(file)
+    sync(copy)
   } catch (error) {
     throw storeError(copy, error)
   }

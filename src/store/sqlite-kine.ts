@@ -235,17 +235,21 @@ export class KineTable {
   }
 
   /** Of the rows above `after`, `limit` at most, those that hold a byte string which does not begin with `except`; the id up to
-   *  which that was looked for, and how many were left out, kine's own among them. */
+   *  which that was looked for, and how many were left out. */
   others(span: Span & { limit: number; except: Uint8Array }): {
     rows: Row[]
     upTo: number
     leftOut: number
   } {
     const { after, limit, except } = span
-    const upTo = Math.max(after, Math.min(span.upTo, this.stepEnd({ after, rows: limit })))
+    const own = integer(first(this.#compactRow.get()))
+    const step = this.stepEnd({ after, rows: limit })
+    const holdsOwn = after < own && own <= step
+    const stepEnd = holdsOwn ? this.stepEnd({ after, rows: limit + 1 }) : step
+    const upTo = Math.max(after, Math.min(span.upTo, stepEnd))
     const rows = readRows(this.#others.iterate(after, upTo, limit, except))
     const end = sizeBytes(rows) > BATCH_BYTES_MAX ? (rows.at(-1)?.revision ?? upTo) : upTo
-    const leftOut = integer(first(this.#countRows.get(after, end))) - rows.length
+    const leftOut = this.countRows({ after, upTo: end }) - rows.length
     return { rows, upTo: end, leftOut }
   }
 

@@ -6,7 +6,7 @@ import { storeError } from "./sqlite-errors.ts"
 import { BUSY_TIMEOUT_MS, checkpoint } from "./sqlite-file.ts"
 import { KineTable } from "./sqlite-kine.ts"
 import { RecordTable } from "./sqlite-records.ts"
-import type { Replacement, RowBatch, RowQuery, Store } from "./store.ts"
+import type { Replacement, Rewritten, RowBatch, RowQuery, Store } from "./store.ts"
 
 export class SqliteRows {
   readonly #kine: KineTable
@@ -29,10 +29,7 @@ export class SqliteRows {
   }
 
   /** To be called inside a transaction. */
-  rewrite(
-    fence: string,
-    replacements: readonly Replacement[],
-  ): Awaited<ReturnType<Store["rewrite"]>> {
+  rewrite(fence: string, replacements: readonly Replacement[]): Rewritten {
     if (this.#records.fence() !== fence) return { outcome: "fenced" }
     let replaced = 0
     for (const replacement of replacements) if (this.#kine.replace(replacement)) replaced += 1
@@ -44,7 +41,10 @@ export class SqliteRows {
  *
  *  A commit here waits for no sync. What it wrote stands in the log before all that the store commits from then on, a cursor and a
  *  retirement too, and is durable with that; what a machine's end takes away was under a key that is still there. */
-export interface RowsBeside extends Pick<Store, "rows" | "rewrite">, AsyncDisposable {}
+export interface RowsBeside extends Pick<Store, "rows" | "rewrite">, Disposable {
+  /** Moves the log into the file: then the store has little to move where it empties the log. In turn with that. */
+  checkpoint(): void
+}
 
 /** Sooner than the store, for which a request would wait. */
 const CHECKPOINT_PAGES = 800
@@ -74,15 +74,16 @@ function rowsOf(db: DatabaseSync, path: string): RowsBeside {
       }
     },
     rewrite: (fence, replacements) => queue.submit(() => rows.rewrite(fence, replacements)),
-    async [Symbol.asyncDispose]() {
-      queue.close()
+    checkpoint() {
       try {
         checkpoint(db)
-      } catch {
-        // The store does it, or tells of it.
-      } finally {
-        db.close()
+      } catch (error) {
+        throw storeError(path, error)
       }
+    },
+    [Symbol.dispose]() {
+      queue.close()
+      db.close()
     },
   }
 }

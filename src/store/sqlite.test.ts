@@ -1,4 +1,12 @@
-import { mkdtempSync, readFileSync, renameSync, rmSync, statSync, symlinkSync } from "node:fs"
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -134,6 +142,19 @@ describe("sqlite beyond the contract", () => {
     expect(await failure(store.scrub())).toBe("StoreUnavailable")
     expect(await failure(store.snapshot(join(folder, "copy")))).toBe("StoreUnavailable")
     expect(await live(store)).toEqual({ a: "one" })
+  })
+
+  test("a copy takes its turn with what is cleared and rewritten, which would wait for it in SQLite's own lock", async () => {
+    await create(store, "a", "one")
+    const turn = Promise.withResolvers<void>()
+    const copy = join(folder, "copy")
+    const over = store.aside?.inTurn(() => turn.promise)
+    const copied = store.snapshot(copy)
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    expect(existsSync(copy)).toBe(false)
+    turn.resolve()
+    await Promise.all([over, copied])
+    expect(existsSync(copy)).toBe(true)
   })
 
   test("a file may be named by a link, beside which no log lies", async () => {

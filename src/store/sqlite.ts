@@ -269,8 +269,7 @@ class SqliteStore implements Store {
   }
 
   async snapshot(path: string): Promise<void> {
-    this.#reading(() => this.#queue.refuseAstray())
-    await copyDatabase(this.#path, path)
+    await this.aside.inTurn(() => copyDatabase(this.#path, path))
   }
 
   async close(): Promise<void> {

@@ -141,7 +141,7 @@ export interface Aside {
   readonly path: string
   /** Throws StoreUnavailable where the open file lies at `path` no more. */
   refuseAstray(): void
-  /** While the work lasts, nothing is cleared in the file. Throws StoreUnavailable where it lies at `path` no more. */
+  /** While the work lasts, nothing is cleared in the file, which would wait for who reads it. Throws StoreUnavailable where it lies at `path` no more. */
   inTurn<T>(work: () => Promise<T>): Promise<T>
 }
 

@@ -79,6 +79,8 @@ test("a wrong password stops the start with the reason, and is not shown", async
     () => "started",
     (error: unknown) => String(error),
   )
-  expect(await refused).toMatch(/error: MariaDB or MySQL database keyturn_e2e at .* Access denied.*1045/)
+  expect(await refused).toMatch(
+    /error: MariaDB or MySQL database keyturn_e2e at .* Access denied.*1045/,
+  )
   expect(await refused).not.toContain("wr0ng")
 })

@@ -5,8 +5,8 @@ import type { Store } from "../../src/store/store.ts"
 import { cluster, secret, SECRETS } from "./cluster.ts"
 
 const COUNT = 25
-/** Of the first batch of ten rows, of which two are kine's own. */
-const MOVED = 8
+/** Of the first batch of ten rows, of which one is the health row. */
+const MOVED = 9
 const names = Array.from({ length: COUNT }, (_, i) => `s${i}`)
 const refTo = (name: string) => ({ namespace: "default", name })
 

@@ -1,9 +1,11 @@
 /** The operation's lease: servers on one datastore, each with its own keys in memory and its own clock. */
+import { createSecretKey, randomBytes } from "node:crypto"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, expect, test } from "vitest"
-import { emptyKeyring } from "../../src/keyring/keyring.ts"
+import { KnownError } from "../../src/errors.ts"
+import { emptyKeyring, withKeysTakenIn } from "../../src/keyring/keyring.ts"
 import { newClusterKey, newFence } from "../../src/keyring/record.ts"
 import { createKeyring, Keys } from "../../src/registry/keys.ts"
 import { Registry } from "../../src/registry/registry.ts"
@@ -189,6 +191,90 @@ test("no batch waits until the cursor is saved, and none comes before one that w
   expect(looked).toEqual(looked.toSorted((a, b) => Number(a) - Number(b)))
   expect(await ended(keys)()).toBe(true)
   await check()
+})
+
+test("a run that fails ends after the save that it began: coming later, that would put the cursor of the next one back", async () => {
+  const { store, server } = await rotationTaken()
+  const failed = Promise.withResolvers<void>()
+  const saves = Promise.withResolvers<void>()
+  let batches = 0
+  const rewrite: Store["rewrite"] = async (fence, replacements) => {
+    if (++batches < 3) return await store.rewrite(fence, replacements)
+    failed.resolve()
+    throw new KnownError("StoreUnavailable", "gone")
+  }
+  let isOver = false
+  let isLate = false
+  const step: Store["step"] = async (asked) => {
+    if (batches > 0) await saves.promise
+    isLate ||= isOver
+    return await store.step(asked)
+  }
+  // One save is due, after the first batch.
+  let readings = 0
+  const monotonicMs = () => Math.min(++readings, 3) * 1_000
+  const slow = withMethods(store, { rewrite, step })
+  const { run } = await server("server-1", monotonicMs, slow)
+  const over = runOperation(run).finally(() => (isOver = true))
+  await failed.promise
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  saves.resolve()
+  await expect(over).rejects.toMatchObject({ message: "gone" })
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect(isLate).toBe(false)
+})
+
+test("a pass in which there is nothing to do takes back nothing of what the lease counted", async () => {
+  const { store, keys, server, check } = await rotationTaken()
+  let isSecond = false
+  const rows: Store["rows"] = async (range) => {
+    const operation = await keys.operation()
+    if (operation?.pass === 2 && operation.upTo !== null && !isSecond) {
+      isSecond = true
+      await new Promise((resolve) => setTimeout(resolve, 2.5 * BEAT_MS))
+    }
+    return await store.rows(range)
+  }
+  const moves: number[] = []
+  const step: Store["step"] = async (asked) => {
+    const result = await store.step(asked)
+    moves.push((await keys.operation())?.moves ?? 0)
+    return result
+  }
+  const { run } = await server("server-1", () => 0, withMethods(store, { rows, step }))
+  await runOperation(run)
+  expect(isSecond).toBe(true)
+  expect(moves).toEqual(moves.toSorted((a, b) => a - b))
+  await check()
+})
+
+test("a key that is taken in while the proof is made is looked for by another proof", async () => {
+  const { store, keys, server } = await rotationTaken()
+  let scrubs = 0
+  const scrub: Store["scrub"] = async (of) => {
+    await store.scrub(of)
+    if (++scrubs > 1) return
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const [key] = keys.view.record.keyring.keys
+    if (key === undefined) throw new Error("there is no key")
+    const taken = {
+      ...key,
+      name: "taken-in",
+      state: "active" as const,
+      secret: createSecretKey(randomBytes(32)),
+    }
+    await keys.change("take-in-keys", ({ record: { keyring } }) => ({
+      keyring: withKeysTakenIn(keyring, [taken]),
+    }))
+  }
+  const { run } = await server("server-1", () => 0, withMethods(store, { scrub }))
+  const operation = await runOperation(run)
+  expect(scrubs).toBe(2)
+  expect(operation).toMatchObject({
+    state: "finished",
+    kept: {},
+    retired: ["taken-in", "aescbckey"],
+  })
 })
 
 test("a server that ends does not wait for what it clears", async () => {
