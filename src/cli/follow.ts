@@ -30,31 +30,35 @@ export interface Followed {
 
 /** Throws KeyStillNeeded where values stayed behind, RotationUnderWay where another verb took over, RotationAborted. */
 export async function follow(client: Client, followed: Followed, context: Context): Promise<void> {
-  const operation = await ended(client, followed, context)
-  if (operation === null) return
-  note(context, summary(operation))
+  const waitedFor = await ended(client, followed, context)
+  if (waitedFor === null) return
+  const { operation, isEarlier } = waitedFor
+  note(context, isEarlier ? takenBefore(followed.kind) : summary(operation))
   const left = leftBehind(operation)
   if (left !== null) throw new KnownError("KeyStillNeeded", left)
 }
 
-/** Returns null where there is no operation to wait for. */
+export const takenBefore = (verb: Verb): string => `nothing to do: ${verb} had been taken before`
+
+/** Returns null where there is no operation to wait for. `isEarlier`: it was over before the verb was given again. */
 async function ended(
   client: Client,
   { id: started, kind: asked }: Followed,
   context: Context,
-): Promise<Operation | null> {
+): Promise<{ operation: Operation; isEarlier: boolean } | null> {
   const progress = startProgress(context)
   try {
-    let [id, kind] = [started, asked]
+    let [id, kind, isEarlier] = [started, asked, false]
     for (let pauseMs = LOOK_MS_MIN; ; pauseMs = Math.min(LOOK_MS_MAX, pauseMs * 2)) {
       const now = await look(client, context)
       if (id === null) {
         if (now === null || (now.kind !== asked && now.state !== "running")) return null
         id = now.id
         kind = now.kind
+        isEarlier = now.state !== "running"
       }
       const operation = seenAgain({ id, kind }, now)
-      if (operation.state === "finished") return operation
+      if (operation.state === "finished") return { operation, isEarlier }
       progress.show(operation)
       await sleep(pauseMs, undefined, { signal: context.signal })
     }

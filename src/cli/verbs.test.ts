@@ -118,6 +118,15 @@ test.each([
   },
 )
 
+test("of a verb that was given again after its operation had ended it is said, and still what stayed behind", async () => {
+  const { received: _, ...outcome } = await take(["rotate-keys"], script(null, [finished]))
+  const stderr = "keyturn: nothing to do: rotate-keys had been taken before\n"
+  expect(outcome).toEqual({ code: 0, stdout: "keys rotated, reencryption finished\n", stderr })
+  const kept = { ...finished, kept: { old: 3 } }
+  const again = await take(["rotate-keys"], script(null, [kept]))
+  expect(again.code).toBe(ERRORS.KeyStillNeeded.exit)
+})
+
 test("what a verb that started nothing waits for may end without success", async () => {
   const kept = { ...finished, retired: [], kept: { old: 3 } }
   const { code } = await take(["reencrypt", "--wait"], script(null, [running, kept]))

@@ -2,7 +2,7 @@
 import type { Verb } from "../rotation/operation.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note, say } from "./context.ts"
-import { follow } from "./follow.ts"
+import { follow, takenBefore } from "./follow.ts"
 import { bodyOf, VERB_COMMANDS } from "./verb-commands.ts"
 
 export interface VerbOptions extends ConnectOptions {
@@ -21,7 +21,7 @@ export async function takeVerb(verb: Verb, options: VerbOptions, context: Contex
     if (!(waits && wait)) say(context, taken)
     if (finished === null) return
     if (!wait) {
-      if (id === null) note(context, `nothing to do: ${verb} had been taken before`)
+      if (id === null) note(context, takenBefore(verb))
       return
     }
     await follow(client, { id, kind: verb }, context)

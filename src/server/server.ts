@@ -1,6 +1,5 @@
 /** One running server, put together: data directory, datastore, keyring, certificates, listener, and what goes on in the
  *  background. Everything is given back in the opposite order, whether the start succeeded or not. */
-import { shellWord } from "../shell-word.ts"
 import { once } from "node:events"
 import { arch, platform, release } from "node:os"
 import { setTimeout as sleep } from "node:timers/promises"
@@ -28,6 +27,7 @@ import { runOperations } from "../rewriter/operations.ts"
 import type { Run } from "../rewriter/run.ts"
 import { StoredSecrets } from "../rewriter/stored-secrets.ts"
 import { BEAT_MS } from "../rotation/lease.ts"
+import { shellWord } from "../shell-word.ts"
 import type { Store } from "../store/store.ts"
 import { onceAgreed } from "./agree.ts"
 import { Background, CERTIFICATES_EVERY_MS } from "./background.ts"
