@@ -46,7 +46,7 @@ export class Connections {
     address: MysqlAddress,
     { files, writes }: { readonly files: TlsFiles; readonly writes: readonly string[] },
   ): Promise<Connections> {
-    const where = `MariaDB or MySQL database ${address.database} at ${address.host}:${address.port}`
+    const where = `MySQL database ${address.database} at ${address.host}:${address.port}`
     const ways = mysqlTlsWays(address, files)
     for (const [index, tls] of ways.entries()) {
       const options = { address, tls, where }
