@@ -36,7 +36,7 @@ export const ERRORS = {
   StoreUnavailable:    row(503, 13, "retry", "see whether the datastore runs and can be reached, then try again; the server's log tells of it"),
   RevisionTooLarge:    row(500, 10, "final", "restore the datastore from a backup: nothing more can be written to this one"),
   StoreRefused:        row(503, 13, "final", "see the datastore's address, user and rights"),
-  OutcomeUnknown:      row(504, 14, "final", "it may have happened: read the object before you write it again; after a verb see: keyturn secrets-encrypt status"),
+  OutcomeUnknown:      row(504, 14, "final", "it may have happened: read the object before you write it again; after a verb run: keyturn secrets-encrypt history"),
   StoreCorrupt:        row(500, 10, "final", "restore the datastore from a backup"),
   DiskFull:            row(507, 13, "retry", "make space under the data directory"),
   // keyring and rotation

@@ -242,6 +242,7 @@ export class KineTable {
     leftOut: number
   } {
     const { after, limit, except } = span
+    // Kine's own row is none of them: a step that held it alone would look like the end.
     const own = integer(first(this.#compactRow.get()))
     const step = this.stepEnd({ after, rows: limit })
     const holdsOwn = after < own && own <= step
