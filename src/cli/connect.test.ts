@@ -14,7 +14,7 @@ const to = ({ url, token }: { url: string; token: string }) => ["--server", url,
 /** Standard error of a command that ended in `code`; its hint is for the same server. */
 const failed = (code: ErrorCode, message: string, url = "") => {
   const { exit } = ERRORS[code]
-  const hint = ERRORS[code].hint.replace(/(?<=^run: .*)$/, ` --server ${url}`)
+  const hint = ERRORS[code].hint.replace(/(?<=\brun: keyturn [a-z -]+)$/, ` --server ${url}`)
   const said = hint === "" ? "" : `keyturn: hint: ${hint}\n`
   return { code: exit, stdout: "", stderr: `keyturn: error: ${message}\n${said}` }
 }
