@@ -124,9 +124,10 @@ export class Session {
     })
   }
 
-  /** Takes leave of the server. */
+  /** Takes leave of the server, which closes. (The driver calls back before it has written the leave.) */
   end(): void {
-    this.#connection.end(() => this.destroy())
+    this.#connection.end()
+    this.#socket.end()
   }
 
   destroy(): void {

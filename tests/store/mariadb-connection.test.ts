@@ -18,7 +18,8 @@ test("those that no statement came to for a minute end, and one that is in use d
     return new Set(rows.map(([id]) => id))
   }
   const ask = async () => (await db.query("SELECT CONNECTION_ID()"))[0]?.[0]
-  await expect.poll(ids, { timeout: 10_000 }).toEqual(new Set())
+  const polled = { timeout: 10_000, interval: 0 } // by which a poll moves the faked clock on
+  await expect.poll(ids, polled).toEqual(new Set())
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] })
   try {
     const asked = await Promise.all(Array.from({ length: 4 }, ask))
@@ -27,14 +28,28 @@ test("those that no statement came to for a minute end, and one that is in use d
     const used = await ask()
     expect(await ids()).toEqual(new Set(asked))
     vi.advanceTimersByTime(1_000)
-    await expect.poll(ids, { timeout: 10_000 }).toEqual(new Set([used]))
+    await expect.poll(ids, polled).toEqual(new Set([used]))
     vi.advanceTimersByTime(58_999)
     expect(await ask()).toBe(used)
     vi.advanceTimersByTime(60_000)
-    await expect.poll(ids, { timeout: 10_000 }).toEqual(new Set())
+    await expect.poll(ids, polled).toEqual(new Set())
     expect(await ask()).not.toBe(used)
   } finally {
     vi.useRealTimers()
     await db.close()
   }
+})
+
+test("each that ends takes leave, so that the server's count of lost clients is that of failures", async () => {
+  const aborted = async () =>
+    (await mariadb.server.query("", "SHOW GLOBAL STATUS LIKE 'Aborted_c%'")).toString()
+  const address = mariadb.server.address(mariadb.database)
+  await mariadb.server.query("", `CREATE DATABASE ${mariadb.database}`)
+  const before = await aborted()
+  const db = await Connections.open(address, { files: NO_TLS_FILES, writes: [] })
+  await Promise.all(Array.from({ length: 4 }, () => db.query("SELECT 1")))
+  const single = await db.single()
+  single.end()
+  await db.close()
+  expect(await aborted()).toBe(before)
 })

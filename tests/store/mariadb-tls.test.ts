@@ -68,6 +68,16 @@ test("it is spoken where the address asks for it", async () => {
   expect(await spoken({ ...NONE, ca: files.ca }, { tls: "false" })).toBe("plain")
 })
 
+test("a connection that ends takes leave", async () => {
+  const address = server.newDatabase()
+  await server.query("", `CREATE DATABASE ${address.database}`)
+  const before = await count("Aborted_clients")
+  const store = await openMysql({ address, tls: { ...NONE, ca: files.ca } })
+  await store.list({ prefix: "/registry/secrets/", limit: 1 })
+  await store.close()
+  expect(await count("Aborted_clients")).toBe(before)
+})
+
 test("a server is trusted by its authority and its name", async () => {
   const { ca, otherCa } = files
   expect(await spoken({ ...NONE, ca })).toBe("TLS")
