@@ -28,7 +28,7 @@ async function makeBatches({ path, record, version, upTo, ...order }: Order): Pr
     if ((await heard()) !== "counted")
       throw new KnownError("StoreUnavailable", "the seals were not counted")
   }
-  using rows = openRows(path)
+  await using rows = await openRows(path)
   let { cursor } = order
   for (;;) {
     const asked = await heard()

@@ -1,5 +1,7 @@
 /** The rows of kine's table as they lie: read in batches, and rewritten in place. */
+import { type FileHandle, open } from "node:fs/promises"
 import { DatabaseSync } from "node:sqlite"
+import { KnownError } from "../errors.ts"
 import { rowBatch, spanOf } from "./kine.ts"
 import { CommitQueue } from "./sqlite-commit.ts"
 import { storeError } from "./sqlite-errors.ts"
@@ -41,7 +43,7 @@ export class SqliteRows {
  *
  *  A commit here waits for no sync. What it wrote stands in the log before all that the store commits from then on, a cursor and a
  *  retirement too, and is durable with that; what a machine's end takes away was under a key that is still there. */
-export interface RowsBeside extends Pick<Store, "rows" | "rewrite">, Disposable {
+export interface RowsBeside extends Pick<Store, "rows" | "rewrite">, AsyncDisposable {
   /** Moves the log into the file: then the store has little to move where it empties the log. In turn with that. */
   checkpoint(): void
 }
@@ -49,22 +51,12 @@ export interface RowsBeside extends Pick<Store, "rows" | "rewrite">, Disposable 
 /** Sooner than the store, for which a request would wait. */
 const CHECKPOINT_PAGES = 800
 
-export function openRows(path: string): RowsBeside {
-  try {
-    return rowsOf(new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS }), path)
-  } catch (error) {
-    throw storeError(path, error)
-  }
-}
-
-function rowsOf(db: DatabaseSync, path: string): RowsBeside {
-  db.exec(`
-    PRAGMA synchronous = NORMAL;
-    PRAGMA secure_delete = ON;
-    PRAGMA cache_size = -8192;
-    PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+export async function openRows(path: string): Promise<RowsBeside> {
+  const db = opened(path)
   const rows = new SqliteRows(new KineTable(db), new RecordTable(db))
   const queue = new CommitQueue({ db, path, committed: () => {} })
+  const log = await openLog(path)
+  let synced = Promise.resolve()
   return {
     async rows(query) {
       try {
@@ -73,7 +65,14 @@ function rowsOf(db: DatabaseSync, path: string): RowsBeside {
         throw storeError(path, error)
       }
     },
-    rewrite: (fence, replacements) => queue.submit(() => rows.rewrite(fence, replacements)),
+    // What it wrote goes to the disk while the next batch is made: else all of it would wait for the store's next commit, and
+    // requests with it. That syncs by itself, and meets what fails here.
+    async rewrite(fence, replacements) {
+      await synced
+      const rewritten = await queue.submit(() => rows.rewrite(fence, replacements))
+      synced = log.datasync().catch(() => {})
+      return rewritten
+    },
     checkpoint() {
       try {
         checkpoint(db)
@@ -81,10 +80,34 @@ function rowsOf(db: DatabaseSync, path: string): RowsBeside {
         throw storeError(path, error)
       }
     },
-    [Symbol.dispose]() {
+    async [Symbol.asyncDispose]() {
       queue.close()
       db.close()
+      await synced
+      await log.close()
     },
+  }
+}
+
+function opened(path: string): DatabaseSync {
+  try {
+    const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
+    db.exec(`
+      PRAGMA synchronous = NORMAL;
+      PRAGMA secure_delete = ON;
+      PRAGMA cache_size = -8192;
+      PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+    return db
+  } catch (error) {
+    throw storeError(path, error)
+  }
+}
+
+async function openLog(path: string): Promise<FileHandle> {
+  try {
+    return await open(`${path}-wal`)
+  } catch (cause) {
+    throw new KnownError("StoreUnavailable", `${path}-wal cannot be opened`, { cause })
   }
 }
 
