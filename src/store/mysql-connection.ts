@@ -2,7 +2,7 @@
  *  share. None is used on a server that would lose what it acknowledged, or whose locks do not hold. */
 import { KnownError } from "../errors.ts"
 import { isConnectionSound, isServerError, mysqlError } from "./mysql-errors.ts"
-import { Session, type SessionOptions } from "./mysql-session.ts"
+import { LEAVE_TIMEOUT_MS, Session, type SessionOptions } from "./mysql-session.ts"
 import { type MysqlAddress, mysqlTlsWays } from "./mysql-url.ts"
 import type { Columns } from "./sql-table.ts"
 import type { TlsFiles } from "./tls-files.ts"
@@ -11,8 +11,6 @@ const CONNECTIONS_MAX = 16
 const TURN_TIMEOUT_MS = 5_000
 /** As long as PostgreSQL's stay. */
 const IDLE_TIMEOUT_MS = 60_000
-/** A server that stands still takes no leave; this is how long a close waits for it. */
-const CLOSE_TIMEOUT_MS = 2_000
 
 const NO_SUCH_DATABASE = 1049
 
@@ -103,7 +101,7 @@ export class Connections {
     this.#closed = true
     const late = setTimeout(() => {
       for (const session of this.#sessions) session.destroy()
-    }, CLOSE_TIMEOUT_MS)
+    }, LEAVE_TIMEOUT_MS)
     for (let idle = this.#takeIdle(); idle !== undefined; idle = this.#takeIdle()) idle.end()
     await Promise.all(Array.from(this.#sessions, ({ ended }) => ended))
     clearTimeout(late)

@@ -10,6 +10,8 @@ import type { Columns } from "./sql-table.ts"
 
 const CONNECT_TIMEOUT_MS = 5_000
 const ANSWER_TIMEOUT_MS = 12_000
+/** A server that stands still takes no leave; this is how long it is waited for. */
+export const LEAVE_TIMEOUT_MS = 2_000
 
 /** A lock is waited for in whole seconds only. What is between `/*M!` and its end is MariaDB's alone. */
 const SESSION = [
@@ -128,6 +130,8 @@ export class Session {
   end(): void {
     this.#connection.end()
     this.#socket.end()
+    const late = setTimeout(() => this.destroy(), LEAVE_TIMEOUT_MS)
+    void this.ended.then(() => clearTimeout(late))
   }
 
   destroy(): void {

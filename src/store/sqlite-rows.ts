@@ -52,10 +52,29 @@ export interface RowsBeside extends Pick<Store, "rows" | "rewrite">, AsyncDispos
 const CHECKPOINT_PAGES = 800
 
 export async function openRows(path: string): Promise<RowsBeside> {
-  const db = opened(path)
-  const rows = new SqliteRows(new KineTable(db), new RecordTable(db))
+  try {
+    const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
+    db.exec(`
+      PRAGMA synchronous = NORMAL;
+      PRAGMA secure_delete = ON;
+      PRAGMA cache_size = -8192;
+      PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
+    const rows = new SqliteRows(new KineTable(db), new RecordTable(db))
+    return rowsBeside({ db, rows, path, log: await openLog(path) })
+  } catch (error) {
+    throw storeError(path, error)
+  }
+}
+
+interface Opened {
+  readonly db: DatabaseSync
+  readonly rows: SqliteRows
+  readonly path: string
+  readonly log: FileHandle
+}
+
+function rowsBeside({ db, rows, path, log }: Opened): RowsBeside {
   const queue = new CommitQueue({ db, path, committed: () => {} })
-  const log = await openLog(path)
   let synced = Promise.resolve()
   return {
     async rows(query) {
@@ -89,25 +108,12 @@ export async function openRows(path: string): Promise<RowsBeside> {
   }
 }
 
-function opened(path: string): DatabaseSync {
-  try {
-    const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
-    db.exec(`
-      PRAGMA synchronous = NORMAL;
-      PRAGMA secure_delete = ON;
-      PRAGMA cache_size = -8192;
-      PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`)
-    return db
-  } catch (error) {
-    throw storeError(path, error)
-  }
-}
-
 async function openLog(path: string): Promise<FileHandle> {
   try {
     return await open(`${path}-wal`)
   } catch (cause) {
-    throw new KnownError("StoreUnavailable", `${path}-wal cannot be opened`, { cause })
+    const why = cause instanceof Error ? cause.message : String(cause)
+    throw new KnownError("StoreUnavailable", `${path}: its log cannot be opened: ${why}`, { cause })
   }
 }
 

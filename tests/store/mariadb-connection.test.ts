@@ -53,3 +53,18 @@ test("each that ends takes leave, so that the server's count of lost clients is 
   await db.close()
   expect(await aborted()).toBe(before)
 })
+
+test("one that takes leave of a server that stands still ends all the same", async () => {
+  const address = mariadb.server.address(mariadb.database)
+  const db = await Connections.open(address, { files: NO_TLS_FILES, writes: [] })
+  const single = await db.single()
+  const [pid = 0] = await mariadb.server.processes()
+  process.kill(pid, "SIGSTOP")
+  try {
+    single.end()
+    await single.ended
+  } finally {
+    process.kill(pid, "SIGCONT")
+  }
+  await db.close()
+})
