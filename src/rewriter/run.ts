@@ -43,11 +43,17 @@ export interface Run {
   readonly batches?: Batches
 }
 
-/** A run, and the most moves of the operation's record that it has seen. A record that comes back from a copy of the datastore has
- *  fewer, and what was learned of rows before is not to be relied on. */
 interface Drive extends Run {
-  readonly seen: { moves: number }
+  readonly seen: {
+    /** The most of the operation's record. One that comes back from a copy of the datastore has fewer, and what was learned of rows
+     *  before is not to be relied on. */
+    moves: number
+    /** Whether a proof found what the passes had not. */
+    missed: boolean
+  }
 }
+
+const FROM_THE_START = { pass: 1, upTo: null, cursor: "" } as const
 
 /** How often the cursor is made durable during a pass. */
 const CURSOR_EVERY_MS = 500
@@ -55,7 +61,7 @@ const CURSOR_EVERY_MS = 500
 /** Runs what the operation record asks of this server until nothing runs. Returns the operation that it ended, undefined where
  *  there was none, or another verb or another server took it over. */
 export async function runOperation(options: Run): Promise<Operation | undefined> {
-  const run = { ...options, seen: { moves: 0 } }
+  const run = { ...options, seen: { moves: 0, missed: false } }
   const over = new AbortController()
   const beats = beat(run, AbortSignal.any([run.signal, over.signal]))
   try {
@@ -242,7 +248,9 @@ async function untilAborted(work: Promise<void>, signal: AbortSignal): Promise<v
 }
 
 /** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. What is
- *  cleared meanwhile is copies that it does not read. A run that is stopped does not wait for that; the store's end may. */
+ *  cleared meanwhile is copies that it does not read. A run that is stopped does not wait for that; the store's end may.
+ *  Where a key would be kept for what all opens, rows have come back behind a pass (a copy of the datastore, put back): the passes
+ *  are made again, once. */
 async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Promise<void> {
   const { store, keys, signal } = run
   const of = vacuums ? undefined : gone(keys.view, kind)
@@ -258,17 +266,21 @@ async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Prom
   await cleared
   const { revision, unencrypted } = found
   const counted = { counts: countsOf(found), unencrypted: unencrypted.stored, revision }
-  await run.keys.change("retire", (observed) => {
+  const changed = await run.keys.change("retire", (observed) => {
     const operation = heldBy(run, observed)
     if (operation?.id !== id || operation.fence !== fence) return undefined
     const { record } = observed
     // One that was taken in meanwhile was not looked for: the next proof does.
     if (!record.keyring.keys.every(({ name }) => counted.counts.has(name))) return undefined
     const { keyring, ...outcome } = afterProof(record.keyring, operation, counted)
+    const isMissed = operation.unreadable === 0 && Object.keys(outcome.kept).length > 0
+    if (isMissed && !run.seen.missed)
+      return { operation: { ...operation, ...FROM_THE_START, moves: operation.moves + 1 } }
     const ended = run.now().toISOString()
     return {
       ...(keyring === record.keyring ? {} : { keyring }),
       operation: { ...operation, state: "finished", ended, ...outcome },
     }
   })
+  if (isRunning(changed?.operation)) run.seen.missed = true
 }
