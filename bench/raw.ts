@@ -4,7 +4,8 @@ import { once } from "node:events"
 import { connect } from "node:http2"
 import { createPool, type Pool as MysqlPool } from "mysql2/promise"
 import { Pool } from "pg"
-import { type Datastore, datastoreOf } from "../src/server/datastore.ts"
+import { datastoreOf } from "../src/server/datastore.ts"
+import type { Datastore } from "../src/store/datastore.ts"
 import {
   decodeRanged,
   encodeCompaction,

@@ -3,7 +3,7 @@ import { once } from "node:events"
 import { parentPort, type MessagePort, workerData } from "node:worker_threads"
 import { bug, isKnown, KnownError } from "../errors.ts"
 import { makeView } from "../registry/view.ts"
-import { openRows } from "../store/sqlite-rows.ts"
+import { openRows } from "../store/datastore.ts"
 import { rowsOf, sealed, write } from "./batches.ts"
 import { rowsIn } from "./census.ts"
 import type { Answer, Message, Order } from "./batches-beside.ts"
@@ -19,7 +19,7 @@ async function heard(): Promise<Message> {
 // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is a window's
 const answer = (said: Answer): void => port.postMessage(said)
 
-async function makeBatches({ path, record, version, upTo, ...order }: Order): Promise<void> {
+async function makeBatches({ datastore, record, version, upTo, ...order }: Order): Promise<void> {
   const view = makeView(record, version)
   const target = makeTarget(view)
   const count = async (seals: number): Promise<void> => {
@@ -28,14 +28,14 @@ async function makeBatches({ path, record, version, upTo, ...order }: Order): Pr
     if ((await heard()) !== "counted")
       throw new KnownError("StoreUnavailable", "the seals were not counted")
   }
-  await using rows = await openRows(path)
+  await using rows = await openRows(datastore)
   let { cursor } = order
   for (;;) {
     const asked = await heard()
     if (typeof asked === "string") return
     const read = await rows.rows({ ...rowsOf({ cursor, upTo }, target), limit: asked.rows })
     const isEnd = rowsIn(read) === 0
-    if (isEnd) rows.checkpoint()
+    if (isEnd) rows.checkpoint?.()
     const batch = isEnd ? undefined : await write(rows, view, await sealed(read, { count }, target))
     answer({ kind: "batch", batch })
     cursor = read.cursor

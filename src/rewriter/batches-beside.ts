@@ -1,11 +1,12 @@
-/** The batches of a pass on SQLite, made in a thread (batch-thread.ts) with a connection of its own: its calls stand still for the
- *  disk, and what it throws away is collected there, while this thread answers requests. */
+/** The batches of a pass on SQL, made in a thread (batch-thread.ts) over connections of its own: what they throw away is collected
+ *  there, and SQLite's calls stand still for the disk there, while this thread answers requests. */
 import { on } from "node:events"
 import { extname, join } from "node:path"
 import { SHARE_ENV, Worker } from "node:worker_threads"
 import { type ErrorCode, KnownError } from "../errors.ts"
 import type { OpenRecord } from "../keyring/record.ts"
 import { step } from "../step.ts"
+import type { SqlDatastore } from "../store/datastore.ts"
 import type { Aside, Store } from "../store/store.ts"
 import { type Batch, type Batches, lookedAt, type Pass, rowsOf } from "./batches.ts"
 import { allRows } from "./census.ts"
@@ -17,8 +18,7 @@ const THREAD = join(import.meta.dirname, `batch-thread${extname(import.meta.file
 const ROWS_MAX = 500
 
 export interface Order extends Pick<Pass, "cursor" | "upTo"> {
-  /** Of the database. */
-  readonly path: string
+  readonly datastore: SqlDatastore
   /** Its keys are KeyObjects there too. */
   readonly record: OpenRecord
   readonly version: string
@@ -35,7 +35,7 @@ export type Answer =
   | { readonly kind: "failed"; readonly code: ErrorCode; readonly message: string }
 
 /** The thread is begun at the first row that is to be rewritten: often there is none. */
-export const batchesBeside = (store: Store, aside: Aside): Batches =>
+export const batchesBeside = (store: Store, datastore: SqlDatastore): Batches =>
   async function* (pass) {
     const { view, signal, rows: limit } = pass
     const target = makeTarget(view)
@@ -47,15 +47,18 @@ export const batchesBeside = (store: Store, aside: Aside): Batches =>
       yield lookedAt(read)
       cursor = read.cursor
     }
-    if (isStale) yield* beside(aside, { ...pass, cursor })
+    if (isStale)
+      yield* beside({ datastore, inTurn: store.aside?.inTurn ?? atOnce }, { ...pass, cursor })
   }
 
+const atOnce: Aside["inTurn"] = (work) => work()
+
 async function* beside(
-  { path, inTurn }: Aside,
+  { datastore, inTurn }: Pick<Aside, "inTurn"> & Pick<Order, "datastore">,
   { view, cursor, upTo, signal, rows, count }: Pass,
 ): AsyncGenerator<Batch> {
   const { record, version } = view
-  const order: Order = { path, record: { ...record, slots: [] }, version, cursor, upTo }
+  const order: Order = { datastore, record: { ...record, slots: [] }, version, cursor, upTo }
   // In the environment stands where compiled sources are kept.
   const begin = async () => new Worker(THREAD, { workerData: order, execArgv: [], env: SHARE_ENV })
   const thread = await inTurn(begin)

@@ -18,7 +18,8 @@ import { BATCH_ROWS, census, countsOf } from "./census.ts"
 
 /** How fast the passes and the proof go. */
 export interface Pacer {
-  begin(): void
+  /** `waits`: what a batch takes, a thread or the datastore takes for it; else this thread's own work counts. */
+  begin(how: { readonly waits: boolean }): void
   end(): void
   /** Of the next batch, at most. */
   readonly rows: number
@@ -93,7 +94,8 @@ async function drive(run: Drive): Promise<Operation | undefined> {
     }
     const from: Operation = resumes ? { ...operation, resumed: true } : operation
     const { upTo } = operation
-    if (!(await paced(run, (pacer) => pass({ ...run, pacer }, from, upTo)))) resumes = true
+    const isOver = await paced(run, { waits: true }, (pacer) => pass({ ...run, pacer }, from, upTo))
+    if (!isOver) resumes = true
     else if (operation.pass === 1)
       await save(run, "second-pass", operation, { pass: 2, upTo: null })
     else await finish(run, operation)
@@ -157,8 +159,12 @@ async function takeBarrier(run: Drive, operation: Operation): Promise<void> {
   await save(run, "pass", operation, { upTo, rows })
 }
 
-async function paced<T>({ pacer = UNPACED }: Run, work: (pacer: Pacer) => Promise<T>): Promise<T> {
-  pacer.begin()
+async function paced<T>(
+  { pacer = UNPACED }: Run,
+  how: Parameters<Pacer["begin"]>[0],
+  work: (pacer: Pacer) => Promise<T>,
+): Promise<T> {
+  pacer.begin(how)
   try {
     return await work(pacer)
   } finally {
@@ -258,7 +264,7 @@ async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Prom
     step("scrub", () => store.scrub(of)),
     signal,
   )
-  const counting = paced(run, (pacer) =>
+  const counting = paced(run, { waits: false }, (pacer) =>
     census(store, keys.view, { signal, pause: () => pacer.pause(signal) }),
   )
   await Promise.allSettled([cleared, counting])

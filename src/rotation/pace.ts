@@ -4,7 +4,7 @@
 export interface Pace {
   /** Of the next batch, at most. */
   readonly rows: number
-  /** How long it pauses after a batch, in times of what the batch took of the event loop, or of a thread. */
+  /** How long it pauses after a batch, in times of what the batch took. */
   readonly rest: number
 }
 
@@ -22,32 +22,25 @@ const ROWS_MAX = 2_000
 /** With {@link PAUSE_MS_MAX} the floor: some hundred rows a second, whatever else goes on. */
 const ROWS_MIN = 16
 export const PAUSE_MS_MAX = 50
-const REST_MIN = 3
+const REST_MIN = 4
 const REST_MAX = 30
 const DELAY_MS_MAX = 3
 const SLOWNESS_MAX = 1.25
 
-/** Of a batch while somebody asks, at most. */
-export const ROWS_ASKED = 200
-/** The same on SQLite, where other writers wait for a batch, and the event loop with them. */
-export const ROWS_ASKED_SQLITE = 32
+/** Of a batch while somebody asks, at most: who writes on SQLite waits for it, and who reads on etcd. */
+const ROWS_ASKED = 32
 
-export const firstPace = (rowsAsked: number): Pace => ({ rows: rowsAsked, rest: REST_MIN })
+export const FIRST_PACE: Pace = { rows: ROWS_ASKED, rest: REST_MIN }
 
-export function nextPace(
-  { rows, rest }: Pace,
-  { isAsked, delayMs, slowness }: Heard,
-  rowsAsked: number,
-): Pace {
+export function nextPace({ rows, rest }: Pace, { isAsked, delayMs, slowness }: Heard): Pace {
   if (!isAsked) return { rows: Math.min(ROWS_MAX, rows * 2), rest: REST_MIN }
   const fits = delayMs <= DELAY_MS_MAX
-  const next = fits ? rows + ROWS_MIN : Math.min(rowsAsked, rows / 2)
+  const next = fits ? rows + ROWS_MIN : Math.min(ROWS_ASKED, rows / 2)
   return {
-    rows: Math.round(Math.min(rowsAsked, Math.max(ROWS_MIN, next))),
+    rows: Math.round(Math.min(ROWS_ASKED, Math.max(ROWS_MIN, next))),
     rest: slowness > SLOWNESS_MAX ? Math.min(REST_MAX, rest * 2) : Math.max(REST_MIN, rest * 0.9),
   }
 }
 
-/** `busyMs`: what the batch took of the event loop, or of a thread. */
-export const pauseMs = ({ rest }: Pace, { isAsked }: Heard, busyMs: number): number =>
-  isAsked ? Math.min(PAUSE_MS_MAX, rest * busyMs) : 0
+export const pauseMs = ({ rest }: Pace, { isAsked }: Heard, tookMs: number): number =>
+  isAsked ? Math.min(PAUSE_MS_MAX, rest * tookMs) : 0

@@ -4,17 +4,12 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "pino"
 import { isKnown, type KnownError } from "../errors.ts"
 import { ETCD_SCHEMES, parseEtcdEndpoints } from "../store/etcd-url.ts"
-import { type MysqlAddress, parseMysqlUrl } from "../store/mysql-url.ts"
-import { type PostgresAddress, parsePostgresUrl } from "../store/postgres-url.ts"
+import type { Datastore } from "../store/datastore.ts"
+import { parseMysqlUrl } from "../store/mysql-url.ts"
+import { parsePostgresUrl } from "../store/postgres-url.ts"
 import type { Store, StoreReader } from "../store/store.ts"
 import type { TlsFiles } from "../store/tls-files.ts"
 import { type Setting, usage } from "./settings.ts"
-
-export type Datastore =
-  | { readonly kind: "sqlite"; readonly path: string }
-  | { readonly kind: "etcd"; readonly endpoints: readonly string[]; readonly tls: TlsFiles }
-  | { readonly kind: "postgres"; readonly address: PostgresAddress; readonly tls: TlsFiles }
-  | { readonly kind: "mysql"; readonly address: MysqlAddress; readonly tls: TlsFiles }
 
 /** `standard`: path of the SQLite database where no address is given. Other addresses may hold a password, so none is
  *  quoted. */

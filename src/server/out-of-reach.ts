@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { type DataDirPaths, isSetAside } from "../cluster/data-dir.ts"
 import { named } from "../cluster/files.ts"
 import { listSnapshots } from "../cluster/snapshots.ts"
-import type { Datastore } from "./datastore.ts"
+import type { Datastore } from "../store/datastore.ts"
 
 // biome-ignore format: a table; docs/format.md says more of each
 const OF_ENGINE: Readonly<Record<Datastore["kind"], string>> = {

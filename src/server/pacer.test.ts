@@ -1,11 +1,11 @@
 import { expect, test } from "vitest"
 import { ApiPacer } from "./pacer.ts"
 
-test("what a thread takes for a batch is paused for, though the event loop only waits for it", async () => {
+test("what a batch takes is paused for, though the event loop only waits for it", async () => {
   let nowMs = 0
-  const pacer = new ApiPacer(() => nowMs, true)
+  const pacer = new ApiPacer(() => nowMs)
   pacer.answered({ kind: "GET", ms: 1 })
-  pacer.begin()
+  pacer.begin({ waits: true })
   nowMs += 20
   const began = performance.now()
   await pacer.pause(AbortSignal.timeout(10_000))

@@ -2,15 +2,7 @@
 import { monitorEventLoopDelay, performance } from "node:perf_hooks"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Pacer } from "../rewriter/run.ts"
-import {
-  firstPace,
-  type Heard,
-  nextPace,
-  type Pace,
-  pauseMs,
-  ROWS_ASKED,
-  ROWS_ASKED_SQLITE,
-} from "../rotation/pace.ts"
+import { FIRST_PACE, type Heard, nextPace, type Pace, pauseMs } from "../rotation/pace.ts"
 
 /** So long after a request the next is expected. */
 const ASKED_MS = 250
@@ -27,21 +19,16 @@ export class ApiPacer implements Pacer {
   readonly #monotonicMs: () => number
   readonly #delay = monitorEventLoopDelay({ resolution: 1 })
   readonly #calmMs = new Map<string, number>()
-  readonly #inThread: boolean
-  readonly #rowsAsked: number
-  #pace: Pace
+  #pace: Pace = FIRST_PACE
   #resumedAtMs = 0
+  #loop = performance.eventLoopUtilization()
+  #waits = false
   #isWorking = false
   #slowness = 1
   #askedAtMs = Number.NEGATIVE_INFINITY
-  #loop = performance.eventLoopUtilization()
 
-  /** `inThread`: a thread makes the batches, and this one only waits for them. */
-  constructor(monotonicMs: () => number, inThread: boolean) {
+  constructor(monotonicMs: () => number) {
     this.#monotonicMs = monotonicMs
-    this.#inThread = inThread
-    this.#rowsAsked = inThread ? ROWS_ASKED_SQLITE : ROWS_ASKED
-    this.#pace = firstPace(this.#rowsAsked)
   }
 
   /** To be called after every answer of the API. */
@@ -56,10 +43,11 @@ export class ApiPacer implements Pacer {
     return this.#pace.rows
   }
 
-  begin(): void {
+  begin({ waits }: { readonly waits: boolean }): void {
     this.#isWorking = true
+    this.#waits = waits
     this.#slowness = 1
-    this.#pace = firstPace(this.#rowsAsked)
+    this.#pace = FIRST_PACE
     this.#delay.enable()
     this.#delay.reset()
     this.#resume()
@@ -71,7 +59,7 @@ export class ApiPacer implements Pacer {
   }
 
   async pause(signal: AbortSignal): Promise<void> {
-    const busyMs = this.#inThread
+    const tookMs = this.#waits
       ? this.#monotonicMs() - this.#resumedAtMs
       : performance.eventLoopUtilization(this.#loop).active
     const heard: Heard = {
@@ -81,8 +69,8 @@ export class ApiPacer implements Pacer {
     }
     // What this batch held up is measured in the pause, and heard after the next one.
     this.#delay.reset()
-    this.#pace = nextPace(this.#pace, heard, this.#rowsAsked)
-    const ms = pauseMs(this.#pace, heard, busyMs)
+    this.#pace = nextPace(this.#pace, heard)
+    const ms = pauseMs(this.#pace, heard, tookMs)
     if (ms >= 1) await sleep(ms, undefined, { signal })
     this.#resume()
   }

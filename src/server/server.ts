@@ -142,7 +142,7 @@ interface Parts {
 async function serve(parts: Parts): Promise<void> {
   const { context, files, store, embedded, keys, paths, stack } = parts
   const { options, now, monotonicMs, log, signal } = context
-  const { aside } = store
+  const { datastore } = options
   const registry = new Registry(store, keys)
   const { nodeName: server, encryptionReload: reload } = options
   const publisher = new Publisher({
@@ -172,7 +172,7 @@ async function serve(parts: Parts): Promise<void> {
     keys,
     name: options.nodeName,
     leavesWithNode: embedded !== undefined,
-    isAlone: aside !== undefined,
+    isAlone: store.aside !== undefined,
     flags: agreedFlags(options),
     publish: () => publisher.renew(),
     now,
@@ -180,7 +180,7 @@ async function serve(parts: Parts): Promise<void> {
     warn: (sentence) => log.warn(sentence),
   })
   const background = new Background(log)
-  const pacer = new ApiPacer(monotonicMs, aside !== undefined)
+  const pacer = new ApiPacer(monotonicMs)
   let trouble: string | undefined
   const supervisor = makeSupervisor({
     keys,
@@ -276,7 +276,9 @@ async function serve(parts: Parts): Promise<void> {
         monotonicMs,
         signal: stop,
         pacer,
-        ...(aside && { batches: batchesBeside(store, aside) }),
+        // What etcd's take of this thread is little.
+        ...(embedded === undefined &&
+          datastore.kind !== "etcd" && { batches: batchesBeside(store, datastore) }),
       },
       publisher,
       log,

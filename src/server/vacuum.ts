@@ -1,5 +1,5 @@
 import { KnownError } from "../errors.ts"
-import type { Datastore } from "./datastore.ts"
+import type { Datastore } from "../store/datastore.ts"
 
 // biome-ignore format: a table
 /** Of each database: what the end of every rewrite does to it, and what does more. */

@@ -15,6 +15,7 @@ import { TimeIsOver } from "./mysql-errors.ts"
 import { FIRST_ROWS, INDEXES, INDEXES_THERE, PROCEDURES, TABLES } from "./mysql-schema.ts"
 import type { MysqlAddress } from "./mysql-url.ts"
 import type { EngineStep } from "./sql-engine.ts"
+import { SqlRows } from "./sql-rows.ts"
 import { isMade, openSqlStore, type SqlStoreOptions } from "./sql-store.ts"
 import {
   type Columns,
@@ -49,8 +50,7 @@ export interface MysqlOptions extends SqlStoreOptions {
 
 /** Makes the database and the tables where they are missing. */
 export async function openMysql(options: MysqlOptions): Promise<Store> {
-  const { address, tls = NO_TLS_FILES } = options
-  const connections = await Connections.open(address, { files: tls, writes: [SQL.write, STEP] })
+  const connections = await connectionsOf(options)
   try {
     await makeSchema(connections)
   } catch (error) {
@@ -59,6 +59,13 @@ export async function openMysql(options: MysqlOptions): Promise<Store> {
   }
   return openSqlStore(new MysqlEngine(connections), options)
 }
+
+/** Where the tables are: for a thread beside that of a store. */
+export const openMysqlRows = async (options: MysqlOptions) =>
+  new SqlRows(new MysqlEngine(await connectionsOf(options)))
+
+const connectionsOf = ({ address, tls = NO_TLS_FILES }: MysqlOptions) =>
+  Connections.open(address, { files: tls, writes: [SQL.write, STEP] })
 
 /** Servers that start together take turns: what makes tables is no transaction here. The lock goes with the connection. */
 async function makeSchema(connections: Connections): Promise<void> {
@@ -142,6 +149,8 @@ const SQL: Statements = {
     ) AS batch ON TRUE LEFT JOIN kine AS k ON k.id = batch.id ORDER BY batch.id`,
   rows: `SELECT k.id, ${NAME}, k.value, k.old_value FROM ${batch(IN_SPAN, "$3")}
     JOIN kine AS k USING (id) ORDER BY k.id`,
+  heads: `SELECT id, ${NAME}, SUBSTRING(value, 1, $4), SUBSTRING(old_value, 1, $4)
+    FROM kine AS k WHERE ${IN_SPAN} ORDER BY id LIMIT $3`,
   countRows: `SELECT COUNT(*) FROM kine WHERE ${IN_SPAN}`,
   leased: `SELECT name, id, lease FROM kine
     WHERE id > $1 AND id <= $2 AND lease > 0 AND deleted = 0 AND name IS NOT NULL`,

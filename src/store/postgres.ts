@@ -10,6 +10,7 @@ import { Connections } from "./postgres-connection.ts"
 import { CHANNEL, FENCE_LOCK, SCHEMA } from "./postgres-schema.ts"
 import type { PostgresAddress } from "./postgres-url.ts"
 import type { EngineStep } from "./sql-engine.ts"
+import { SqlRows } from "./sql-rows.ts"
 import { openSqlStore, type SqlStoreOptions } from "./sql-store.ts"
 import {
   type Columns,
@@ -42,6 +43,10 @@ export async function openPostgres(options: PostgresOptions): Promise<Store> {
   }
   return openSqlStore(new PostgresEngine(connections), options)
 }
+
+/** Where the tables are: for a thread beside that of a store. */
+export const openPostgresRows = async ({ address, tls = NO_TLS_FILES }: PostgresOptions) =>
+  new SqlRows(new PostgresEngine(await Connections.open(address, tls)))
 
 const COMPACTED = `(SELECT MAX(prev_revision) FROM kine WHERE name = '${COMPACT_KEY}')`
 /** Where the table stands, of the same snapshot as what stands beside it. */
@@ -90,6 +95,8 @@ const SQL: Statements = {
     (SELECT ${NAME} FROM kine WHERE id = $1), k.* FROM (SELECT) AS one LEFT JOIN (${batch(`${CHANGE}, lease`, "id > $1", `${LOG_ROWS}`)}) AS k ON true
     ORDER BY k.id`,
   rows: batch(`id, ${NAME}, value, old_value`, IN_SPAN, "$3"),
+  heads: `SELECT id, ${NAME}, substring(value, 1, $4::integer), substring(old_value, 1, $4::integer)
+    FROM kine WHERE ${IN_SPAN} ORDER BY id LIMIT $3`,
   countRows: `SELECT COUNT(*) FROM kine WHERE ${IN_SPAN}`,
   leased:
     "SELECT name, id, lease FROM kine WHERE id > $1 AND id <= $2 AND lease > 0 AND deleted = 0 AND name IS NOT NULL",

@@ -51,6 +51,12 @@ export interface LogPage extends Standing {
   readonly records: string
 }
 
+export interface RowsAsked extends Span {
+  readonly limit: number
+  /** Byte strings may be cut behind so many bytes. */
+  readonly headBytes?: number | undefined
+}
+
 export interface SqlEngine {
   /** For messages: which database, without credentials. */
   readonly where: string
@@ -63,7 +69,7 @@ export interface SqlEngine {
   ): Promise<Standing & { entries: Entry[] }>
   count(range: KeyRange, revision: number): Promise<number>
   changes(prefix: string, span: Span): Promise<Stretch>
-  rows(range: Span & { limit: number }): Promise<Row[]>
+  rows(asked: RowsAsked): Promise<Row[]>
   countRows(span: Span): Promise<number>
   leased(span: Span): Promise<Leased[]>
 

@@ -6,11 +6,12 @@ import { randomBytes } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
-import { liveEntry, NEWEST, rowBatch, spanOf } from "./kine.ts"
-import { AnswerLost, type EngineWrite, lookFor, NotDone, unknown } from "./lost-answer.ts"
+import { liveEntry, NEWEST, spanOf } from "./kine.ts"
+import { AnswerLost, type EngineWrite, lookFor, unknown } from "./lost-answer.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
 import { compactedAway, refuseFuture } from "./revisions.ts"
 import type { EngineStep, SqlEngine, Standing } from "./sql-engine.ts"
+import { SqlRows, untilDone } from "./sql-rows.ts"
 import { type SettledPart, Tail } from "./sql-tail.ts"
 import type {
   Change,
@@ -23,6 +24,7 @@ import type {
   Replacement,
   Rewritten,
   RowBatch,
+  RowQuery,
   RowRange,
   StepResult,
   Store,
@@ -37,9 +39,6 @@ import { WatchHub } from "./watch-hub.ts"
 /** Revisions forgotten in one transaction of compaction, as in kine. */
 const COMPACT_REVISIONS = 1_000
 const LEASED_REVISIONS = 100_000
-/** Some seconds, at the pause between them. */
-const ATTEMPTS_MAX = 60
-const PAUSE_MS_MAX = 100
 const ASK_AGAIN_MS = 200
 
 export interface SqlStoreOptions {
@@ -70,6 +69,7 @@ const TOLD_BY_OTHERS = 1_000
 
 class SqlStore implements Store {
   readonly #engine: SqlEngine
+  readonly #rows: SqlRows
   readonly #warn: (message: string, error: unknown) => void
   readonly #tail: Tail
   readonly #hub: WatchHub
@@ -83,6 +83,7 @@ class SqlStore implements Store {
   constructor(engine: SqlEngine, start: number, options: SqlStoreOptions) {
     const { warn = () => {}, schedule = systemSchedule } = options
     this.#engine = engine
+    this.#rows = new SqlRows(engine)
     this.#warn = warn
     this.#hub = new WatchHub(
       {
@@ -218,9 +219,9 @@ class SqlStore implements Store {
     return this.#recordWakers.wakes(signal)
   }
 
-  async rows(range: RowRange & { limit: number }): Promise<RowBatch> {
+  async rows(query: RowQuery): Promise<RowBatch> {
     this.#refuseClosed()
-    return rowBatch(range, await this.#engine.rows({ ...spanOf(range), limit: range.limit }))
+    return await this.#rows.rows(query)
   }
 
   async countRows(range: RowRange): Promise<number> {
@@ -228,11 +229,11 @@ class SqlStore implements Store {
     return await this.#engine.countRows(spanOf(range))
   }
 
-  /** Repeating it is no harm, so a lost answer is no "unknown": what was replaced already is passed over. */
   async rewrite(fence: string, replacements: readonly Replacement[]): Promise<Rewritten> {
-    const result = await this.#again(() => this.#engine.rewrite(fence, replacements))
+    this.#refuseClosed()
+    const rewritten = await this.#rows.rewrite(fence, replacements)
     this.#forget()
-    return result === "fenced" ? { outcome: "fenced" } : { outcome: "done", replaced: result }
+    return rewritten
   }
 
   async scrub(of?: "records" | readonly Uint8Array[]): Promise<void> {
@@ -309,17 +310,11 @@ class SqlStore implements Store {
     throw unknown("a change of the records", lost)
   }
 
-  /** Again and again while the database takes it back; what it took back was not done. */
-  async #again<T>(action: () => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt += 1) {
+  #again<T>(action: () => Promise<T>): Promise<T> {
+    return untilDone(async () => {
       this.#refuseClosed()
-      try {
-        return await action()
-      } catch (error) {
-        if (!(error instanceof NotDone) || attempt === ATTEMPTS_MAX) throw error
-        await sleep(Math.min(attempt, PAUSE_MS_MAX))
-      }
-    }
+      return await action()
+    })
   }
 
   /** A watch outlives the time in which the database cannot be asked. */

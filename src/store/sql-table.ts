@@ -3,7 +3,15 @@
 import { bug, KnownError } from "../errors.ts"
 import { BATCH_BYTES_MAX, type Head, keysEnd, type Leased, type Span, toChange } from "./kine.ts"
 import type { EngineWrite, WrittenRow } from "./lost-answer.ts"
-import type { EngineStep, KeyRange, LogPage, LogRow, SqlEngine, Standing } from "./sql-engine.ts"
+import type {
+  EngineStep,
+  KeyRange,
+  LogPage,
+  LogRow,
+  RowsAsked,
+  SqlEngine,
+  Standing,
+} from "./sql-engine.ts"
 import type {
   Change,
   Entry,
@@ -35,6 +43,8 @@ export interface Statements {
   readonly changes: string
   /** (after, upTo, limit): id, name, value, old_value */
   readonly rows: string
+  /** (after, upTo, limit, bytes): the same of at most so many bytes of each value */
+  readonly heads: string
   /** (after, upTo): how many */
   readonly countRows: string
   /** (after, upTo): name, id, lease */
@@ -108,8 +118,10 @@ export abstract class SqlTable implements SqlEngine {
     return { changes, compacted, upTo: isCutShort(found) ? integer(found.at(-1)?.[0]) : upTo }
   }
 
-  async rows({ after, upTo, limit }: Span & { limit: number }): Promise<Row[]> {
-    const rows = await this.#ask("rows", after, upTo, limit)
+  async rows({ after, upTo, limit, headBytes }: RowsAsked): Promise<Row[]> {
+    const rows = await (headBytes === undefined
+      ? this.#ask("rows", after, upTo, limit)
+      : this.#ask("heads", after, upTo, limit, headBytes))
     return rows.map(([id, name, value, old]) => ({
       revision: integer(id),
       key: text(name),

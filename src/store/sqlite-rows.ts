@@ -2,13 +2,14 @@
 import { type FileHandle, open } from "node:fs/promises"
 import { DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
+import type { RowsBeside } from "./datastore.ts"
 import { rowBatch, spanOf } from "./kine.ts"
 import { CommitQueue } from "./sqlite-commit.ts"
 import { storeError } from "./sqlite-errors.ts"
 import { BUSY_TIMEOUT_MS, checkpoint } from "./sqlite-file.ts"
 import { KineTable } from "./sqlite-kine.ts"
 import { RecordTable } from "./sqlite-records.ts"
-import type { Replacement, Rewritten, RowBatch, RowQuery, Store } from "./store.ts"
+import type { Replacement, Rewritten, RowBatch, RowQuery } from "./store.ts"
 
 export class SqliteRows {
   readonly #kine: KineTable
@@ -39,19 +40,12 @@ export class SqliteRows {
   }
 }
 
-/** For a thread beside that of the store, which may not learn of a rewrite by itself: it lets go of older bytes when it scrubs.
- *
- *  A commit here waits for no sync. What it wrote stands in the log before all that the store commits from then on, a cursor and a
- *  retirement too, and is durable with that; what a machine's end takes away was under a key that is still there. */
-export interface RowsBeside extends Pick<Store, "rows" | "rewrite">, AsyncDisposable {
-  /** Moves the log into the file: then the store has little to move where it empties the log. In turn with that. */
-  checkpoint(): void
-}
-
 /** Sooner than the store, for which a request would wait. */
 const CHECKPOINT_PAGES = 800
 
-export async function openRows(path: string): Promise<RowsBeside> {
+/** A commit here waits for no sync. What it wrote stands in the log before all that the store commits from then on, a cursor and a
+ *  retirement too, and is durable with that; what a machine's end takes away was under a key that is still there. */
+export async function openSqliteRows(path: string): Promise<RowsBeside> {
   try {
     const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
     db.exec(`

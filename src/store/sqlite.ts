@@ -85,7 +85,6 @@ class SqliteStore implements Store {
   constructor({ path, warn = () => {}, schedule = systemSchedule }: SqliteOptions) {
     this.#path = path
     this.aside = {
-      path,
       refuseAstray: () => this.#reading(() => this.#queue.refuseAstray()),
       inTurn: (work) => this.#inTurn(async () => this.aside.refuseAstray() ?? work()),
     }

@@ -138,10 +138,9 @@ export interface WatchOptions {
 
 /** For a thread of this process with a connection of its own to the same file. */
 export interface Aside {
-  readonly path: string
-  /** Throws StoreUnavailable where the open file lies at `path` no more. */
+  /** Throws StoreUnavailable where the open file lies at its path no more. */
   refuseAstray(): void
-  /** While the work lasts, nothing is cleared in the file, which would wait for who reads it. Throws StoreUnavailable where it lies at `path` no more. */
+  /** While the work lasts, nothing is cleared in the file, which would wait for who reads it. Throws StoreUnavailable as above. */
   inTurn<T>(work: () => Promise<T>): Promise<T>
 }
 

@@ -27,7 +27,7 @@ async function filled() {
     )
   const get = async (name: string) =>
     (await one.registry.get(SECRETS, { namespace: "default", name }))?.object
-  return { ...one, path, counts, get, batches: inThread(store), store }
+  return { ...one, path, counts, get, batches: inThread(store, dir), store }
 }
 
 /** Small batches, and something between the first and the second. */

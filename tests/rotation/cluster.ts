@@ -1,4 +1,3 @@
-import { bug } from "../../src/errors.ts"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -32,9 +31,9 @@ export function sqliteIn(dir: string): Store {
   return store
 }
 
-/** As servers on SQLite rewrite. */
-export const inThread = (store: Store): Batches =>
-  batchesBeside(store, store.aside ?? bug("the store is in no file"))
+/** As servers on SQLite rewrite. `dir`: where the store is. */
+export const inThread = (store: Store, dir: string): Batches =>
+  batchesBeside(store, { kind: "sqlite", path: join(dir, "state.db") })
 
 /** One server without API. */
 export async function cluster(store: Store = sqliteIn(ownDir())) {

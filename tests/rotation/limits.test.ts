@@ -25,7 +25,7 @@ afterEach(async () => {
 })
 
 /** Three servers whose writing key is of AES-GCM. */
-async function cluster(batchesIn: (store: Store) => Batches = batchesOf) {
+async function cluster(batchesIn: (store: Store, dir: string) => Batches = batchesOf) {
   const dir = mkdtempSync(join(tmpdir(), "keyturn-limits-"))
   const store = openSqlite({ path: join(dir, "state.db") })
   cleanups.push(
@@ -55,7 +55,7 @@ async function cluster(batchesIn: (store: Store) => Batches = batchesOf) {
           now,
           monotonicMs: () => 0,
           signal,
-          batches: batchesIn(store),
+          batches: batchesIn(store, dir),
         })
       return { keys, take, run, registry: new Registry(store, keys) }
     }),

@@ -1,0 +1,35 @@
+/** Which datastore there is, and what a thread beside that of its store opens of it. A driver is loaded only where it is used. */
+import type { MysqlAddress } from "./mysql-url.ts"
+import type { PostgresAddress } from "./postgres-url.ts"
+import type { Store } from "./store.ts"
+import type { TlsFiles } from "./tls-files.ts"
+
+export type Datastore =
+  | SqlDatastore
+  | { readonly kind: "etcd"; readonly endpoints: readonly string[]; readonly tls: TlsFiles }
+
+/** With kine's table. */
+export type SqlDatastore =
+  | { readonly kind: "sqlite"; readonly path: string }
+  | { readonly kind: "postgres"; readonly address: PostgresAddress; readonly tls: TlsFiles }
+  | { readonly kind: "mysql"; readonly address: MysqlAddress; readonly tls: TlsFiles }
+
+/** Over connections of its own. The store learns of no rewrite by itself: it lets go of older bytes when it scrubs. */
+export interface RowsBeside extends Pick<Store, "rows" | "rewrite">, AsyncDisposable {
+  /** On SQLite: moves the log into the file; then the store has little to move where it empties the log. In turn with that. */
+  checkpoint?(): void
+}
+
+/** Throws what a store of it throws where it cannot be opened. */
+export async function openRows(datastore: SqlDatastore): Promise<RowsBeside> {
+  if (datastore.kind === "sqlite") {
+    const { openSqliteRows } = await import("./sqlite-rows.ts")
+    return openSqliteRows(datastore.path)
+  }
+  if (datastore.kind === "mysql") {
+    const { openMysqlRows } = await import("./mysql.ts")
+    return openMysqlRows(datastore)
+  }
+  const { openPostgresRows } = await import("./postgres.ts")
+  return openPostgresRows(datastore)
+}
