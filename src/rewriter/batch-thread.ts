@@ -4,10 +4,8 @@ import { parentPort, type MessagePort, workerData } from "node:worker_threads"
 import { bug, isKnown, KnownError } from "../errors.ts"
 import { makeView } from "../registry/view.ts"
 import { openRows } from "../store/datastore.ts"
-import { rowsOf, sealed, write } from "./batches.ts"
-import { rowsIn } from "./census.ts"
+import { batchByBatch, batchesOf } from "./batches.ts"
 import type { Answer, Message, Order } from "./batches-beside.ts"
-import { makeTarget } from "./rewrite.ts"
 
 const port: MessagePort = parentPort ?? bug("this is a thread's")
 
@@ -19,9 +17,8 @@ async function heard(): Promise<Message> {
 // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is a window's
 const answer = (said: Answer): void => port.postMessage(said)
 
-async function makeBatches({ datastore, record, version, upTo, ...order }: Order): Promise<void> {
+async function makeBatches({ datastore, record, version, ...pass }: Order): Promise<void> {
   const view = makeView(record, version)
-  const target = makeTarget(view)
   const count = async (seals: number): Promise<void> => {
     if (view.counted === undefined) return
     answer({ kind: "seals", seals })
@@ -29,16 +26,18 @@ async function makeBatches({ datastore, record, version, upTo, ...order }: Order
       throw new KnownError("StoreUnavailable", "the seals were not counted")
   }
   await using rows = await openRows(datastore)
-  let { cursor } = order
+  let limit = 0
+  const { signal } = new AbortController()
+  const order = { ...pass, view, signal, rows: () => limit, count }
+  const batches = (datastore.kind === "sqlite" ? batchByBatch : batchesOf)(rows)(order)
+  const each = batches[Symbol.asyncIterator]()
   for (;;) {
     const asked = await heard()
     if (typeof asked === "string") return
-    const read = await rows.rows({ ...rowsOf({ cursor, upTo }, target), limit: asked.rows })
-    const isEnd = rowsIn(read) === 0
-    if (isEnd) rows.checkpoint?.()
-    const batch = isEnd ? undefined : await write(rows, view, await sealed(read, { count }, target))
+    limit = asked.rows
+    const { value: batch, done } = await each.next()
+    if (done) rows.checkpoint?.()
     answer({ kind: "batch", batch })
-    cursor = read.cursor
   }
 }
 

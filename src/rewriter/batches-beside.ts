@@ -14,8 +14,8 @@ import { makeTarget, staleIn } from "./rewrite.ts"
 
 const THREAD = join(import.meta.dirname, `batch-thread${extname(import.meta.filename)}`)
 
-/** A batch waits for no sync at its end: larger ones would only take memory. */
-const ROWS_MAX = 500
+/** On SQLite a batch waits for no sync at its end: larger ones would only take memory. */
+const ROWS_MAX_SQLITE = 500
 
 export interface Order extends Pick<Pass, "cursor" | "upTo"> {
   readonly datastore: SqlDatastore
@@ -59,6 +59,7 @@ async function* beside(
 ): AsyncGenerator<Batch> {
   const { record, version } = view
   const order: Order = { datastore, record: { ...record, slots: [] }, version, cursor, upTo }
+  const rowsMax = datastore.kind === "sqlite" ? ROWS_MAX_SQLITE : Number.POSITIVE_INFINITY
   // In the environment stands where compiled sources are kept.
   const begin = async () => new Worker(THREAD, { workerData: order, execArgv: [], env: SHARE_ENV })
   const thread = await inTurn(begin)
@@ -73,7 +74,7 @@ async function* beside(
   }
   const next = async (): Promise<Batch | undefined> => {
     signal.throwIfAborted()
-    say({ rows: Math.min(rows(), ROWS_MAX) })
+    say({ rows: Math.min(rows(), rowsMax) })
     for (;;) {
       const answer = await heard()
       if (answer.kind === "batch") return answer.batch

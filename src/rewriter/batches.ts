@@ -30,16 +30,26 @@ export interface Batch {
 
 export type Batches = (pass: Pass) => AsyncIterable<Batch>
 
+type Rows = Pick<Store, "rows" | "rewrite">
+
+/** The next batch is made ready and begun while one is under way. */
 export const batchesOf =
-  (store: Store): Batches =>
+  (store: Rows): Batches =>
   (pass) =>
     overlapped(sealedBatches(store, pass), (sealed) => write(store, pass.view, sealed))
+
+/** Nothing is under way between two batches. */
+export const batchByBatch = (store: Rows): Batches =>
+  async function* (pass) {
+    for await (const sealed of sealedBatches(store, pass))
+      yield await write(store, pass.view, sealed)
+  }
 
 interface Sealed extends ReturnType<typeof sealAnew> {
   readonly read: RowBatch
 }
 
-async function* sealedBatches(store: Store, pass: Pass): AsyncGenerator<Sealed> {
+async function* sealedBatches(store: Rows, pass: Pass): AsyncGenerator<Sealed> {
   const { view, signal, rows: limit } = pass
   const target = makeTarget(view)
   for await (const read of allRows(store, rowsOf(pass, target), { signal, limit }))
@@ -53,7 +63,7 @@ export const rowsOf = ({ cursor, upTo }: RowRange, { settled }: Target) => ({
   ...(settled && { except: settled }),
 })
 
-export async function sealed(
+async function sealed(
   read: RowBatch,
   { count }: Pick<Pass, "count">,
   target: Target,
@@ -63,8 +73,8 @@ export async function sealed(
   return { read, ...sealAnew(stale, target) }
 }
 
-export async function write(
-  store: Pick<Store, "rewrite">,
+async function write(
+  store: Rows,
   view: View,
   { read, replacements, unreadable }: Sealed,
 ): Promise<Batch> {
