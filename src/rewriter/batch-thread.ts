@@ -35,9 +35,9 @@ async function makeBatches({ datastore, record, version, ...pass }: Order): Prom
     const asked = await heard()
     if (typeof asked === "string") return
     limit = asked.rows
-    const { value: batch, done } = await each.next()
-    if (done) rows.checkpoint?.()
-    answer({ kind: "batch", batch })
+    const next = await each.next()
+    if (next.done) rows.checkpoint?.()
+    answer({ kind: "batch", batch: next.done ? undefined : next.value })
   }
 }
 
