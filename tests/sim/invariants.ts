@@ -56,9 +56,14 @@ export const i5: Invariant = ({ before, now, ledger }) => [
   ...lost(now, ledger),
 ]
 
-/** A rotation that has ended by itself has left nothing to do by hand: where all opens, no key is kept. */
-export const i6: Invariant = ({ now: { operation } }) => {
-  if (operation?.state !== "finished" || operation.unreadable > 0) return []
+/** A rotation that has ended by itself has left nothing to do by hand: where all opens, no key is kept. And it takes no second
+ *  round, but for rows that a copy brought back. */
+export const i6: Invariant = ({ before, now: { operation }, ledger }) => {
+  if (operation === undefined || operation.unreadable > 0) return []
+  const isAgain = operation.id === before.operation?.id && operation.pass < before.operation.pass
+  if (isAgain && ledger.restores === 0)
+    return [`${operation.kind} makes its passes again, and no copy was put back`]
+  if (operation.state !== "finished") return []
   return Object.keys(operation.kept).map((name) => `${operation.kind} has ended and kept "${name}"`)
 }
 
