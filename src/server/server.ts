@@ -276,7 +276,7 @@ async function serve(parts: Parts): Promise<void> {
         monotonicMs,
         signal: stop,
         pacer,
-        // What etcd's take of this thread is little.
+        // On etcd this thread makes them: its messages are bytes, which leave little to collect.
         ...(embedded === undefined &&
           datastore.kind !== "etcd" && { batches: batchesBeside(store, datastore) }),
       },
