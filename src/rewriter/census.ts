@@ -81,7 +81,8 @@ export const UNKNOWN = "unknown"
 /** Rows of a batch, those left out too; 0: the end. */
 export const rowsIn = ({ rows, leftOut = 0 }: RowBatch): number => rows.length + leftOut
 
-/** Every stored row of a range, giving way to requests between batches. */
+/** Every stored row of a range, giving way to requests between batches. Where a batch says that it is the last one it ends, for rows
+ *  may come faster than they are read. */
 export async function* allRows(
   store: Pick<StoreReader, "rows">,
   range: Omit<RowQuery, "limit">,
@@ -92,6 +93,7 @@ export async function* allRows(
     const batch = await store.rows({ ...range, cursor, limit: limit() })
     if (rowsIn(batch) === 0) return
     yield batch
+    if (batch.isLast) return
     cursor = batch.cursor
     await turn()
   }

@@ -2,7 +2,7 @@
 import { monitorEventLoopDelay, performance } from "node:perf_hooks"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Pacer } from "../rewriter/run.ts"
-import { FIRST_PACE, type Heard, nextPace, type Pace, pauseMs } from "../rotation/pace.ts"
+import { FIRST_PACE, type Heard, nextPace, type Pace } from "../rotation/pace.ts"
 
 /** So long after a request the next is expected. */
 const ASKED_MS = 250
@@ -59,19 +59,19 @@ export class ApiPacer implements Pacer {
   }
 
   async pause(signal: AbortSignal): Promise<void> {
-    const tookMs = this.#waits
-      ? this.#monotonicMs() - this.#resumedAtMs
-      : performance.eventLoopUtilization(this.#loop).active
     const heard: Heard = {
       isAsked: this.#monotonicMs() - this.#askedAtMs < ASKED_MS,
+      tookMs: this.#waits
+        ? this.#monotonicMs() - this.#resumedAtMs
+        : performance.eventLoopUtilization(this.#loop).active,
       delayMs: this.#delay.max / 1e6,
       slowness: this.#slowness,
     }
     // What this batch held up is measured in the pause, and heard after the next one.
     this.#delay.reset()
     this.#pace = nextPace(this.#pace, heard)
-    const ms = pauseMs(this.#pace, heard, tookMs)
-    if (ms >= 1) await sleep(ms, undefined, { signal })
+    const { pauseMs } = this.#pace
+    if (pauseMs >= 1) await sleep(pauseMs, undefined, { signal })
     this.#resume()
   }
 

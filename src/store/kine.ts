@@ -72,10 +72,15 @@ export const spanOf = ({ cursor, upTo = NEWEST }: RowRange): Span => ({
   upTo,
 })
 
-export const rowBatch = ({ cursor }: RowRange, rows: Row[]): RowBatch => ({
+/** Of rows that are cut off behind `limit`, or behind the one that makes them more than {@link BATCH_BYTES_MAX}. */
+export const rowBatch = ({ after, limit }: Span & { limit: number }, rows: Row[]): RowBatch => ({
   rows,
-  cursor: rows.at(-1)?.revision.toString() ?? cursor,
+  cursor: `${rows.at(-1)?.revision ?? after}`,
+  isLast: rows.length < limit && sizeBytes(rows) <= BATCH_BYTES_MAX,
 })
+
+export const sizeBytes = (rows: readonly Row[]): number =>
+  rows.reduce((sum, { value, previous }) => sum + (value?.length ?? 0) + (previous?.length ?? 0), 0)
 
 /** The first string above every string that begins with `prefix`, in UTF-8 order; undefined where there is none. */
 export function keysEnd(prefix: string): string | undefined {

@@ -9,7 +9,7 @@ import type {
   RecordName,
   RecordStep,
   Replacement,
-  Row,
+  RowBatch,
   StoredRecord,
   WriteResult,
 } from "./store.ts"
@@ -69,7 +69,7 @@ export interface SqlEngine {
   ): Promise<Standing & { entries: Entry[] }>
   count(range: KeyRange, revision: number): Promise<number>
   changes(prefix: string, span: Span): Promise<Stretch>
-  rows(asked: RowsAsked): Promise<Row[]>
+  rows(asked: RowsAsked): Promise<RowBatch>
   countRows(span: Span): Promise<number>
   leased(span: Span): Promise<Leased[]>
 

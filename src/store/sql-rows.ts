@@ -1,7 +1,7 @@
 /** The rows of kine's table on a database server: read in batches, and rewritten in place. */
 import { setTimeout as sleep } from "node:timers/promises"
 import type { RowsBeside } from "./datastore.ts"
-import { rowBatch, spanOf } from "./kine.ts"
+import { spanOf } from "./kine.ts"
 import { NotDone } from "./lost-answer.ts"
 import type { SqlEngine } from "./sql-engine.ts"
 import type { Replacement, Rewritten, RowBatch, RowQuery } from "./store.ts"
@@ -28,9 +28,9 @@ export class SqlRows implements RowsBeside {
     this.#engine = engine
   }
 
-  async rows(query: RowQuery): Promise<RowBatch> {
+  rows(query: RowQuery): Promise<RowBatch> {
     const { limit, headBytes } = query
-    return rowBatch(query, await this.#engine.rows({ ...spanOf(query), limit, headBytes }))
+    return this.#engine.rows({ ...spanOf(query), limit, headBytes })
   }
 
   /** Repeating it is no harm, so a lost answer is no "unknown": what was replaced already is passed over. */

@@ -1,7 +1,15 @@
 /** kine's table on a database server, as far as the servers do alike: which statements there are, what they are given,
  *  and how their answers read. An engine has the statements in its own words, and what they do differently. */
 import { bug, KnownError } from "../errors.ts"
-import { BATCH_BYTES_MAX, type Head, keysEnd, type Leased, type Span, toChange } from "./kine.ts"
+import {
+  BATCH_BYTES_MAX,
+  type Head,
+  keysEnd,
+  type Leased,
+  rowBatch,
+  type Span,
+  toChange,
+} from "./kine.ts"
 import type { EngineWrite, WrittenRow } from "./lost-answer.ts"
 import type {
   EngineStep,
@@ -17,7 +25,7 @@ import type {
   Entry,
   RecordName,
   Replacement,
-  Row,
+  RowBatch,
   StoredRecord,
   WriteResult,
 } from "./store.ts"
@@ -118,16 +126,18 @@ export abstract class SqlTable implements SqlEngine {
     return { changes, compacted, upTo: isCutShort(found) ? integer(found.at(-1)?.[0]) : upTo }
   }
 
-  async rows({ after, upTo, limit, headBytes }: RowsAsked): Promise<Row[]> {
-    const rows = await (headBytes === undefined
+  async rows(asked: RowsAsked): Promise<RowBatch> {
+    const { after, upTo, limit, headBytes } = asked
+    const found = await (headBytes === undefined
       ? this.#ask("rows", after, upTo, limit)
       : this.#ask("heads", after, upTo, limit, headBytes))
-    return rows.map(([id, name, value, old]) => ({
+    const rows = found.map(([id, name, value, old]) => ({
       revision: integer(id),
       key: text(name),
       value: bytes(value),
       previous: bytes(old),
     }))
+    return rowBatch(asked, rows)
   }
 
   async countRows({ after, upTo }: Span): Promise<number> {

@@ -14,6 +14,7 @@ import {
   liveEntry,
   NEWEST,
   type Span,
+  sizeBytes,
   toChange,
 } from "./kine.ts"
 import type { Change, Entry, Replacement, Row } from "./store.ts"
@@ -70,9 +71,6 @@ const toRow = ([id, name, value, old]: Columns, common?: Buffer): Row => ({
   value: value === IS_COMMON ? common : blob(value),
   previous: old === IS_COMMON ? common : blob(old),
 })
-
-const sizeBytes = (rows: readonly Row[]): number =>
-  rows.reduce((sum, { value, previous }) => sum + (value?.length ?? 0) + (previous?.length ?? 0), 0)
 
 /** Ends with the row that makes it too many bytes. */
 function readRows(found: Iterable<unknown>, common?: Buffer): Row[] {

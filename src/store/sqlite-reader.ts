@@ -35,7 +35,10 @@ function readerOf(db: DatabaseSync, path: string): StoreReader {
   }
   return {
     rows: ({ limit, ...range }) =>
-      reading(() => rowBatch(range, kine.rows({ ...spanOf(range), limit }))),
+      reading(() => {
+        const span = { ...spanOf(range), limit }
+        return rowBatch(span, kine.rows(span))
+      }),
     list: ({ prefix, after, ...at }) =>
       reading(() => {
         const { revision = kine.revision(), limit = Number.MAX_SAFE_INTEGER } = at

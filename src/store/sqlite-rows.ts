@@ -27,8 +27,8 @@ export class SqliteRows {
       const { upTo, ...batch } = this.#kine.others({ ...span, except })
       return { ...batch, cursor: upTo.toString() }
     }
-    if (headBytes === undefined) return rowBatch(query, this.#kine.rows(span))
-    return rowBatch(query, this.#kine.heads({ ...span, headBytes, common }))
+    if (headBytes === undefined) return rowBatch(span, this.#kine.rows(span))
+    return rowBatch(span, this.#kine.heads({ ...span, headBytes, common }))
   }
 
   /** To be called inside a transaction. */

@@ -93,6 +93,8 @@ export interface RowBatch {
   readonly cursor: string
   /** How many rows before the cursor were left out because of `except`; absent: none. */
   readonly leftOut?: number
+  /** Whether nothing was behind the cursor at the moment of reading; absent: that is to be asked for. */
+  readonly isLast?: boolean
 }
 /** Where to read rows. Without `upTo`: all of them, as they are at one moment where history cannot change in place. */
 export interface RowRange {

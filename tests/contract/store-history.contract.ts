@@ -1,4 +1,6 @@
 import { expect } from "vitest"
+import { allRows as readRows } from "../../src/rewriter/census.ts"
+import { BATCH_BYTES_MAX } from "../../src/store/kine.ts"
 import type { Row } from "../../src/store/store.ts"
 import type { Check } from "./store.contract.ts"
 import {
@@ -65,6 +67,32 @@ export function historyContract(check: Check): void {
     expect(await store.countRows({ cursor, upTo: three })).toBe(2)
     expect(await store.countRows({ cursor: short.cursor, upTo: three })).toBe(1)
     expect(await store.countRows({ cursor: "", upTo: four })).toBe(rows.length)
+  })
+
+  check("a batch says that it is the last one only where nothing is behind it", async (store) => {
+    const large = "x".repeat(BATCH_BYTES_MAX / 8)
+    for (let n = 0; n < 10; n++) await create(store, `large-${n}`, large)
+    const { length: count } = await allRows(store)
+    for (const query of [{ limit: count + 1 }, { limit: count }, { limit: 2, headBytes: 8 }]) {
+      let [cursor, read, isLast] = ["", 0, false]
+      while (!isLast) {
+        const batch = await store.rows({ ...query, cursor })
+        read += batch.rows.length
+        isLast = batch.isLast ?? batch.rows.length === 0
+        cursor = batch.cursor
+      }
+      expect(read).toBe(count)
+    }
+  })
+
+  check("who reads all rows comes to an end though new ones come as fast", async (store) => {
+    for (let n = 0; n < 5; n++) await create(store, `early-${n}`, "1")
+    let late = 0
+    for await (const { rows } of readRows(store, { cursor: "" }, { limit: () => 2 })) {
+      expect(rows.length).toBeGreaterThan(0)
+      expect(late).toBeLessThan(100)
+      await create(store, `late-${late++}`, "1")
+    }
   })
 
   check("rows that need nothing may be left out, and no others", async (store) => {

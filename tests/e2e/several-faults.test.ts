@@ -130,7 +130,7 @@ async function progress(datastore: Datastore): Promise<string> {
   return `struck while ${state} in pass ${pass} at ${looked} of ${rows}`
 }
 
-/** Beside requests a rewrite takes some hundred rows a second (rotation/pace.ts), and each round has more rows than the one before:
+/** Beside requests a rewrite takes about a thousand rows a second (rotation/pace.ts), and each round has more rows than the one before:
  *  its end is waited for as long as it goes on. */
 async function untilEnded(datastore: Datastore): Promise<void> {
   let seen: Operation | undefined

@@ -24,7 +24,7 @@ import { Traffic } from "../harness/traffic.ts"
 /** `npm run test:soak` takes the 5,000 of the acceptance list. */
 const SECRETS = Number(process.env.KEYTURN_TEST_SECRETS ?? 500)
 const WORKERS = 8
-/** Beside requests a rewrite takes some hundred rows a second (rotation/pace.ts), and each finds more rows than the one before. */
+/** Beside requests a rewrite takes about a thousand rows a second (rotation/pace.ts), and each finds more rows than the one before. */
 const REWRITE_MS_MAX = Math.max(30_000, SECRETS * 20)
 
 const dealt = deal()

@@ -42,7 +42,7 @@ function afterCensus(store: Store, then: () => Promise<void>): Store {
       if (name === "rows")
         return async (range: Parameters<Store["rows"]>[0]) => {
           const batch = await target.rows(range)
-          if (batch.rows.length + (batch.leftOut ?? 0) === 0 && !isOver) {
+          if (batch.isLast && !isOver) {
             isOver = true
             await then()
           }

@@ -3,6 +3,7 @@
 import {
   liveEntry,
   NEWEST,
+  rowBatch,
   toChange,
   type Head,
   type Leased,
@@ -20,7 +21,7 @@ import type {
   Entry,
   RecordName,
   Replacement,
-  Row,
+  RowBatch,
   StoredRecord,
   WriteResult,
 } from "../../src/store/store.ts"
@@ -83,12 +84,14 @@ export class MemoryEngine implements SqlEngine {
     })
   }
 
-  rows(range: Span & { limit: number }): Promise<Row[]> {
-    return this.#read(`rows above ${range.after}`, () =>
-      this.#within(range)
-        .slice(0, Math.min(range.limit, this.#rowsMax))
-        .map(({ revision, key, value, previous }) => ({ revision, key, value, previous })),
-    )
+  rows(range: Span & { limit: number }): Promise<RowBatch> {
+    return this.#read(`rows above ${range.after}`, () => {
+      const limit = Math.min(range.limit, this.#rowsMax)
+      const rows = this.#within(range)
+        .slice(0, limit)
+        .map(({ revision, key, value, previous }) => ({ revision, key, value, previous }))
+      return rowBatch({ ...range, limit }, rows)
+    })
   }
 
   countRows(span: Span): Promise<number> {
