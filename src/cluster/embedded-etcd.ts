@@ -5,8 +5,8 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../errors.ts"
 import { openEtcd } from "../store/etcd.ts"
 import { type Members, openMembers } from "../store/etcd-members.ts"
+import type { Datastore } from "../store/datastore.ts"
 import type { Store } from "../store/store.ts"
-import type { TlsFiles } from "../store/tls-files.ts"
 import { type DataDirPaths, readToken } from "./data-dir.ts"
 import {
   ensureEtcdCertificates,
@@ -60,6 +60,7 @@ export interface EmbeddedEtcd {
   readonly authorities: EtcdAuthorities
   /** Where the other members find this one. */
   readonly nodeIp: string
+  readonly datastore: Extract<Datastore, { kind: "etcd" }>
   /** Waits for an etcd that is ready, for which others of its cluster must be there; undefined where the signal came first.
    *  Throws what ended etcd, and what lasts. */
   open(): Promise<Store | undefined>
@@ -90,6 +91,7 @@ export async function startEtcd(
   const endpoint = httpsUrl("127.0.0.1", options.etcdClientPort)
   const { client, serverCa } = paths.etcd
   const tls = { ca: serverCa.cert, cert: client.cert, key: client.key }
+  const datastore = { kind: "etcd", endpoints: [endpoint], tls } as const
   const members = openMembers({ endpoint, tls })
   return {
     process,
@@ -99,7 +101,8 @@ export async function startEtcd(
     authorities,
     nodeIp,
     renew,
-    open: () => openReady(context, { process, endpoint, tls }),
+    datastore,
+    open: () => openReady(context, process, datastore),
     async stop() {
       members.close()
       await process.stop()
@@ -112,12 +115,13 @@ const TELL_EVERY_MS = 10_000
 
 async function openReady(
   { log, signal, monotonicMs }: EmbeddedContext,
-  { process, endpoint, tls }: { process: EtcdProcess; endpoint: string; tls: TlsFiles },
+  process: EtcdProcess,
+  datastore: EmbeddedEtcd["datastore"],
 ): Promise<Store | undefined> {
   const warn = (message: string, err: unknown) => log.warn({ err }, message)
   for (let toldMs = monotonicMs(); !signal.aborted; ) {
     try {
-      const opening = openEtcd({ endpoints: [endpoint], tls, warn })
+      const opening = openEtcd({ ...datastore, warn })
       const store = await Promise.race([opening, process.over])
       process.ready()
       return store

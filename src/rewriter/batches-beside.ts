@@ -1,4 +1,4 @@
-/** The batches of a pass on SQL, made in a thread (batch-thread.ts) over connections of its own: what they throw away is collected
+/** The batches of a pass, made in a thread (batch-thread.ts) over connections of its own: what they throw away is collected
  *  there, and SQLite's calls stand still for the disk there, while this thread answers requests. */
 import { on } from "node:events"
 import { extname, join } from "node:path"
@@ -6,7 +6,7 @@ import { SHARE_ENV, Worker } from "node:worker_threads"
 import { type ErrorCode, KnownError } from "../errors.ts"
 import type { OpenRecord } from "../keyring/record.ts"
 import { step } from "../step.ts"
-import type { SqlDatastore } from "../store/datastore.ts"
+import type { Datastore } from "../store/datastore.ts"
 import type { Aside, Store } from "../store/store.ts"
 import { type Batch, type Batches, lookedAt, type Pass, rowsOf } from "./batches.ts"
 import { allRows } from "./census.ts"
@@ -18,7 +18,7 @@ const THREAD = join(import.meta.dirname, `batch-thread${extname(import.meta.file
 const ROWS_MAX_SQLITE = 500
 
 export interface Order extends Pick<Pass, "cursor" | "upTo"> {
-  readonly datastore: SqlDatastore
+  readonly datastore: Datastore
   /** Its keys are KeyObjects there too. */
   readonly record: OpenRecord
   readonly version: string
@@ -35,7 +35,7 @@ export type Answer =
   | { readonly kind: "failed"; readonly code: ErrorCode; readonly message: string }
 
 /** The thread is begun at the first row that is to be rewritten: often there is none. */
-export const batchesBeside = (store: Store, datastore: SqlDatastore): Batches =>
+export const batchesBeside = (store: Store, datastore: Datastore): Batches =>
   async function* (pass) {
     const { view, signal, rows: limit } = pass
     const target = makeTarget(view)

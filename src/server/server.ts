@@ -142,7 +142,7 @@ interface Parts {
 async function serve(parts: Parts): Promise<void> {
   const { context, files, store, embedded, keys, paths, stack } = parts
   const { options, now, monotonicMs, log, signal } = context
-  const { datastore } = options
+  const datastore = embedded?.datastore ?? options.datastore
   const registry = new Registry(store, keys)
   const { nodeName: server, encryptionReload: reload } = options
   const publisher = new Publisher({
@@ -188,7 +188,7 @@ async function serve(parts: Parts): Promise<void> {
     paths,
     store,
     nodeName: server,
-    files: embedded === undefined ? databaseFiles(options.datastore) : [],
+    files: databaseFiles(datastore),
     monotonicMs,
     shown: () => publisher.shown,
     provider: options.secretsEncryptionProvider,
@@ -200,7 +200,7 @@ async function serve(parts: Parts): Promise<void> {
     trouble: () => trouble,
     servers: () => servers.status(),
     limits: options,
-    engine: embedded === undefined ? options.datastore.kind : "etcd",
+    engine: datastore.kind,
   })
   const { over, ...membership } = makeMembership({ embedded, registry, nodeName: server })
   const agree = { reload, monotonicMs, signal: background.signal }
@@ -276,9 +276,7 @@ async function serve(parts: Parts): Promise<void> {
         monotonicMs,
         signal: stop,
         pacer,
-        // On etcd this thread makes them: its messages are bytes, which leave little to collect.
-        ...(embedded === undefined &&
-          datastore.kind !== "etcd" && { batches: batchesBeside(store, datastore) }),
+        batches: batchesBeside(store, datastore),
       },
       publisher,
       log,

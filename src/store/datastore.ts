@@ -4,24 +4,25 @@ import type { PostgresAddress } from "./postgres-url.ts"
 import type { Store } from "./store.ts"
 import type { TlsFiles } from "./tls-files.ts"
 
+/** With kine's table, or etcd. */
 export type Datastore =
-  | SqlDatastore
   | { readonly kind: "etcd"; readonly endpoints: readonly string[]; readonly tls: TlsFiles }
-
-/** With kine's table. */
-export type SqlDatastore =
   | { readonly kind: "sqlite"; readonly path: string }
   | { readonly kind: "postgres"; readonly address: PostgresAddress; readonly tls: TlsFiles }
   | { readonly kind: "mysql"; readonly address: MysqlAddress; readonly tls: TlsFiles }
 
-/** Over connections of its own. The store learns of no rewrite by itself: it lets go of older bytes when it scrubs. */
+/** Over connections of its own. On SQL the store learns of no rewrite by itself: it lets go of older bytes when it scrubs. */
 export interface RowsBeside extends Pick<Store, "rows" | "rewrite">, AsyncDisposable {
   /** On SQLite: moves the log into the file; then the store has little to move where it empties the log. In turn with that. */
   checkpoint?(): void
 }
 
 /** Throws what a store of it throws where it cannot be opened. */
-export async function openRows(datastore: SqlDatastore): Promise<RowsBeside> {
+export async function openRows(datastore: Datastore): Promise<RowsBeside> {
+  if (datastore.kind === "etcd") {
+    const { openEtcdRows } = await import("./etcd-rows.ts")
+    return openEtcdRows(datastore)
+  }
   if (datastore.kind === "sqlite") {
     const { openSqliteRows } = await import("./sqlite-rows.ts")
     return openSqliteRows(datastore.path)

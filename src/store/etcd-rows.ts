@@ -4,9 +4,12 @@
  *  what is in it. So a batch is asked of a window, the keys that have their first characters in common with the last one. It
  *  is made smaller where much more lies in it than was asked for, and larger where nothing is left. */
 import { KnownError } from "../errors.ts"
+import type { RowsBeside } from "./datastore.ts"
+import { channelTo, type EtcdAddress, range } from "./etcd-calls.ts"
 import type { CallOptions } from "./etcd-channel.ts"
 import { endOf, under, VALUES } from "./etcd-keys.ts"
 import type { KeyValue, RangeAsked, Ranged } from "./etcd-messages.ts"
+import { rewrite } from "./etcd-rewrite.ts"
 import { BATCH_BYTES_MAX } from "./kine.ts"
 import { AnswerLost } from "./lost-answer.ts"
 import type { RowBatch, RowRange } from "./store.ts"
@@ -19,6 +22,17 @@ const ROWS_MAX = 1_000
 const ROWS_BYTES_MAX = 8 * BATCH_BYTES_MAX
 /** Of a window with more batches than this a smaller one is made. */
 const WINDOW_BATCHES_MAX = 10
+
+/** Over a channel of its own. */
+export function openEtcdRows(address: EtcdAddress): RowsBeside {
+  const channel = channelTo(address)
+  const rows = new EtcdRows((asked, options) => range(channel, asked, options))
+  return {
+    rows: (query) => rows.rows(query),
+    rewrite: (fence, replacements) => rewrite(channel, fence, replacements),
+    [Symbol.asyncDispose]: async () => channel.close(),
+  }
+}
 
 type Range = (asked: RangeAsked, options?: CallOptions) => Promise<Ranged>
 type Batch = RangeAsked & { readonly limit: number }

@@ -9,8 +9,9 @@
  *  watch a store follows both ranges and tells all watchers. */
 import { open } from "node:fs/promises"
 import { setTimeout as sleep } from "node:timers/promises"
-import { isKnown, KnownError } from "../errors.ts"
-import { type CallOptions, type ChannelOptions, EtcdChannel } from "./etcd-channel.ts"
+import { KnownError } from "../errors.ts"
+import { channelTo, compareFence, type EtcdAddress, range, txn } from "./etcd-calls.ts"
+import type { CallOptions, EtcdChannel } from "./etcd-channel.ts"
 import { IsFuture, LeaseGone, WasCompacted } from "./etcd-errors.ts"
 import { EtcdHistory, type HistoryOptions, newestRevision, putMark } from "./etcd-history.ts"
 import { FENCE, OWN, under } from "./etcd-keys.ts"
@@ -18,21 +19,16 @@ import { Leases } from "./etcd-leases.ts"
 import {
   type Compare,
   decodePiece,
-  decodeRanged,
-  decodeTxn,
   decodeVersion,
   encodeCompaction,
   encodeLeaseGrant,
-  encodeRange,
-  encodeTxn,
   type KeyValue,
   type Operation,
   type RangeAsked,
   type Ranged,
-  type Txn,
   type TxnAnswer,
 } from "./etcd-messages.ts"
-import { type Put, rewriteAll } from "./etcd-rewrite.ts"
+import { rewrite } from "./etcd-rewrite.ts"
 import { EtcdRows } from "./etcd-rows.ts"
 import type { Replacing } from "./etcd-watch.ts"
 import { AnswerLost, type EngineWrite, lookFor, unknown, type WrittenRow } from "./lost-answer.ts"
@@ -56,25 +52,20 @@ import type {
   WatchOptions,
   WriteResult,
 } from "./store.ts"
-import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
 
 const SCRUB_TIMEOUT_MS = 60_000
 /** So much later than this server another one may tell of a change. */
 const OTHERS_BEHIND_MS = 1_000
 const OLDEST = [3, 4] as const
 
-export interface EtcdOptions extends Pick<ChannelOptions, "endpoints"> {
-  readonly tls?: TlsFiles
+export interface EtcdOptions extends EtcdAddress {
   /** Called with what nobody else hears of: a failure in the background. */
   readonly warn?: (message: string, error: unknown) => void
 }
 
 /** Throws KnownError ConfigInvalid where etcd is too old, StoreUnavailable where none answers. */
-export async function openEtcd({ endpoints, tls, warn }: EtcdOptions): Promise<Store> {
-  const channel = new EtcdChannel({
-    endpoints,
-    ...(tls && { tls: () => readTlsFiles(tls, "etcd") }),
-  })
+export async function openEtcd({ warn, ...address }: EtcdOptions): Promise<Store> {
+  const channel = channelTo(address)
   try {
     await refuseOld(channel)
     return new EtcdStore(channel, { mark: await putMark(channel), warn: warn ?? (() => {}) })
@@ -193,12 +184,11 @@ class EtcdStore implements Store {
     if (versions.includes(undefined)) return { outcome: "conflict" }
     const known = this.#history.position
     const compare = [...versions.flatMap((one) => one ?? []), ...compareFence(step.fence?.expected)]
-    const answer = await this.#txn({ compare, success: putsOf(step), failure: [] }).catch(
-      (error: unknown) => {
-        if (error instanceof AnswerLost) return this.#lookForStep(step, known, error)
-        throw error
-      },
-    )
+    const asked = { compare, success: putsOf(step), failure: [] }
+    const answer = await txn(this.#channel, asked).catch((error: unknown) => {
+      if (error instanceof AnswerLost) return this.#lookForStep(step, known, error)
+      throw error
+    })
     if (!answer.succeeded) return { outcome: "conflict" }
     return { outcome: "done", revision: answer.revision }
   }
@@ -215,10 +205,8 @@ class EtcdStore implements Store {
     return this.#rows.countRows(range)
   }
 
-  /** Repeating it is no harm, so a lost answer is no "unknown": what was replaced already is passed over. */
   rewrite(fence: string, replacements: readonly Replacement[]): Promise<Rewritten> {
-    const live = replacements.filter(({ column }) => column === "value")
-    return rewriteAll(live, (batch) => this.#replace(fence, batch))
+    return rewrite(this.#channel, fence, replacements)
   }
 
   /** What was replaced lies in history until that is compacted; a watch that has not told of it by then ends. For the end of a
@@ -263,12 +251,9 @@ class EtcdStore implements Store {
 
   // Reading
 
-  async #range(asked: RangeAsked, options: CallOptions = {}): Promise<Ranged> {
+  async #range(asked: RangeAsked, options?: CallOptions): Promise<Ranged> {
     try {
-      const [method, message] = ["/etcdserverpb.KV/Range", encodeRange(asked)]
-      return decodeRanged(
-        await this.#channel.call(method, message, { isRepeatable: true, ...options }),
-      )
+      return await range(this.#channel, asked, options)
     } catch (error) {
       throw await this.#unreadable(error, asked.revision ?? 0)
     }
@@ -288,13 +273,13 @@ class EtcdStore implements Store {
     const known = this.#history.position
     const lease = await this.#leases.for(ttlSeconds)
     const done: Operation = value === null ? { remove: { key } } : { put: { key, value, lease } }
-    const txn = {
+    const asked = {
       compare: [{ key, modified: expected }, ...compareFence(fence)],
       success: [done],
       failure: [{ range: { key } }, { range: { key: FENCE } }],
     }
     try {
-      const { succeeded, revision, ranges } = await this.#txn(txn)
+      const { succeeded, revision, ranges } = await txn(this.#channel, asked)
       if (succeeded) return { outcome: "done", revision }
       const [[current] = [], [stored] = []] = ranges
       if (fence !== undefined && stored?.value.toString() !== fence) return { outcome: "fenced" }
@@ -307,32 +292,6 @@ class EtcdStore implements Store {
       if (!(error instanceof AnswerLost)) throw error
       return this.#lookFor(write, known, error)
     }
-  }
-
-  async #replace(fence: string, batch: readonly Replacement[]): ReturnType<Put> {
-    try {
-      const { succeeded, ranges } = await this.#txn({
-        compare: [
-          ...compareFence(fence),
-          ...batch.map(({ key, revision: modified }) => ({ key, modified })),
-        ],
-        // etcd reads for each put that keeps a lease what it replaces, twice; that there is none the comparison makes sure of.
-        success: batch.map(({ key, replacement: value, isLeased = true }) => ({
-          put: { key, value, keepsLease: isLeased },
-        })),
-        failure: [{ range: { key: FENCE } }],
-      })
-      if (succeeded) return "done"
-      return ranges[0]?.[0]?.value.toString() === fence ? "lost" : "fenced"
-    } catch (error) {
-      // Under the longer name of another key a value may be larger than etcd takes.
-      if (isKnown(error, "ObjectInvalid")) return error
-      throw error
-    }
-  }
-
-  async #txn(txn: Txn): Promise<TxnAnswer> {
-    return decodeTxn(await this.#channel.call("/etcdserverpb.KV/Txn", encodeTxn(txn)))
   }
 
   #lookFor(write: EngineWrite, known: number, lost: AnswerLost): Promise<WriteResult> {
@@ -399,11 +358,6 @@ function compareVersion(name: RecordName, version: string | null): Compare[] | u
     { key, created: Number(created) },
     { key, modified: Number(modified) },
   ]
-}
-
-const compareFence = (expected: string | null | undefined): Compare[] => {
-  if (expected === undefined) return []
-  return [expected === null ? { key: FENCE, modified: 0 } : { key: FENCE, value: expected }]
 }
 
 const putsOf = ({ put = [], fence }: RecordStep): Operation[] => [
