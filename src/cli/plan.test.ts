@@ -14,6 +14,7 @@ const plan: Plan = {
     batches: 2,
     events: 0,
     seconds: 0.34,
+    secondsBeside: 73.2,
     unreadable: 0,
     unreadableNames: [],
   },
@@ -38,7 +39,7 @@ Secrets: 10
 Values To Rewrite: 20 of 40 rows, 4096 bytes, in 2 batches
 Unreadable Values: 0
 Watch Events: 0
-Time: about 0.3 s
+Time: about 0.3 s, beside requests 1 min 13 s
 `,
   })
 })

@@ -34,5 +34,8 @@ const workLines = (work: Work): string[] => [
   `Values To Rewrite: ${work.values} of ${work.rows} rows, ${work.bytes} bytes, in ${work.batches} ${work.batches === 1 ? "batch" : "batches"}`,
   `Unreadable Values: ${work.unreadable}`,
   `Watch Events: ${work.events}`,
-  `Time: about ${work.seconds < 10 ? `${work.seconds.toFixed(1)} s` : duration(Math.round(work.seconds))}`,
+  `Time: about ${about(work.seconds)}, beside requests ${about(work.secondsBeside)}`,
 ]
+
+const about = (seconds: number): string =>
+  seconds < 10 ? `${seconds.toFixed(1)} s` : duration(Math.round(seconds))

@@ -8,6 +8,7 @@ import {
   UNREADABLE_NAMED_MAX,
   type Verb,
 } from "../rotation/operation.ts"
+import { RATE_MIN } from "../rotation/pace.ts"
 import type { Store } from "../store/store.ts"
 import { rowsOf } from "./batches.ts"
 import { allRows, rowsIn, uncompacted } from "./census.ts"
@@ -35,8 +36,10 @@ export interface Work {
   readonly batches: number
   /** Of watches. */
   readonly events: number
-  /** About: see {@link REWRITE_BY_READING}. */
+  /** About, while nobody asks anything of the API: see {@link REWRITE_BY_READING}. */
   readonly seconds: number
+  /** About, beside requests: see {@link RATE_MIN}. */
+  readonly secondsBeside: number
   readonly unreadable: number
   readonly unreadableNames: Operation["unreadableNames"]
 }
@@ -75,16 +78,17 @@ async function workOf({ keyring }: Step, parts: PlanParts): Promise<Work> {
   const target = makeTarget(makeView({ ...record, keyring }, version))
   const begunMs = monotonicMs()
   const counted = await uncompacted(() => count(target, parts))
-  const readSeconds = (monotonicMs() - begunMs) / 1000
+  const seconds = (REWRITE_BY_READING[engine] * (monotonicMs() - begunMs)) / 1000
   return {
     secrets: await store.count(SECRETS),
     ...counted,
     events: engine === "etcd" ? counted.values : 0,
-    seconds: REWRITE_BY_READING[engine] * readSeconds,
+    seconds,
+    secondsBeside: seconds + counted.rows / RATE_MIN,
   }
 }
 
-type Counted = Omit<Work, "secrets" | "events" | "seconds">
+type Counted = Omit<Work, "secrets" | "events" | "seconds" | "secondsBeside">
 
 async function count(target: Target, { store, signal }: PlanParts): Promise<Counted> {
   let all: Counted = {

@@ -28,7 +28,7 @@ const ROWS_MAX = 2_000
  *  them: where requests take all there is, each batch waits as they do, however small it is. */
 const ROWS_ASKED = { min: 32, max: 128 }
 /** Rows a second. */
-const RATE_MIN = 1_000
+export const RATE_MIN = 1_000
 const PAUSE_MS_MAX = 50
 const REST_MIN = 8
 const REST_MAX = 30
