@@ -1,6 +1,6 @@
 /** How fast the rewriting goes beside the API's requests, as a pure function of what was heard since the last batch. While nobody
  *  asks anything it has the server to itself; else it works in short stretches with long pauses, longer ones where answers get
- *  slower, and never slower than {@link RATE_MIN} where the datastore can do that at all. */
+ *  slower, or the event loop stood still, but at about {@link RATE_MIN} where the datastore can do that. */
 
 export interface Pace {
   /** Of the next batch, at most. */
@@ -27,7 +27,7 @@ const ROWS_MAX = 2_000
 /** Of a batch while somebody asks: who writes on SQLite waits for it, and who reads on etcd. More only where {@link RATE_MIN} needs
  *  them: where requests take all there is, each batch waits as they do, however small it is. */
 const ROWS_ASKED = { min: 32, max: 128 }
-/** Rows a second. */
+/** Rows a second, at the least, while somebody asks. */
 export const RATE_MIN = 1_000
 const PAUSE_MS_MAX = 50
 const REST_MIN = 8

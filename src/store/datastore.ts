@@ -17,7 +17,7 @@ export interface RowsBeside extends Pick<Store, "rows" | "rewrite">, AsyncDispos
   checkpoint?(): void
 }
 
-/** Throws what a store of it throws where it cannot be opened. */
+/** Throws what a store of it throws where it cannot be opened; of etcd the first call does. */
 export async function openRows(datastore: Datastore): Promise<RowsBeside> {
   if (datastore.kind === "etcd") {
     const { openEtcdRows } = await import("./etcd-rows.ts")

@@ -24,7 +24,7 @@ export interface EtcdAddress {
 export const channelTo = ({ endpoints, tls }: EtcdAddress): EtcdChannel =>
   new EtcdChannel({ endpoints, ...(tls && { tls: () => readTlsFiles(tls, "etcd") }) })
 
-/** Throws IsFuture and WasCompacted where it cannot be read at the revision that was asked for. */
+/** Throws IsFuture and WasCompacted, which nobody else knows, where it cannot be read at the revision that was asked for. */
 export async function range(
   channel: EtcdChannel,
   asked: RangeAsked,

@@ -22,7 +22,7 @@ const WINDOW_BYTES = 16 << 20
 const SESSION_MB_MAX = 1024
 const PREFIX_BYTES = 5
 
-export interface ChannelOptions {
+interface ChannelOptions {
   /** Origins such as `https://host:2379`. */
   readonly endpoints: readonly string[]
   /** Asked at each connection, for certificates are renewed. */

@@ -23,7 +23,7 @@ const ROWS_BYTES_MAX = 8 * BATCH_BYTES_MAX
 /** Of a window with more batches than this a smaller one is made. */
 const WINDOW_BATCHES_MAX = 10
 
-/** Over a channel of its own. */
+/** Over a channel of its own. For passes, which read up to a revision that is reached, and so at the newest. */
 export function openEtcdRows(address: EtcdAddress): RowsBeside {
   const channel = channelTo(address)
   const rows = new EtcdRows((asked, options) => range(channel, asked, options))

@@ -15,7 +15,8 @@ export const LEAVE_TIMEOUT_MS = 2_000
 
 /** A lock is waited for in whole seconds only. What is between `/*M!` and its end is MariaDB's alone. */
 const SESSION = [
-  `SET SESSION autocommit = 1, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 1
+  `SET SESSION autocommit = 1, sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 1,
+   sql_select_limit = 18446744073709551615
    /*M! , idle_transaction_timeout = 2, max_statement_time = 0 */`,
   "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ]

@@ -181,7 +181,7 @@ export interface Store {
 
   /** Every row with a revision up to `upTo` that can still be read, at most `limit`. On SQL in the order of revisions,
    *  tombstones included; on etcd, whose history never changes, the live ones under /registry/ by key. Large rows make a
-   *  batch shorter; only one without any, left out or not, is the end. */
+   *  batch shorter; the end is one that says so, or one without any, left out or not. */
   rows(query: RowQuery): Promise<RowBatch>
   /** About how many rows {@link rows} has left. */
   countRows(range: RowRange): Promise<number>

@@ -5,10 +5,10 @@ export const endless = (store: Store, began: () => void): Store =>
   new Proxy(store, {
     get(target, name) {
       if (name === "rows")
-        return (query: Parameters<Store["rows"]>[0]) => {
+        return async (query: Parameters<Store["rows"]>[0]) => {
           if (query.headBytes !== undefined) return target.rows(query)
           began()
-          return target.rows({ ...query, cursor: "" })
+          return { ...(await target.rows({ ...query, cursor: "" })), isLast: false }
         }
       const value: unknown = Reflect.get(target, name)
       return typeof value === "function" ? value.bind(target) : value
