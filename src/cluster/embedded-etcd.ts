@@ -92,7 +92,7 @@ export async function startEtcd(
   const { client, serverCa } = paths.etcd
   const tls = { ca: serverCa.cert, cert: client.cert, key: client.key }
   const datastore = { kind: "etcd", endpoints: [endpoint], tls } as const
-  const members = openMembers({ endpoint, tls })
+  const members = openMembers(datastore)
   return {
     process,
     member,

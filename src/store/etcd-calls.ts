@@ -34,8 +34,12 @@ export async function range(
   return decodeRanged(await channel.call(method, message, { isRepeatable: true, ...options }))
 }
 
-export const txn = async (channel: EtcdChannel, asked: Txn): Promise<TxnAnswer> =>
-  decodeTxn(await channel.call("/etcdserverpb.KV/Txn", encodeTxn(asked)))
+export const txn = async (
+  channel: EtcdChannel,
+  asked: Txn,
+  options?: CallOptions,
+): Promise<TxnAnswer> =>
+  decodeTxn(await channel.call("/etcdserverpb.KV/Txn", encodeTxn(asked), options))
 
 /** That the fence is as expected; null: that there is none; undefined: nothing. */
 export const compareFence = (expected: string | null | undefined): Compare[] => {

@@ -5,16 +5,11 @@
  *  when it opens. Who meets that, or any event after it, has met all before it. */
 import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown, KnownError } from "../errors.ts"
+import { range } from "./etcd-calls.ts"
 import type { EtcdChannel } from "./etcd-channel.ts"
 import { WasCompacted } from "./etcd-errors.ts"
 import { FOLLOWED, MARK, OWN, VALUES } from "./etcd-keys.ts"
-import {
-  decodeRanged,
-  decodeRevision,
-  encodePut,
-  encodeRange,
-  type WatchEvent,
-} from "./etcd-messages.ts"
+import { decodeRevision, encodePut, type WatchEvent } from "./etcd-messages.ts"
 import {
   changeOf,
   HistoryGone,
@@ -46,11 +41,8 @@ export async function putMark(channel: EtcdChannel): Promise<number> {
 }
 
 /** The newest revision of all. */
-export async function newestRevision(channel: EtcdChannel): Promise<number> {
-  const message = encodeRange({ key: MARK, countOnly: true })
-  const answer = await channel.call("/etcdserverpb.KV/Range", message, { isRepeatable: true })
-  return decodeRanged(answer).revision
-}
+export const newestRevision = async (channel: EtcdChannel): Promise<number> =>
+  (await range(channel, { key: MARK, countOnly: true })).revision
 
 export class EtcdHistory {
   readonly #channel: EtcdChannel

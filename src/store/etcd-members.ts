@@ -1,8 +1,7 @@
 /** The members of an etcd cluster (api/etcdserverpb/rpc.proto, service Cluster), asked of one of them. */
 import { isKnown } from "../errors.ts"
-import { EtcdChannel } from "./etcd-channel.ts"
+import { channelTo, type EtcdAddress } from "./etcd-calls.ts"
 import { bytes, decode, int, readBytes, readInt } from "./etcd-messages.ts"
-import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
 
 export interface Member {
   /** etcd's own 64 bits, as they stand in a message. */
@@ -30,9 +29,8 @@ const METHOD = "/etcdserverpb.Cluster/Member"
 const SAYS_NOT_FOUND = "member not found"
 const SAYS_BEHIND = "in sync with leader"
 
-export function openMembers(of: { readonly endpoint: string; readonly tls: TlsFiles }): Members {
-  const tls = () => readTlsFiles(of.tls, "etcd")
-  const channel = new EtcdChannel({ endpoints: [of.endpoint], tls })
+export function openMembers(address: EtcdAddress): Members {
+  const channel = channelTo(address)
   const call = (name: string, ...fields: readonly Buffer[]) =>
     channel.call(METHOD + name, Buffer.concat(fields))
   return {

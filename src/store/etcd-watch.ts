@@ -1,11 +1,10 @@
 /** Following etcd's history: whole revisions, in order, none twice, none missing. */
 import { setImmediate as turn } from "node:timers/promises"
 import { KnownError } from "../errors.ts"
+import { txn } from "./etcd-calls.ts"
 import type { EtcdChannel } from "./etcd-channel.ts"
 import {
-  decodeTxn,
   decodeWatch,
-  encodeTxn,
   encodeWatch,
   type KeySpan,
   type KeyValue,
@@ -161,11 +160,10 @@ async function replacedBy(
   const success = events.map(({ entry: { key, modified } }) => ({
     range: { key, revision: modified - 1 },
   }))
-  const message = encodeTxn({ compare: [], success, failure: [] })
   const isOne = events.length === 1
   const options = isOne ? { isRepeatable: true } : { answerBytesMax: ANSWER_BYTES_MAX }
   try {
-    return decodeTxn(await channel.call("/etcdserverpb.KV/Txn", message, options)).ranges
+    return (await txn(channel, { compare: [], success, failure: [] }, options)).ranges
   } catch (error) {
     if (error instanceof AnswerLost && !isOne) return "too much"
     throw error

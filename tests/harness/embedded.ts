@@ -1,7 +1,8 @@
 /** Servers on an embedded etcd, as real processes on this machine. */
 import { readFileSync } from "node:fs"
 import { isKnown } from "../../src/errors.ts"
-import { EtcdChannel } from "../../src/store/etcd-channel.ts"
+import { channelTo } from "../../src/store/etcd-calls.ts"
+import type { EtcdChannel } from "../../src/store/etcd-channel.ts"
 import {
   decodeRanged,
   encodePut,
@@ -10,7 +11,6 @@ import {
 } from "../../src/store/etcd-messages.ts"
 import { openMembers } from "../../src/store/etcd-members.ts"
 import { dataDirPaths } from "../../src/cluster/data-dir.ts"
-import { readTlsFiles } from "../../src/store/tls-files.ts"
 import { Cluster, type ClusterOptions } from "./cluster.ts"
 import { keysDatastore } from "./engines.ts"
 import type { TestServer } from "./server.ts"
@@ -102,7 +102,7 @@ function etcdOf(server: TestServer) {
   const flag = "--listen-client-urls="
   const url = commandOf(etcdPid(server)).find((word) => word.startsWith(flag)) ?? ""
   const tls = { ca: serverCa.cert, cert: client.cert, key: client.key }
-  return { endpoint: url.slice(flag.length), tls }
+  return { endpoints: [url.slice(flag.length)], tls }
 }
 
 /** Where the members of its cluster are. */
@@ -119,9 +119,7 @@ async function beside<T>(
   server: TestServer,
   work: (channel: EtcdChannel) => Promise<T>,
 ): Promise<T> {
-  const { endpoint, tls: files } = etcdOf(server)
-  const tls = () => readTlsFiles(files, "etcd")
-  const channel = new EtcdChannel({ endpoints: [endpoint], tls })
+  const channel = channelTo(etcdOf(server))
   try {
     return await work(channel)
   } finally {
