@@ -3,6 +3,7 @@
  *
  *  What VACUUM cannot clean, and so may hold bytes from before they were rewritten: the write-ahead log and its
  *  archive, replicas, backups, and free space inside of the table's pages until it is used again. */
+import { hash } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Client } from "pg"
 import { BATCH_BYTES_MAX, COMPACT_KEY, type Span } from "./kine.ts"
@@ -121,7 +122,7 @@ const leap = (id: number): string => `BEGIN; SET LOCAL lock_timeout = '100ms';
     FROM (SELECT pg_get_serial_sequence('kine', 'id')::regclass AS sequence) AS of;
   INSERT INTO kine ${GAPS} FROM (SELECT ${id} AS id) AS missing ON CONFLICT DO NOTHING; COMMIT`
 const STEP = "SELECT keyturn_step_v1($1, $2, $3, $4, $5, $6, $7, $8)"
-const REWRITE = "SELECT keyturn_rewrite_v1($1, $2, $3, $4, $5)"
+const REWRITE = "SELECT keyturn_rewrite_v2($1, $2, $3, $4, $5, $6)"
 /** An announcement is no data: it need not wait for the disk. */
 const ANNOUNCE = `BEGIN; SET LOCAL synchronous_commit = off; NOTIFY ${CHANNEL}; COMMIT`
 
@@ -177,8 +178,9 @@ class PostgresEngine extends SqlTable {
       fence,
       replacements.map(({ revision }) => revision),
       replacements.map(({ column }) => column === "value"),
-      replacements.map(({ expected }) => expected),
-      replacements.map(({ replacement }) => replacement),
+      replacements.map(({ expected }) => hash("sha256", expected, "buffer")),
+      replacements.map(({ replacement }) => replacement.length),
+      Buffer.concat(replacements.map(({ replacement }) => replacement)),
     ]
     const [replaced] = firstRow(await this.#db.query(REWRITE, values))
     return replaced === null ? "fenced" : integer(replaced)
