@@ -1,7 +1,16 @@
 /** The members of an etcd cluster (api/etcdserverpb/rpc.proto, service Cluster), asked of one of them. */
 import { isKnown } from "../errors.ts"
 import { channelTo, type EtcdAddress } from "./etcd-calls.ts"
-import { bytes, decode, int, readBytes, readInt } from "./etcd-messages.ts"
+import {
+  bytes,
+  decode,
+  encode,
+  type Field,
+  int,
+  long,
+  readBytes,
+  readInt,
+} from "./etcd-messages.ts"
 
 export interface Member {
   /** etcd's own 64 bits, as they stand in a message. */
@@ -31,8 +40,8 @@ const SAYS_BEHIND = "in sync with leader"
 
 export function openMembers(address: EtcdAddress): Members {
   const channel = channelTo(address)
-  const call = (name: string, ...fields: readonly Buffer[]) =>
-    channel.call(METHOD + name, Buffer.concat(fields))
+  const call = (name: string, ...fields: readonly Field[]) =>
+    channel.call(METHOD + name, encode(fields))
   return {
     list: async () => decodeMembers(await call("List", int(1, 1))),
     async addLearner(peerUrl) {
@@ -61,8 +70,7 @@ export function openMembers(address: EtcdAddress): Members {
 const says = (error: unknown, words: string): boolean =>
   isKnown(error) && error.message.includes(words)
 
-const ID_TAG = Buffer.from([0x08])
-const idField = ({ id }: Member): Buffer => Buffer.concat([ID_TAG, id])
+const idField = ({ id }: Member): Field => long(1, id)
 
 function decodeMembers(message: Buffer): Member[] {
   const members: Member[] = []

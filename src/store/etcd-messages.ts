@@ -1,6 +1,6 @@
 /** etcd's messages (api/etcdserverpb/rpc.proto and api/mvccpb/kv.proto of etcd 3.4), as far as they are used here. What
  *  is not used is skipped. */
-import { BYTES, Reader, VARINT } from "../format/wire.ts"
+import { BYTES, Reader, VARINT, Writer } from "../format/wire.ts"
 
 type Bytes = Uint8Array | string
 
@@ -84,89 +84,122 @@ export interface WatchAnswer {
   readonly events: WatchEvent[]
 }
 
-// Writing: a message is the bytes of its fields, one after the other.
+// Writing
 
-function varint(value: number): number[] {
-  const bytes: number[] = []
-  let rest = value
-  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80)
-  bytes.push(rest)
-  return bytes
+/** Of a message, with its tag. It writes itself in front of what is written already: what it holds is as long as that is then. */
+export type Field = (writer: Writer) => void
+
+const writer = new Writer()
+
+export function encode(fields: readonly Field[]): Buffer {
+  writer.start()
+  writeAll(fields, writer)
+  return writer.finish()
 }
 
-export const int = (field: number, value: number): Buffer =>
-  Buffer.from([...varint((field << 3) | VARINT), ...varint(value)])
+function writeAll(fields: readonly Field[], writer: Writer): void {
+  for (let i = fields.length - 1; i >= 0; i--) fields[i]?.(writer)
+}
 
-const flag = (field: number, value: boolean | undefined): Buffer[] =>
+export const int =
+  (field: number, value: number): Field =>
+  (writer) => {
+    writer.varint(value)
+    writer.varint(field * 8 + VARINT)
+  }
+
+/** A number that one of ours does not hold, as it stood in a message. */
+export const long =
+  (field: number, varint: Uint8Array): Field =>
+  (writer) => {
+    writer.raw(varint)
+    writer.varint(field * 8 + VARINT)
+  }
+
+const delimited =
+  (field: number, write: Field): Field =>
+  (writer) => {
+    const behind = writer.written
+    write(writer)
+    writer.varint(writer.written - behind)
+    writer.varint(field * 8 + BYTES)
+  }
+
+export const bytes = (field: number, value: Bytes): Field =>
+  delimited(field, (writer) => (typeof value === "string" ? writer.utf8(value) : writer.raw(value)))
+
+const nested = (field: number, fields: readonly Field[]): Field =>
+  delimited(field, (writer) => writeAll(fields, writer))
+
+const flag = (field: number, value: boolean | undefined): Field[] =>
   value === true ? [int(field, 1)] : []
 
-const given = (field: number, value: number | undefined): Buffer[] =>
+const given = (field: number, value: number | undefined): Field[] =>
   value === undefined || value === 0 ? [] : [int(field, value)]
 
-export function bytes(field: number, value: Bytes): Buffer {
-  const body = typeof value === "string" ? Buffer.from(value) : value
-  return Buffer.concat([
-    Buffer.from([...varint((field << 3) | BYTES), ...varint(body.length)]),
-    body,
-  ])
-}
-
-const span = ({ key, end }: KeySpan): Buffer[] => [
+const span = ({ key, end }: KeySpan): Field[] => [
   bytes(1, key),
   ...(end === undefined ? [] : [bytes(2, end)]),
 ]
 
-export const encodeRange = ({
+const rangeFields = ({
   limit,
   revision,
   isSerializable,
   countOnly,
   ...range
-}: RangeAsked): Buffer =>
-  Buffer.concat([
-    ...span(range),
-    ...given(3, limit),
-    ...given(4, revision),
-    ...flag(7, isSerializable),
-    ...flag(9, countOnly),
-  ])
+}: RangeAsked): Field[] => [
+  ...span(range),
+  ...given(3, limit),
+  ...given(4, revision),
+  ...flag(7, isSerializable),
+  ...flag(9, countOnly),
+]
 
-export const encodePut = ({ key, value, lease, keepsLease }: Put): Buffer =>
-  Buffer.concat([bytes(1, key), bytes(2, value), ...given(3, lease), ...flag(6, keepsLease)])
+export const encodeRange = (asked: RangeAsked): Buffer => encode(rangeFields(asked))
+
+const putFields = ({ key, value, lease, keepsLease }: Put): Field[] => [
+  bytes(1, key),
+  bytes(2, value),
+  ...given(3, lease),
+  ...flag(6, keepsLease),
+]
+
+export const encodePut = (put: Put): Buffer => encode(putFields(put))
 
 const CREATE = 1
 const MOD = 2
 const VALUE = 3
 
-function encodeCompare(compare: Compare): Buffer {
+function compareFields(compare: Compare): Field[] {
   const key = bytes(3, compare.key)
-  if ("created" in compare) return Buffer.concat([int(2, CREATE), key, int(5, compare.created)])
-  if ("modified" in compare) return Buffer.concat([int(2, MOD), key, int(6, compare.modified)])
-  return Buffer.concat([int(2, VALUE), key, bytes(7, compare.value)])
+  if ("created" in compare) return [int(2, CREATE), key, int(5, compare.created)]
+  if ("modified" in compare) return [int(2, MOD), key, int(6, compare.modified)]
+  return [int(2, VALUE), key, bytes(7, compare.value)]
 }
 
-function encodeOperation(operation: Operation): Buffer {
-  if ("range" in operation) return bytes(1, encodeRange(operation.range))
-  if ("put" in operation) return bytes(2, encodePut(operation.put))
-  return bytes(3, bytes(1, operation.remove.key))
+function operationField(operation: Operation): Field {
+  if ("range" in operation) return nested(1, rangeFields(operation.range))
+  if ("put" in operation) return nested(2, putFields(operation.put))
+  return nested(3, [bytes(1, operation.remove.key)])
 }
 
 export const encodeTxn = ({ compare, success, failure }: Txn): Buffer =>
-  Buffer.concat([
-    ...compare.map((one) => bytes(1, encodeCompare(one))),
-    ...success.map((one) => bytes(2, encodeOperation(one))),
-    ...failure.map((one) => bytes(3, encodeOperation(one))),
+  encode([
+    ...compare.map((one) => nested(1, compareFields(one))),
+    ...success.map((one) => nested(2, [operationField(one)])),
+    ...failure.map((one) => nested(3, [operationField(one)])),
   ])
 
 export const encodeCompaction = (revision: number, { isPhysical = false } = {}): Buffer =>
-  Buffer.concat([int(1, revision), ...flag(2, isPhysical)])
+  encode([int(1, revision), ...flag(2, isPhysical)])
 
 export const encodeLeaseGrant = ({ id, ttlSeconds }: { id: number; ttlSeconds: number }): Buffer =>
-  Buffer.concat([int(1, ttlSeconds), int(2, id)])
+  encode([int(1, ttlSeconds), int(2, id)])
 
 /** From `after` on, in fragments, and with a sign of life where nothing happens. */
 export const encodeWatch = (range: KeySpan, after: number): Buffer =>
-  bytes(1, Buffer.concat([...span(range), int(3, after + 1), int(4, 1), int(8, 1)]))
+  encode([nested(1, [...span(range), int(3, after + 1), int(4, 1), int(8, 1)])])
 
 // Reading
 

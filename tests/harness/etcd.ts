@@ -6,9 +6,11 @@ import { EtcdChannel } from "../../src/store/etcd-channel.ts"
 import {
   bytes,
   decodeRanged,
+  encode,
   encodeRange,
   int,
   type KeyValue,
+  long,
 } from "../../src/store/etcd-messages.ts"
 import { freePort } from "./ports.ts"
 import type { Snapshot } from "./engines.ts"
@@ -163,23 +165,20 @@ export class Etcd implements AsyncDisposable {
   }
 
   async deleteAll(): Promise<void> {
-    const message = Buffer.concat([bytes(1, ALL.key), bytes(2, ALL.end)])
-    await this.#ask("/etcdserverpb.KV/DeleteRange", message)
+    await this.#ask("/etcdserverpb.KV/DeleteRange", encode([bytes(1, ALL.key), bytes(2, ALL.end)]))
   }
 
   async put(key: string, value: string | Uint8Array): Promise<void> {
-    await this.#ask("/etcdserverpb.KV/Put", Buffer.concat([bytes(1, key), bytes(2, value)]))
+    await this.#ask("/etcdserverpb.KV/Put", encode([bytes(1, key), bytes(2, value)]))
   }
 
   /** With a lease that etcd chose, as kube-apiserver does it. */
   async putWithLease(key: string, value: string): Promise<void> {
-    const grant = await this.#ask("/etcdserverpb.Lease/LeaseGrant", int(1, 3600))
+    const grant = await this.#ask("/etcdserverpb.Lease/LeaseGrant", encode([int(1, 3600)]))
     // LeaseGrantResponse: the header, then ID = 2, which is more than a number holds.
     const rest = grant.subarray(2 + (grant[1] ?? 0))
     const id = rest.subarray(1, 1 + rest.subarray(1).findIndex((byte) => byte < 0x80) + 1)
-    const lease = Buffer.concat([Buffer.from([0x18]), id])
-    const put = [bytes(1, key), bytes(2, value), lease]
-    await this.#ask("/etcdserverpb.KV/Put", Buffer.concat(put))
+    await this.#ask("/etcdserverpb.KV/Put", encode([bytes(1, key), bytes(2, value), long(3, id)]))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
