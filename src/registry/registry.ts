@@ -18,6 +18,8 @@ export interface Stored {
   /** Under another key than new writes, so that writing the same object again is not in vain. */
   readonly stale: boolean
   readonly plaintext: Buffer
+  /** The same one is given at the next reads too, as long as it does not change. */
+  readonly isKept?: true
 }
 
 export interface ObjectPage {
@@ -62,7 +64,9 @@ export class Registry {
   readonly #keys: Keys
   /** One change reaches many watchers and is opened once. It holds no stored bytes of its own. */
   readonly #events = new WeakMap<Change, ObjectEvent>()
-  /** An entry that the store gives out again is opened once, as long as the keyring stays the same. */
+  /** An entry that the store gives out again and again is opened no more, as long as the keyring stays the same. Not from the first
+   *  time on: what a WeakMap holds is promoted by V8's young collections, though nobody has its key any more. */
+  readonly #given = new WeakSet<Entry>()
   readonly #read = new WeakMap<Entry, { readonly view: View; readonly stored: Stored }>()
 
   constructor(store: Store, keys: Keys) {
@@ -79,8 +83,13 @@ export class Registry {
     if (known?.view === this.#keys.view) return known.stored
     const stored = this.#open(entry)
     if (stored === undefined) return this.#openAgain(read)
-    this.#read.set(entry, { view: this.#keys.view, stored })
-    return stored
+    if (!this.#given.has(entry)) {
+      this.#given.add(entry)
+      return stored
+    }
+    const kept = { ...stored, isKept: true } as const
+    this.#read.set(entry, { view: this.#keys.view, stored: kept })
+    return kept
   }
 
   /** Where an entry stands, without opening it; for what does not open. */

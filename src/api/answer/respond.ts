@@ -22,8 +22,8 @@ export interface Answer {
   readonly code: number
   readonly object: { readonly kind: string; readonly apiVersion: string }
   readonly warnings?: readonly string[]
-  /** The object is the registry's own, and is answered again as long as it does not change. */
-  readonly isShared?: true
+  /** The registry keeps the object, and it is answered again as long as it does not change. */
+  readonly isKept?: true
 }
 
 type Headers = Record<string, string | number | string[]>
@@ -102,9 +102,9 @@ export function sendNotModified(response: ApiResponse, { etag }: Document): void
 }
 
 export function sendAnswer(response: ApiResponse, answer: Answer, as: Representation): void {
-  const { code, object, warnings = [], isShared } = answer
+  const { code, object, warnings = [], isKept } = answer
   const told = warningHeaders(warnings)
-  const body = isShared ? serializedOnce(object, as) : serialize(object, as)
+  const body = isKept ? serializedOnce(object, as) : serialize(object, as)
   if (told.length === 0) return send(response, { code, contentType: as.mediaType, body })
   const headers = { warning: told }
   // With a body that is text, node would write the bytes of the headers as UTF-8 once more.

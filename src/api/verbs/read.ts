@@ -26,7 +26,8 @@ export async function get({ registry }: Deps, call: Call): Promise<Answer> {
   await requireRevision(registry, revisionOf(call.query.get("resourceVersion") ?? ""))
   const stored = await registry.get(call.resource, refOf(call))
   if (stored === undefined) throw notFound(subjectOf(call))
-  return { code: 200, object: stored.object, isShared: true }
+  const { object, isKept } = stored
+  return { code: 200, object, ...(isKept && { isKept }) }
 }
 
 /** Throws 504 where the store has not reached `revision`; what is newer is as good. */
