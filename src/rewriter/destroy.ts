@@ -1,10 +1,11 @@
 /** Destroys a key: proves that nothing stored needs it, takes its bytes out of the keyring under the fence of the proof, and
  *  clears what the datastore's files may still hold of the keyring before. */
-import { bug } from "../errors.ts"
+import { bug, KnownError } from "../errors.ts"
 import type { DestroyedKey } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
 import { alreadyDestroyed, destroyed } from "../rotation/destroy.ts"
 import type { HistoryEntry } from "../rotation/history.ts"
+import { describeOperation, isRunning } from "../rotation/operation.ts"
 import type { Store } from "../store/store.ts"
 import { census } from "./census.ts"
 
@@ -22,37 +23,31 @@ export interface Destroyed {
   readonly isNew: boolean
 }
 
-/** Where it was destroyed before, the clearing alone, if that is still due. Throws NotFound, KeyNotArchived, KeyInUse: nothing
- *  is changed then; and StoreUnavailable, also after the key is destroyed. */
-export async function destroyKey(parts: Destroy, name: string): Promise<Destroyed> {
-  const { keys, store } = parts
-  let done = before((await keys.refresh()).record.keyring, name)
-  // Where a history is kept, clients may read values of it that live ones do not tell of.
-  if (done === undefined) await store.scrub()
-  while (done === undefined) done = await proveAndDestroy(parts, name)
-  const stands = `the key "${name}" is destroyed, but the datastore's files may still hold an earlier keyring`
-  await keys.scrubAfter(`${stands}; the server tries again by itself to clear them`)
-  return done
-}
-
-function before(...observed: Parameters<typeof alreadyDestroyed>): Destroyed | undefined {
-  const key = alreadyDestroyed(...observed)
-  return key && { key, isNew: false }
-}
-
-/** Undefined where the writing key was changed meanwhile: the proof holds under its own fence only. */
-async function proveAndDestroy(
+/** Where it was destroyed before, the clearing alone, if that is still due. Throws NotFound, KeyNotArchived, KeyInUse,
+ *  RotationUnderWay: nothing is changed then; and StoreUnavailable, also after the key is destroyed. */
+export async function destroyKey(
   { store, keys, entry, now }: Destroy,
   name: string,
-): Promise<Destroyed | undefined> {
-  const view = await keys.refresh()
-  const known = before(view.record.keyring, name)
-  if (known !== undefined) return known
-  const under = (await census(store, view)).keys.get(name) ?? bug(`"${name}" was not counted`)
-  const changed = await keys.change("destroy-key", ({ record: { fence, keyring } }) => {
-    if (fence !== view.record.fence || before(keyring, name) !== undefined) return undefined
-    return { keyring: destroyed(keyring, { name, under, now: now() }), scrubs: true, entry }
-  })
-  const key = changed && alreadyDestroyed(changed.view.record.keyring, name)
-  return key && { key, isNew: true }
+): Promise<Destroyed> {
+  for (let isNew = false; ; ) {
+    const view = await keys.refresh()
+    const key = alreadyDestroyed(view.record.keyring, name)
+    if (key !== undefined) {
+      const stands = `the key "${name}" is destroyed, but the datastore's files may still hold an earlier keyring`
+      await keys.scrubAfter(`${stands}; the server tries again by itself to clear them`)
+      return { key, isNew }
+    }
+    // A rewrite changes values whose copies are still on their way, where no count finds them. One that begins later moves the fence.
+    const operation = await keys.operation()
+    if (isRunning(operation)) throw new KnownError("RotationUnderWay", describeOperation(operation))
+    const under = (await census(store, view)).keys.get(name) ?? bug(`"${name}" was not counted`)
+    // What history holds under the key was replaced before the count, and clients may read it until it is cleared.
+    if (under.stored === 0) await store.scrub([view.provider(name).prefix])
+    const changed = await keys.change("destroy-key", ({ record: { fence, keyring } }) => {
+      if (fence !== view.record.fence) return undefined
+      const after = destroyed(keyring, { name, under, now: now() })
+      return after === keyring ? undefined : { keyring: after, scrubs: true, entry }
+    })
+    isNew ||= changed !== undefined
+  }
 }

@@ -101,6 +101,12 @@ test("a rewrite whose record was lost is begun again, by the verb that every ref
   })
 })
 
+test("after an abort reencrypt is no success at the end of the rotation before: values lie under the other key", () => {
+  const aborted = seen({ ...enabled, stage: "reencrypt_finished", wayBack: "gone" })
+  expect(() => ask("reencrypt", aborted)).toThrow("next: keyturn secrets-encrypt rotate-keys")
+  expect(outcome(() => ask("reencrypt", aborted))).toBe("WrongStage")
+})
+
 test("reencrypt --vacuum has something to do at the end of a rotation, and skips no stage", () => {
   const at = (stage: Stage) => seen({ ...enabled, stage })
   const vacuum = (stage: Stage) => outcome(() => ask("reencrypt", at(stage), { vacuum: true }))

@@ -1,5 +1,5 @@
 /** The destroying of a key through the real keyring and SQLite: it is valid under the fence of its proof alone. */
-import { expect, test } from "vitest"
+import { expect, test, vi } from "vitest"
 import { KnownError } from "../../src/errors.ts"
 import { destroyKey } from "../../src/rewriter/destroy.ts"
 import { entryOf } from "../../src/rotation/history.ts"
@@ -55,10 +55,11 @@ function afterCensus(store: Store, then: () => Promise<void>): Store {
 }
 
 test("where the fence moves after the proof it is made again, and holds no more", async () => {
-  const { store, keys, take, putBack, destroy } = await retired()
+  const { store, keys, take, run, putBack, destroy } = await retired()
   const onStore = afterCensus(store, async () => {
-    await putBack()
     await take("reencrypt", { force: true, skip: true })
+    await run()
+    await putBack()
   })
   await expect(destroy(onStore)).rejects.toMatchObject({
     code: "KeyInUse",
@@ -70,9 +71,10 @@ test("where the fence moves after the proof it is made again, and holds no more"
 })
 
 test("where the fence moves and nothing needs the key it is destroyed all the same, once", async () => {
-  const { store, keys, take, putBack, destroy } = await retired()
+  const { store, keys, take, run, putBack, destroy } = await retired()
   const onStore = afterCensus(store, async () => {
     await take("reencrypt", { force: true, skip: true })
+    await run()
   })
   const key = { name: "aescbckey", destroyed: now.toISOString() }
   expect(await destroy(onStore)).toMatchObject({ isNew: true, key })
@@ -97,4 +99,24 @@ test("a failed clearing is said, and the next call clears", async () => {
   expect(keys.view.record.keyring.destroyed).toHaveLength(1)
   expect(await destroy()).toMatchObject({ isNew: false })
   expect(scrubs).toBe(3)
+})
+
+test("while an operation runs no key is destroyed, for values that it rewrites have copies on their way", async () => {
+  const { store, keys, take, run, destroy } = await retired()
+  const onStore = afterCensus(store, async () => {
+    await take("reencrypt", { force: true, skip: true })
+  })
+  for (const on of [onStore, store])
+    await expect(destroy(on)).rejects.toMatchObject({ code: "RotationUnderWay" })
+  expect((await keys.refresh()).record.keyring.destroyed).toEqual([])
+  await run()
+  expect(await destroy()).toMatchObject({ isNew: true })
+})
+
+test("what is refused clears nothing", async () => {
+  const { store, putBack, destroy } = await retired()
+  await putBack()
+  const scrub = vi.spyOn(store, "scrub")
+  await expect(destroy()).rejects.toMatchObject({ code: "KeyInUse" })
+  expect(scrub).not.toHaveBeenCalled()
 })
