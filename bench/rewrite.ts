@@ -22,7 +22,7 @@ import {
 import { rawClient } from "./raw.ts"
 
 const [, , engine = "etcd", count = "50000"] = process.argv
-const LOOK_MS = 10
+const LOOK_MS = 50
 const ROUNDS = Number(process.env.ROUNDS ?? 5)
 
 await using stack = new AsyncDisposableStack()

@@ -301,9 +301,8 @@ class SqlStore implements Store {
 
   async #lookForStep(step: EngineStep, lost: AnswerLost): Promise<{ revision: number }> {
     try {
-      // Later than the lock was held, and so at or above every write that it kept out.
-      if (await isMade(this.#engine, step))
-        return { revision: (await this.#engine.standing()).newest }
+      // Later than the lock was held, and so at or above every write that it kept out; settled, for writes are under way again.
+      if (await isMade(this.#engine, step)) return { revision: await this.revision() }
     } catch (error) {
       this.#warn("a change of the records could not be looked for", error)
     }
