@@ -1,6 +1,7 @@
 /** Waits for the end of an operation on the server, and judges it: a command is done when nothing needs an old key any more. */
 import { setTimeout as sleep } from "node:timers/promises"
 import { ERRORS, isKnown, KnownError } from "../errors.ts"
+import { type Ended, seenAgain } from "../rotation/history.ts"
 import {
   atLeast,
   counted,
@@ -8,7 +9,6 @@ import {
   type Operation,
   type OperationSeen,
   quoted,
-  seenAgain,
   type Verb,
 } from "../rotation/operation.ts"
 import type { Client } from "./client.ts"
@@ -45,7 +45,7 @@ async function ended(
   client: Client,
   { id: started, kind: asked }: Followed,
   context: Context,
-): Promise<{ operation: Operation; isEarlier: boolean } | null> {
+): Promise<{ operation: Operation | Ended; isEarlier: boolean } | null> {
   const progress = startProgress(context)
   try {
     let [id, kind, isEarlier] = [started, asked, false]
@@ -57,7 +57,7 @@ async function ended(
         kind = now.kind
         isEarlier = now.state !== "running"
       }
-      const operation = seenAgain({ id, kind }, now)
+      const operation = await seenAgain({ id, kind }, now, () => client.history())
       if (operation.state === "finished") return { operation, isEarlier }
       progress.show(operation)
       await sleep(pauseMs, undefined, { signal: context.signal })
@@ -83,7 +83,7 @@ async function look(client: Client, context: Context): Promise<OperationSeen | n
 }
 
 /** `rewrote 9000 stored values in 1.70 s; retired "aescbckey"`. */
-function summary(operation: Operation): string {
+function summary(operation: Operation | Ended): string {
   const { started, ended, rewritten, retired } = operation
   const seconds = ended === null ? 0 : (Date.parse(ended) - Date.parse(started)) / 1000
   const keys = retired.length === 0 ? "" : `; retired ${retired.map(quoted).join(", ")}`

@@ -2,9 +2,11 @@ import { expect, test } from "vitest"
 import { command } from "../../tests/harness/command.ts"
 import { type Received, type Reply, startSupervisor } from "../../tests/harness/supervisor.ts"
 import { ERRORS } from "../errors.ts"
+import { entryOf, type HistoryEntry } from "../rotation/history.ts"
 import { type Operation, type OperationSeen, startOperation } from "../rotation/operation.ts"
 
 const CONFIG = "PUT /v1-keyturn/encrypt/config"
+const HISTORY = "GET /v1-keyturn/encrypt/history"
 
 const running: Operation = {
   ...startOperation({
@@ -28,10 +30,15 @@ const finished: Operation = {
 }
 
 /** Answers a verb with `id`, and each look at the operation with the next of `operations`, the last one again and again. */
-function script(id: string | null, operations: readonly (Operation | null)[]) {
+function script(
+  id: string | null,
+  operations: readonly (Operation | null)[],
+  history: readonly HistoryEntry[] = [],
+) {
   let looks = 0
   return ({ request }: Received): Reply => {
     if (request === CONFIG) return { json: { operation: id } }
+    if (request === HISTORY) return { json: history }
     return { json: operations[Math.min(looks++, operations.length - 1)] }
   }
 }
@@ -187,6 +194,60 @@ test.each<[string, Operation | null]>([
   const { code, stdout } = await take(["rotate-keys"], script("op-1", [running, seen]))
   expect({ code, stdout }).toEqual({ code: ERRORS.RotationUnderWay.exit, stdout: "" })
 })
+
+test.each<[string, Partial<HistoryEntry>, number, string]>([
+  [
+    "was finished",
+    { outcome: "finished", retired: ["old"] },
+    0,
+    'rewrote 40 stored values in 1.70 s; retired "old"',
+  ],
+  [
+    "kept a key",
+    { outcome: "finished", kept: { old: 1 } },
+    ERRORS.KeyStillNeeded.exit,
+    'the key "old" is kept for 1 stored value',
+  ],
+  [
+    "left values",
+    { outcome: "finished", unreadable: 2 },
+    ERRORS.KeyStillNeeded.exit,
+    "cannot rewrite 2 stored values\n",
+  ],
+  [
+    "was aborted",
+    { outcome: "aborted" },
+    ERRORS.RotationAborted.exit,
+    "rotate-keys did not end: it was aborted",
+  ],
+  [
+    "was superseded",
+    { outcome: "superseded" },
+    ERRORS.RotationUnderWay.exit,
+    "another verb took it over",
+  ],
+])(
+  "an operation that %s before another took its place ended as history tells",
+  async (_, told, exit, says) => {
+    const entry = {
+      ...entryOf({
+        id: "op-1",
+        verb: "rotate-keys",
+        caller: { user: "server", address: "127.0.0.1" },
+        server: "s1",
+        target: "new",
+        now: new Date("2026-11-23T21:00:00Z"),
+      }),
+      ended: "2026-11-23T21:00:01.700Z",
+      rewritten: 40,
+      ...told,
+    }
+    const others = { ...running, id: "op-2" }
+    const { code, stderr } = await take(["rotate-keys"], script("op-1", [running, others], [entry]))
+    expect(code).toBe(exit)
+    expect(stderr).toContain(says)
+  },
+)
 
 test("a server that is away for a moment is waited for while it rewrites", async () => {
   let cut = 2

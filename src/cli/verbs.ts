@@ -1,4 +1,4 @@
-/** `keyturn secrets-encrypt enable`, `disable`, `prepare`, `rotate`, `reencrypt`, `rotate-keys`. */
+/** The verbs of `keyturn secrets-encrypt`. */
 import type { Verb } from "../rotation/operation.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note, say } from "./context.ts"

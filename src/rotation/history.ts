@@ -1,5 +1,6 @@
 /** The history record: who did what to the keys, and how it ended. It changes in the commits that begin and end what it tells
  *  of. It holds no secret, is not sealed, and lies in the datastore as JSON, oldest first; names are stored, never rename one. */
+import { KnownError } from "../errors.ts"
 import { isProof, isRunning, type Operation, STATES, type Verb } from "./operation.ts"
 import {
   hasShape,
@@ -146,6 +147,37 @@ function withEnd(
     kept,
     proof,
   }
+}
+
+/** What is told of an operation that ended by itself. */
+export type Ended = { readonly state: "finished" } & Pick<
+  Operation,
+  | "started"
+  | "ended"
+  | "rewritten"
+  | "resumed"
+  | "retired"
+  | "kept"
+  | "unreadable"
+  | "unreadableNames"
+>
+
+/** The operation that is waited for, running or finished: as its record is seen now, or as history tells where another has taken its
+ *  place there. Throws RotationUnderWay where another verb took it over, RotationAborted. */
+export async function seenAgain<Seen extends Operation>(
+  { id, kind }: { readonly id: string; readonly kind: Verb },
+  seen: Seen | null | undefined,
+  history: () => Promise<readonly HistoryEntry[]>,
+): Promise<Seen | Ended> {
+  const now = seen?.id === id ? seen : undefined
+  const entry = now ? undefined : (await history()).find((one) => one.id === id)
+  const state = now?.state ?? entry?.outcome
+  if (state === "aborted")
+    throw new KnownError("RotationAborted", `${kind} did not end: it was aborted`)
+  if (now !== undefined && state !== "superseded") return now
+  if (entry !== undefined && state === "finished")
+    return { ...entry, state, started: entry.begun, unreadableNames: [] }
+  throw new KnownError("RotationUnderWay", `${kind} did not end: another verb took it over`)
 }
 
 /** The newest entries, as many as the record may hold. */

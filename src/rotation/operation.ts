@@ -1,6 +1,5 @@
 /** The operation record: the running rewrite, or how the last one ended. It holds no secret and lies in the datastore as JSON;
  *  names are stored, never rename one. */
-import { KnownError } from "../errors.ts"
 import { isRecord } from "../format/schema.ts"
 import {
   hasShape,
@@ -25,7 +24,8 @@ export const VERBS = [
 ] as const
 export type Verb = (typeof VERBS)[number]
 
-/** K3s' words for its verbs, in the bodies that ask for them. The other two it asks for by `enable`, true or false. */
+/** K3s' words for its verbs, in the bodies that ask for them, and `abort`, which it does not have. The other two it asks for by
+ *  `enable`, true or false. */
 export const K3S_STAGES = {
   prepare: "prepare",
   rotate: "rotate",
@@ -194,19 +194,6 @@ const isRewritten = ({ pass, upTo, rows, looked }: Operation): boolean =>
 export const describeTrouble = (kind: OperationKind, trouble: string): string =>
   `${kind} stands still: ${trouble}; the server tries again by itself`
 
-/** The operation that is waited for, as it is seen now: running or finished. Throws RotationUnderWay where another has taken its
- *  place, RotationAborted. */
-export function seenAgain<Seen extends Operation>(
-  { id, kind }: { readonly id: string; readonly kind: Verb },
-  seen: Seen | null | undefined,
-): Seen {
-  if (seen?.id !== id || seen.state === "superseded")
-    throw new KnownError("RotationUnderWay", `${kind} did not end: another verb took it over`)
-  if (seen.state === "aborted")
-    throw new KnownError("RotationAborted", `${kind} did not end: it was aborted`)
-  return seen
-}
-
 /** What an ended operation could not do, with the names of the values; null where it did all. */
 export function leftBehind({ kept, unreadable, unreadableNames }: Left): string | null {
   const keys = Object.entries(kept).map(
@@ -215,8 +202,9 @@ export function leftBehind({ kept, unreadable, unreadableNames }: Left): string 
   const named = unreadableNames.map(({ key, why }) => (why.includes(key) ? why : `${key}: ${why}`))
   const more = unreadable - named.length
   // A value and its copy in the history are two of one name.
-  const names = [...new Set(named), ...(more > 0 ? [`and ${more} more`] : [])].join(", ")
-  const values = unreadable > 0 ? [`cannot rewrite ${counted(unreadable)}: ${names}`] : []
+  const names = [...new Set(named), ...(named.length > 0 && more > 0 ? [`and ${more} more`] : [])]
+  const which = names.length > 0 ? `: ${names.join(", ")}` : ""
+  const values = unreadable > 0 ? [`cannot rewrite ${counted(unreadable)}${which}`] : []
   const all = [...keys, ...values]
   return all.length === 0 ? null : all.join("; ")
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises"
 import { afterAll, beforeAll, expect, test, vi } from "vitest"
 import { runOperation } from "../../src/rewriter/run.ts"
 import { endless } from "../harness/endless.ts"
@@ -109,6 +110,7 @@ test("a verb that rewrites is answered with its operation", async () => {
 test("K3s' route waits for its rotation, and tells of one that was aborted or that kept a key", async () => {
   await ask("PUT /v1-keyturn/encrypt/config", { body: { stage: "abort" } })
   const rotate = async (meanwhile: () => Promise<unknown>) => {
+    await sleep(1_000 - (Date.now() % 1_000)) // else it waits itself, for keys are named by the second
     const answer = ask("PUT /v1-k3s/encrypt/config", { body: { stage: "rotate_keys" } })
     await vi.waitUntil(async () => (await served.keys.operation())?.state === "running")
     await meanwhile()
@@ -128,6 +130,14 @@ test("K3s' route waits for its rotation, and tells of one that was aborted or th
   const abort = () => ask("PUT /v1-keyturn/encrypt/config", { body: { stage: "abort" } })
   expect(await rotate(abort)).toEqual({ status: 409, code: "RotationAborted" })
   expect(await rotate(run)).toEqual({ status: 200, code: "" })
+  const config = "PUT /v1-keyturn/encrypt/config"
+  const runBeforeAnother = async () => {
+    await run()
+    await ask(config, { body: { enable: false } })
+  }
+  expect(await rotate(runBeforeAnother)).toEqual({ status: 200, code: "" })
+  await ask(config, { body: { enable: true } })
+  await run()
   const key = "/registry/secrets/default/damaged"
   const value = Buffer.from("k8s:enc:aescbc:v1:lost:0123456789abcdef0123456789abcdef")
   await store.create({ key, value, fence: undefined })

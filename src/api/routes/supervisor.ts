@@ -5,13 +5,12 @@
 
 import { setTimeout as sleep } from "node:timers/promises"
 import { KnownError } from "../../errors.ts"
-import type { Caller, HistoryEntry } from "../../rotation/history.ts"
+import { type Caller, type HistoryEntry, seenAgain } from "../../rotation/history.ts"
 import {
   K3S_STAGES,
   leftBehind,
   type Operation,
   type OperationSeen,
-  seenAgain,
   type Verb,
   VERBS,
 } from "../../rotation/operation.ts"
@@ -234,7 +233,8 @@ async function ended(
   signal: AbortSignal,
 ): Promise<void> {
   for (;;) {
-    const operation = seenAgain(started, await supervisor.operation())
+    const now = await supervisor.operation()
+    const operation = await seenAgain(started, now, () => supervisor.history())
     if (operation.state === "finished") {
       const left = leftBehind(operation)
       if (left !== null) throw new KnownError("KeyStillNeeded", left)
