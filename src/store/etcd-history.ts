@@ -4,7 +4,7 @@
  *  may overtake events, etcd-io/etcd#15220), so the end is made to be an event: the mark, a key that each store puts
  *  when it opens. Who meets that, or any event after it, has met all before it. */
 import { setTimeout as sleep } from "node:timers/promises"
-import { isKnown, KnownError } from "../errors.ts"
+import { KnownError } from "../errors.ts"
 import { range } from "./etcd-calls.ts"
 import type { EtcdChannel } from "./etcd-channel.ts"
 import { WasCompacted } from "./etcd-errors.ts"
@@ -68,7 +68,7 @@ export class EtcdHistory {
       {
         compacted: () => this.#compacted,
         reach: async (revision) => refuseFuture(revision, await newestRevision(channel)),
-        read: (prefix, span) => this.#untilThere(() => this.#stretch(prefix, span)),
+        read: (prefix, span) => this.#stretch(prefix, span),
       },
       mark,
     )
@@ -261,18 +261,6 @@ export class EtcdHistory {
   #late(): KnownError {
     const { where } = this.#channel
     return new KnownError("StoreUnavailable", `${where}: history was not told in time`)
-  }
-
-  /** A watch outlives the time in which etcd cannot be asked. */
-  async #untilThere<T>(read: () => Promise<T>): Promise<T> {
-    for (;;) {
-      try {
-        return await read()
-      } catch (error) {
-        if (this.#stop.signal.aborted || !isKnown(error, "StoreUnavailable")) throw error
-        await sleep(RETRY_MS)
-      }
-    }
   }
 }
 

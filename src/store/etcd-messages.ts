@@ -12,7 +12,8 @@ export interface KeySpan {
 
 export interface RangeAsked extends KeySpan {
   readonly limit?: number
-  readonly revision?: number
+  /** Undefined, or 0: the newest. */
+  readonly revision?: number | undefined
   /** As the member has it that is asked, which may lag behind the others; it need not wait for any. */
   readonly isSerializable?: boolean
   readonly countOnly?: boolean

@@ -38,6 +38,7 @@ import type {
   Create,
   Delete,
   Entry,
+  ListQuery,
   Page,
   RecordName,
   RecordStep,
@@ -105,13 +106,13 @@ class EtcdStore implements Store {
   }
 
   async get(key: string, revision?: number): Promise<Entry | undefined> {
-    const [found] = (await this.#range({ key, ...at(revision) })).entries
+    const [found] = (await this.#range({ key, revision })).entries
     return found && entryOf(found)
   }
 
-  async list(range: Parameters<Store["list"]>[0]): Promise<Page> {
+  async list(range: ListQuery): Promise<Page> {
     const { prefix, limit = 0, revision } = range
-    const asked = { ...under(prefix, range.after), limit, ...at(revision) }
+    const asked = { ...under(prefix, range.after), limit, revision }
     const { entries, count, revision: now } = await this.#range(asked)
     return {
       entries: entries.map(entryOf),
@@ -327,9 +328,6 @@ class EtcdStore implements Store {
     throw unknown("a change of the records", lost)
   }
 }
-
-const at = (revision: number | undefined): { revision?: number } =>
-  revision === undefined ? {} : { revision }
 
 const entryOf = ({ key, value, created, modified }: KeyValue): Entry => ({
   key,

@@ -3,8 +3,7 @@
  *  answers, what becomes of a write whose answer is lost, how a watch learns of what others wrote. No stored bytes are kept for
  *  longer than it takes to tell the watchers. */
 import { randomBytes } from "node:crypto"
-import { setTimeout as sleep } from "node:timers/promises"
-import { isKnown, KnownError } from "../errors.ts"
+import { KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
 import { liveEntry, NEWEST, spanOf } from "./kine.ts"
 import { AnswerLost, type EngineWrite, lookFor, unknown } from "./lost-answer.ts"
@@ -18,6 +17,7 @@ import type {
   Create,
   Delete,
   Entry,
+  ListQuery,
   Page,
   RecordName,
   RecordStep,
@@ -39,7 +39,6 @@ import { WatchHub } from "./watch-hub.ts"
 /** Revisions forgotten in one transaction of compaction, as in kine. */
 const COMPACT_REVISIONS = 1_000
 const LEASED_REVISIONS = 100_000
-const ASK_AGAIN_MS = 200
 
 export interface SqlStoreOptions {
   /** Called with what nobody else hears of: a failure in the background. */
@@ -92,7 +91,7 @@ class SqlStore implements Store {
           refuseFuture(revision, (await engine.standing()).newest)
           await this.#tail.reach(revision)
         },
-        read: (prefix, span) => this.#untilThere(() => engine.changes(prefix, span)),
+        read: (prefix, span) => engine.changes(prefix, span),
       },
       start,
     )
@@ -121,7 +120,7 @@ class SqlStore implements Store {
     return liveEntry(found.head)
   }
 
-  async list(range: Parameters<Store["list"]>[0]): Promise<Page> {
+  async list(range: ListQuery): Promise<Page> {
     const { prefix, after, limit = NEWEST } = range
     const { found, at } = await this.#readAt(range.revision, (at) =>
       this.#engine.list({ prefix, after }, { revision: at, limit }),
@@ -314,18 +313,6 @@ class SqlStore implements Store {
       this.#refuseClosed()
       return await action()
     })
-  }
-
-  /** A watch outlives the time in which the database cannot be asked. */
-  async #untilThere<T>(read: () => Promise<T>): Promise<T> {
-    for (;;) {
-      try {
-        return await read()
-      } catch (error) {
-        if (this.#closed || !isKnown(error, "StoreUnavailable", "StoreRefused")) throw error
-        await sleep(ASK_AGAIN_MS)
-      }
-    }
   }
 
   #changed(): void {

@@ -23,6 +23,7 @@ import type {
   Create,
   Delete,
   Entry,
+  ListQuery,
   Page,
   RecordName,
   RecordStep,
@@ -126,7 +127,7 @@ class SqliteStore implements Store {
     })
   }
 
-  async list(range: Parameters<Store["list"]>[0]): Promise<Page> {
+  async list(range: ListQuery): Promise<Page> {
     const { prefix, after, limit = Number.MAX_SAFE_INTEGER } = range
     return this.#reading(() => {
       const revision = this.#readable(range.revision)

@@ -23,6 +23,13 @@ export interface Change {
   readonly previous?: Buffer
 }
 
+export interface ListQuery {
+  readonly prefix: string
+  readonly after?: string
+  readonly limit?: number
+  readonly revision?: number
+}
+
 export interface Page {
   readonly entries: Entry[]
   /** The revision that the page answers at. */
@@ -153,7 +160,7 @@ export interface Store {
 
   /** Entries whose key begins with `prefix` and is above `after`, in key order; at most `limit`, which is positive.
    *  Throws KnownError Compacted, FutureRevision. */
-  list(range: { prefix: string; after?: string; limit?: number; revision?: number }): Promise<Page>
+  list(query: ListQuery): Promise<Page>
 
   /** Live entries under `prefix` now. */
   count(prefix: string): Promise<number>
@@ -206,5 +213,5 @@ export interface Store {
 
 /** What reading the stored bytes takes, where nothing is to be changed. */
 export interface StoreReader extends Pick<Store, "rows" | "revision" | "record" | "close"> {
-  list(range: Parameters<Store["list"]>[0]): Promise<Pick<Page, "entries" | "revision">>
+  list(query: ListQuery): Promise<Pick<Page, "entries" | "revision">>
 }

@@ -3,7 +3,8 @@
  *  A watcher is a position in the log, not a queue: it reads from there at its own pace, from the changes of the last
  *  moments where these reach back far enough, else from the store. So a slow reader costs no memory, and falls out only
  *  when compaction passes it. */
-import { KnownError } from "../errors.ts"
+import { setTimeout as sleep } from "node:timers/promises"
+import { isKnown, KnownError } from "../errors.ts"
 import type { Span } from "./kine.ts"
 import type { Change, WatchOptions } from "./store.ts"
 
@@ -11,6 +12,7 @@ const RECENT_CHANGES_MAX = 4_096
 const RECENT_BYTES_MAX = 16 << 20
 /** Revisions looked at before other work gets its turn. */
 const STRIDE = 1_000
+const ASK_AGAIN_MS = 200
 
 /** Changes of a span of revisions, and the revision they reach to (it may stop early). */
 export interface Stretch {
@@ -126,7 +128,8 @@ export class WatchHub {
     while (!signal.aborted) {
       if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
       if (this.#life !== life) throw new KnownError("SlowWatcher", "history began anew")
-      const batch = await orOver(this.#read(prefix, at.revision, refusal), signal)
+      const asked = { prefix, after: at.revision, refusal }
+      const batch = await orOver(this.#readUntilThere(asked, signal), signal)
       if (batch === undefined) return
       refusal = "SlowWatcher"
       if (batch.changes.length > 0) yield batch.changes
@@ -150,11 +153,19 @@ export class WatchHub {
     sleeper.wake()
   }
 
-  async #read(
-    prefix: string,
-    after: number,
-    refusal: Refusal,
-  ): Promise<{ changes: readonly Change[]; upTo: number }> {
+  /** A watch outlives the time in which the datastore cannot be asked. */
+  async #readUntilThere(asked: Asked, signal: AbortSignal): Promise<Read> {
+    for (;;)
+      try {
+        return await this.#read(asked)
+      } catch (error) {
+        const isOver = this.#closed || signal.aborted
+        if (isOver || !isKnown(error, "StoreUnavailable", "StoreRefused")) throw error
+        await sleep(ASK_AGAIN_MS)
+      }
+  }
+
+  async #read({ prefix, after, refusal }: Asked): Promise<Read> {
     const upTo = Math.max(after, Math.min(after + STRIDE, this.#newest))
     if (after < this.#recentAfter) {
       const stretch = await this.#log.read(prefix, { after, upTo })
@@ -195,6 +206,14 @@ function orOver<T>(reading: Promise<T>, signal: AbortSignal): Promise<T | undefi
   reading.then(resolve, reject).finally(() => signal.removeEventListener("abort", over))
   return promise
 }
+
+interface Asked {
+  readonly prefix: string
+  readonly after: number
+  readonly refusal: Refusal
+}
+
+type Read = Pick<Stretch, "upTo"> & { readonly changes: readonly Change[] }
 
 /** Where the watch began too far back, or fell behind. */
 type Refusal = "Compacted" | "SlowWatcher"

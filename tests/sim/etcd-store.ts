@@ -18,6 +18,7 @@ import type {
   Create,
   Delete,
   Entry,
+  ListQuery,
   Page,
   RecordName,
   RecordStep,
@@ -90,8 +91,7 @@ class MemoryEtcd implements Store {
     const log = {
       compacted: () => this.#compacted,
       reach: async (revision: number) => refuseFuture(revision, await this.revision()),
-      read: (prefix: string, span: { after: number; upTo: number }) =>
-        this.#untilThere(() => this.#stretch(prefix, span)),
+      read: (prefix: string, span: { after: number; upTo: number }) => this.#stretch(prefix, span),
     }
     this.#hub = new WatchHub(log, mark)
     void this.#follow()
@@ -108,7 +108,7 @@ class MemoryEtcd implements Store {
     })
   }
 
-  list(range: Parameters<Store["list"]>[0]): Promise<Page> {
+  list(range: ListQuery): Promise<Page> {
     const { prefix, after = "", limit = Number.MAX_SAFE_INTEGER } = range
     return this.#at(`list ${prefix}`, () => {
       const revision = this.#readable(range.revision)
@@ -374,17 +374,6 @@ class MemoryEtcd implements Store {
       if (!(error instanceof HistoryGone)) throw error
       this.#compactedTo(error.revision)
       return { changes: [], upTo: span.after, compacted: error.revision }
-    }
-  }
-
-  async #untilThere<T>(read: () => Promise<T>): Promise<T> {
-    for (;;) {
-      try {
-        return await read()
-      } catch (error) {
-        if (this.#closed || !isKnown(error, "StoreUnavailable")) throw error
-        await sleep(RETRY_MS)
-      }
     }
   }
 }
