@@ -14,20 +14,24 @@ import { type StepName, step } from "../step.ts"
 import type { Store } from "../store/store.ts"
 import { type Batch, type Batches, batchesOf } from "./batches.ts"
 import { Budget } from "./budget.ts"
-import { BATCH_ROWS, census, countsOf } from "./census.ts"
+import { BATCH_ROWS, type Census, census, countsOf } from "./census.ts"
 
 /** How fast the passes and the proof go. */
 export interface Pacer {
-  /** `waits`: what a batch takes, a thread or the datastore takes for it; else this thread's own work counts. */
-  begin(how: { readonly waits: boolean }): void
-  end(): void
+  /** Until what it returns is disposed of. `waits`: what a batch takes, a thread or the datastore takes for it; else this thread's own
+   *  work counts. */
+  begin(how: { readonly waits: boolean }): Disposable
   /** Of the next batch, at most. */
   readonly rows: number
   /** After each batch. Rejects where the signal aborts. */
   pause(signal: AbortSignal): Promise<void>
 }
 
-const UNPACED: Pacer = { begin() {}, end() {}, rows: BATCH_ROWS, pause: async () => {} }
+export const UNPACED: Pacer = {
+  begin: () => ({ [Symbol.dispose]() {} }),
+  rows: BATCH_ROWS,
+  pause: async () => {},
+}
 
 export interface Run {
   readonly store: Store
@@ -44,13 +48,13 @@ export interface Run {
   readonly batches?: Batches
 }
 
-interface Drive extends Run {
+interface Drive extends Required<Run> {
   readonly seen: {
     /** The most of the operation's record. One that comes back from a copy of the datastore has fewer, and what was learned of rows
      *  before is not to be relied on. */
     moves: number
-    /** Whether a proof found what the passes had not. */
-    missed: boolean
+    /** The operation whose proof found what the passes had not. */
+    missed: string | undefined
   }
 }
 
@@ -62,7 +66,8 @@ const CURSOR_EVERY_MS = 500
 /** Runs what the operation record asks of this server until nothing runs. Returns the operation that it ended, undefined where
  *  there was none, or another verb or another server took it over. */
 export async function runOperation(options: Run): Promise<Operation | undefined> {
-  const run = { ...options, seen: { moves: 0, missed: false } }
+  const parts = { pacer: UNPACED, batches: batchesOf(options.store), ...options }
+  const run: Drive = { ...parts, seen: { moves: 0, missed: undefined } }
   const over = new AbortController()
   const beats = beat(run, AbortSignal.any([run.signal, over.signal]))
   try {
@@ -93,9 +98,7 @@ async function drive(run: Drive): Promise<Operation | undefined> {
       continue
     }
     const from: Operation = resumes ? { ...operation, resumed: true } : operation
-    const { upTo } = operation
-    const isOver = await paced(run, { waits: true }, (pacer) => pass({ ...run, pacer }, from, upTo))
-    if (!isOver) resumes = true
+    if (!(await pass(run, from, operation.upTo))) resumes = true
     else if (operation.pass === 1)
       await save(run, "second-pass", operation, { pass: 2, upTo: null })
     else await finish(run, operation)
@@ -159,32 +162,16 @@ async function takeBarrier(run: Drive, operation: Operation): Promise<void> {
   await save(run, "pass", operation, { upTo, rows })
 }
 
-async function paced<T>(
-  { pacer = UNPACED }: Run,
-  how: Parameters<Pacer["begin"]>[0],
-  work: (pacer: Pacer) => Promise<T>,
-): Promise<T> {
-  pacer.begin(how)
-  try {
-    return await work(pacer)
-  } finally {
-    pacer.end()
-  }
-}
-
 /** True at the end of the pass; false where the fence moved or another runner went ahead. */
-async function pass(
-  run: Drive & { pacer: Pacer },
-  operation: Operation,
-  upTo: number,
-): Promise<boolean> {
+async function pass(run: Drive, operation: Operation, upTo: number): Promise<boolean> {
   const { view, writes } = run.keys
   if (view.record.fence !== operation.fence) return false
+  using _ = run.pacer.begin({ waits: true })
   const budget = new Budget(writes, view.counted)
   let progress: Progress = operation
   let saved: Promise<unknown> = Promise.resolve(operation)
   let savedAtMs = run.monotonicMs()
-  const batches = (run.batches ?? batchesOf(run.store))({
+  const batches = run.batches({
     view,
     cursor: operation.cursor,
     upTo,
@@ -194,7 +181,11 @@ async function pass(
   })
   try {
     for await (const { rewritten, ...batch } of batches) {
-      if (rewritten === "fenced") return await fencedOff(run, operation)
+      if (rewritten === "fenced") {
+        // Another verb moved the fence; where nobody did, the fence is damaged, and the commit throws RecordCorrupt.
+        await save(run, "barrier", operation, {})
+        return false
+      }
       progress = advanced(progress, { rewritten, ...batch })
       await run.pacer.pause(run.signal)
       if (run.monotonicMs() - savedAtMs < CURSOR_EVERY_MS) continue
@@ -208,12 +199,6 @@ async function pass(
     await Promise.allSettled([saved])
   }
   return (await save(run, "cursor", operation, progress)) !== undefined
-}
-
-/** Another verb moved the fence; where nobody did, the fence is damaged, and the commit throws RecordCorrupt. */
-async function fencedOff(run: Drive, operation: Operation): Promise<false> {
-  await save(run, "barrier", operation, {})
-  return false
 }
 
 type Progress = Pick<
@@ -264,9 +249,7 @@ async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Prom
     step("scrub", () => store.scrub(of)),
     signal,
   )
-  const counting = paced(run, { waits: false }, (pacer) =>
-    census(store, keys.view, { signal, pause: () => pacer.pause(signal) }),
-  )
+  const counting = count(run)
   await Promise.allSettled([cleared, counting])
   const found = await counting
   await cleared
@@ -280,7 +263,7 @@ async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Prom
     if (!record.keyring.keys.every(({ name }) => counted.counts.has(name))) return undefined
     const { keyring, ...outcome } = afterProof(record.keyring, operation, counted)
     const isMissed = operation.unreadable === 0 && Object.keys(outcome.kept).length > 0
-    if (isMissed && !run.seen.missed)
+    if (isMissed && run.seen.missed !== id)
       return { operation: { ...operation, ...FROM_THE_START, moves: operation.moves + 1 } }
     const ended = run.now().toISOString()
     return {
@@ -288,5 +271,10 @@ async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Prom
       operation: { ...operation, state: "finished", ended, ...outcome },
     }
   })
-  if (isRunning(changed?.operation)) run.seen.missed = true
+  if (isRunning(changed?.operation)) run.seen.missed = id
+}
+
+async function count({ store, keys, signal, pacer }: Drive): Promise<Census> {
+  using _ = pacer.begin({ waits: false })
+  return await census(store, keys.view, { signal, pause: () => pacer.pause(signal) })
 }

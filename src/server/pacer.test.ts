@@ -5,10 +5,9 @@ test("what a batch takes is paused for, though the event loop only waits for it"
   let nowMs = 0
   const pacer = new ApiPacer(() => nowMs)
   pacer.answered({ kind: "GET", ms: 1 })
-  pacer.begin({ waits: true })
+  using _ = pacer.begin({ waits: true })
   nowMs += 20
   const began = performance.now()
   await pacer.pause(AbortSignal.timeout(10_000))
-  pacer.end()
   expect(performance.now() - began).toBeGreaterThan(40)
 })

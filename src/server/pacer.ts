@@ -43,7 +43,7 @@ export class ApiPacer implements Pacer {
     return this.#pace.rows
   }
 
-  begin({ waits }: { readonly waits: boolean }): void {
+  begin({ waits }: { readonly waits: boolean }): Disposable {
     this.#isWorking = true
     this.#waits = waits
     this.#slowness = 1
@@ -51,9 +51,10 @@ export class ApiPacer implements Pacer {
     this.#delay.enable()
     this.#delay.reset()
     this.#resume()
+    return { [Symbol.dispose]: () => this.#end() }
   }
 
-  end(): void {
+  #end(): void {
     this.#isWorking = false
     this.#delay.disable()
   }

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { expect, test } from "vitest"
 import { census, countsOf } from "../../src/rewriter/census.ts"
+import { UNPACED } from "../../src/rewriter/run.ts"
 import { cluster, inThread, ownDir, SECRETS, secret, sqliteIn } from "./cluster.ts"
 
 const SECRETS_STORED = 120
@@ -34,8 +35,7 @@ async function filled() {
 const between = (act: () => Promise<unknown>) => {
   let first = true
   return {
-    begin: () => {},
-    end: () => {},
+    ...UNPACED,
     rows: ROWS,
     async pause() {
       if (first) await act()
@@ -85,10 +85,12 @@ test.each([
     begin() {
       renameSync(path, away)
       if (lies !== undefined) writeFileSync(path, lies)
-    },
-    end() {
-      found = existsSync(path) ? readFileSync(path, "utf8") : undefined
-      renameSync(away, path)
+      return {
+        [Symbol.dispose]() {
+          found = existsSync(path) ? readFileSync(path, "utf8") : undefined
+          renameSync(away, path)
+        },
+      }
     },
     rows: ROWS,
     pause: async () => expect.fail("a batch was made"),
@@ -108,8 +110,7 @@ test("nothing is rewritten while the file is cleared, nor cleared while a batch 
   const seen: string[] = []
   let cleared: Promise<unknown> = Promise.resolve()
   const clearing = {
-    begin: () => {},
-    end: () => {},
+    ...UNPACED,
     rows: ROWS,
     async pause() {
       if (seen.length === 0) cleared = store.scrub().then(() => seen.push("cleared"))

@@ -6,6 +6,7 @@ import { encodeObject } from "../../src/format/codec.ts"
 import type { Key } from "../../src/keyring/keyring.ts"
 import { census, countsOf } from "../../src/rewriter/census.ts"
 import { takeVerb } from "../../src/rewriter/control.ts"
+import { UNPACED } from "../../src/rewriter/run.ts"
 import { CALLER, verbsOf } from "../harness/verbs.ts"
 import { cluster, secret, SECRETS } from "./cluster.ts"
 
@@ -226,7 +227,7 @@ test("a copy of the datastore that is put back while a rewrite runs takes its ro
   }
   let batches = 0
   const pause = async () => void (++batches === 2 && (await putBack()))
-  const operation = await run({ begin() {}, end() {}, rows: 3, pause })
+  const operation = await run({ ...UNPACED, rows: 3, pause })
   expect(batches).toBeGreaterThan(4)
   expect(operation).toMatchObject({ state: "finished", retired: ["aescbckey"], kept: {} })
 })
@@ -257,7 +258,7 @@ test.each([
     const putBack = { key, revision, column: "value", expected, replacement: old.value } as const
     await store.rewrite(keys.view.record.fence, [putBack])
   }
-  const operation = await run({ begin() {}, end() {}, rows: 3, pause })
+  const operation = await run({ ...UNPACED, rows: 3, pause })
   expect(back).toBe(Math.min(times, 2))
   expect(operation).toMatchObject({ state: "finished", ...outcome })
   expect(operation?.looked).toBe(operation?.rows)
