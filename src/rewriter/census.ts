@@ -53,6 +53,8 @@ export interface CensusOptions {
 }
 
 interface PacedOptions extends CensusOptions {
+  /** Of the next batch, at most. */
+  readonly limit?: () => number
   /** Called after each batch of rows. */
   readonly pause?: () => Promise<void>
 }
@@ -124,12 +126,13 @@ export const census = (
 async function countRows(
   store: Pick<StoreReader, "rows" | "revision">,
   view: View,
-  { signal, opens = false, also, pause }: PacedOptions,
+  { signal, limit, opens = false, also, pause }: PacedOptions,
 ): Promise<Census> {
   const revision = await store.revision()
   const count = new Count(view, also)
   const range = { cursor: "", ...(opens ? {} : count.heads) }
-  for await (const { rows } of allRows(store, range, signal ? { signal } : {})) {
+  const how = { ...(signal && { signal }), ...(limit && { limit }) }
+  for await (const { rows } of allRows(store, range, how)) {
     for (const { key, value, previous } of rows)
       for (const stored of [value, previous])
         if (stored !== undefined && stored.length > 0 && count.add(key, stored) && opens)

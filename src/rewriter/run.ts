@@ -60,6 +60,9 @@ interface Drive extends Required<Run> {
 
 const FROM_THE_START = { pass: 1, upTo: null, cursor: "" } as const
 
+/** Rows that are counted in less than the time in which one is rewritten. */
+const COUNTED_FOR_REWRITTEN = 4
+
 /** How often the cursor is made durable during a pass. */
 const CURSOR_EVERY_MS = 500
 
@@ -276,5 +279,9 @@ async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Prom
 
 async function count({ store, keys, signal, pacer }: Drive): Promise<Census> {
   using _ = pacer.begin({ waits: false })
-  return await census(store, keys.view, { signal, pause: () => pacer.pause(signal) })
+  return await census(store, keys.view, {
+    signal,
+    limit: () => Math.min(BATCH_ROWS, COUNTED_FOR_REWRITTEN * pacer.rows),
+    pause: () => pacer.pause(signal),
+  })
 }

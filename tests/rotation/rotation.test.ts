@@ -1,6 +1,6 @@
 /** A rotation through the real keyring, registry, rewriter and SQLite, checked on the stored bytes after every step. */
 import { createSecretKey, randomBytes } from "node:crypto"
-import { expect, onTestFinished, test } from "vitest"
+import { expect, onTestFinished, test, vi } from "vitest"
 import { KnownError } from "../../src/errors.ts"
 import { encodeObject } from "../../src/format/codec.ts"
 import type { Key } from "../../src/keyring/keyring.ts"
@@ -262,4 +262,18 @@ test.each([
   expect(back).toBe(Math.min(times, 2))
   expect(operation).toMatchObject({ state: "finished", ...outcome })
   expect(operation?.looked).toBe(operation?.rows)
+})
+
+test("the proof goes by the pacer's batches too: what it counts at once holds requests up", async () => {
+  const { store, registry, take, run } = await cluster()
+  await take("enable")
+  await run()
+  for (let i = 0; i < 30; i++)
+    await registry.create(SECRETS, { namespace: "default", name: `s${i}` }, secret(`s${i}`, "x"))
+  await take("rotate-keys")
+  const rows = vi.spyOn(store, "rows")
+  expect(await run({ ...UNPACED, rows: 3 })).toMatchObject({ state: "finished" })
+  const limits = rows.mock.calls.map(([{ limit }]) => limit)
+  expect(Math.max(...limits)).toBeLessThanOrEqual(12)
+  expect(limits.filter((limit) => limit === 12).length).toBeGreaterThan(2)
 })
