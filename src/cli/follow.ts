@@ -7,7 +7,6 @@ import {
   counted,
   leftBehind,
   type Operation,
-  type OperationSeen,
   quoted,
   type Verb,
 } from "../rotation/operation.ts"
@@ -50,14 +49,16 @@ async function ended(
   try {
     let [id, kind, isEarlier] = [started, asked, false]
     for (let pauseMs = LOOK_MS_MIN; ; pauseMs = Math.min(LOOK_MS_MAX, pauseMs * 2)) {
-      const now = await look(client, context)
+      const now = await untilThere(() => client.operation(), context)
       if (id === null) {
         if (now === null || (now.kind !== asked && now.state !== "running")) return null
         id = now.id
         kind = now.kind
         isEarlier = now.state !== "running"
       }
-      const operation = await seenAgain({ id, kind }, now, () => client.history())
+      const operation = await seenAgain({ id, kind }, now, () =>
+        untilThere(() => client.history(), context),
+      )
       if (operation.state === "finished") return { operation, isEarlier }
       progress.show(operation)
       await sleep(pauseMs, undefined, { signal: context.signal })
@@ -67,12 +68,12 @@ async function ended(
   }
 }
 
-async function look(client: Client, context: Context): Promise<OperationSeen | null> {
+async function untilThere<T>(ask: () => Promise<T>, context: Context): Promise<T> {
   const { monotonicMs, signal } = context
   const giveUpMs = monotonicMs() + AWAY_MS_MAX
   for (let told = false; ; told = true) {
     try {
-      return await client.operation()
+      return await ask()
     } catch (error) {
       if (!isKnown(error) || ERRORS[error.code].again === "final" || monotonicMs() > giveUpMs)
         throw error

@@ -65,9 +65,11 @@ export class Registry {
   /** One change reaches many watchers and is opened once. It holds no stored bytes of its own. */
   readonly #events = new WeakMap<Change, ObjectEvent>()
   /** An entry that the store gives out again and again is opened no more, as long as the keyring stays the same. Not from the first
-   *  time on: what a WeakMap holds is promoted by V8's young collections, though nobody has its key any more. */
-  readonly #given = new WeakSet<Entry>()
-  readonly #read = new WeakMap<Entry, { readonly view: View; readonly stored: Stored }>()
+   *  time on, which leaves `undefined`: what a WeakMap holds is promoted by V8's young collections, though nobody has its key any more. */
+  readonly #read = new WeakMap<
+    Entry,
+    { readonly view: View; readonly stored: Stored } | undefined
+  >()
 
   constructor(store: Store, keys: Keys) {
     this.#store = store
@@ -83,13 +85,9 @@ export class Registry {
     if (known?.view === this.#keys.view) return known.stored
     const stored = this.#open(entry)
     if (stored === undefined) return this.#openAgain(read)
-    if (!this.#given.has(entry)) {
-      this.#given.add(entry)
-      return stored
-    }
-    const kept = { ...stored, isKept: true } as const
-    this.#read.set(entry, { view: this.#keys.view, stored: kept })
-    return kept
+    const kept = this.#read.has(entry) ? ({ ...stored, isKept: true } as const) : undefined
+    this.#read.set(entry, kept && { view: this.#keys.view, stored: kept })
+    return kept ?? stored
   }
 
   /** Where an entry stands, without opening it; for what does not open. */

@@ -29,8 +29,8 @@ export async function destroyKey(
   { store, keys, entry, now }: Destroy,
   name: string,
 ): Promise<Destroyed> {
-  for (let isNew = false; ; ) {
-    const view = await keys.refresh()
+  let isNew = false
+  for (let view = await keys.refresh(); ; ) {
     const key = alreadyDestroyed(view.record.keyring, name)
     if (key !== undefined) {
       const stands = `the key "${name}" is destroyed, but the datastore's files may still hold an earlier keyring`
@@ -49,5 +49,6 @@ export async function destroyKey(
       return after === keyring ? undefined : { keyring: after, scrubs: true, entry }
     })
     isNew ||= changed !== undefined
+    view = changed?.view ?? (await keys.refresh())
   }
 }

@@ -105,6 +105,9 @@ test("after an abort reencrypt is no success at the end of the rotation before: 
   const aborted = seen({ ...enabled, stage: "reencrypt_finished", wayBack: "gone" })
   expect(() => ask("reencrypt", aborted)).toThrow("next: keyturn secrets-encrypt rotate-keys")
   expect(outcome(() => ask("reencrypt", aborted))).toBe("WrongStage")
+  const rewritten = { ...enabled, stage: "reencrypt_active", wayBack: "gone" } as const
+  const runs = seen(rewritten, { operation: operation(true) })
+  expect(outcome(() => ask("reencrypt", runs))).toBe("nothing")
 })
 
 test("reencrypt --vacuum has something to do at the end of a rotation, and skips no stage", () => {

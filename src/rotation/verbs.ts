@@ -103,10 +103,11 @@ function isDone(request: Request, { keyring, operation }: Situation): boolean {
   if (verb === "abort") return keyring.wayBack === "gone"
   const own: readonly Stage[] = VERB_TABLE[verb].own
   if (verb === "reencrypt") {
-    // An abort leads back to this stage too, and leaves values under the other key.
-    if (force || skip || vacuum || keyring.wayBack === "gone") return false
+    if (force || skip || vacuum) return false
     // At `reencrypt_active` the rewrite runs, or its record was lost and this verb begins it again.
     if (isRunning(operation) && operation.retires) return true
+    // An abort leads back to `reencrypt_finished` too, and leaves values under the other key.
+    if (keyring.wayBack === "gone") return false
   }
   return keyring.intent === "encrypted" && own.includes(keyring.stage)
 }

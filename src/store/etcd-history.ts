@@ -69,6 +69,7 @@ export class EtcdHistory {
         compacted: () => this.#compacted,
         reach: async (revision) => refuseFuture(revision, await newestRevision(channel)),
         read: (prefix, span) => this.#stretch(prefix, span),
+        comesBack: true,
       },
       mark,
     )

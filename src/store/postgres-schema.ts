@@ -157,16 +157,12 @@ BEGIN
 END $$;
 `
 
-const REPLACEMENTS = `(
-    SELECT o.*, substring(replacements FROM (SUM(o.length) OVER (ORDER BY o.n) - o.length)::integer + 1 FOR o.length) AS bytes
-    FROM unnest(ids, is_value, expected, lengths) WITH ORDINALITY AS o (id, is_value, expected, length, n)
-  ) AS r`
-
 /** Returns how many byte strings were replaced, NULL where the fence is another one. What stood there is told by its SHA-256, and the
- *  replacements are one byte string, of `lengths` one after the other: an array of them would be text, which takes half of all the time. */
+ *  replacements are one byte string, with their `starts` (from 1) and `lengths`: an array of them would be text, which takes half of all
+ *  the time. By `=` the digests could be what the rows are joined by, for which every value of the table would be read. */
 const REWRITE = `
 CREATE OR REPLACE FUNCTION keyturn_rewrite_v2(
-  my_fence text, ids bigint[], is_value boolean[], expected bytea[], lengths integer[], replacements bytea,
+  my_fence text, ids bigint[], is_value boolean[], expected bytea[], starts integer[], lengths integer[], replacements bytea,
   OUT replaced bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
@@ -175,11 +171,13 @@ BEGIN ${HOLD_FENCE}
   IF ${IS_FENCED} THEN
     RETURN;
   END IF;
-  UPDATE kine SET value = r.bytes FROM ${REPLACEMENTS}
-    WHERE r.is_value AND kine.id = r.id AND sha256(kine.value) = r.expected;
+  UPDATE kine SET value = substring(replacements FROM r.start FOR r.length)
+    FROM unnest(ids, is_value, expected, starts, lengths) AS r (id, is_value, expected, start, length)
+    WHERE r.is_value AND kine.id = r.id AND sha256(kine.value) IS NOT DISTINCT FROM r.expected;
   GET DIAGNOSTICS replaced = ROW_COUNT;
-  UPDATE kine SET old_value = r.bytes FROM ${REPLACEMENTS}
-    WHERE NOT r.is_value AND kine.id = r.id AND sha256(kine.old_value) = r.expected;
+  UPDATE kine SET old_value = substring(replacements FROM r.start FOR r.length)
+    FROM unnest(ids, is_value, expected, starts, lengths) AS r (id, is_value, expected, start, length)
+    WHERE NOT r.is_value AND kine.id = r.id AND sha256(kine.old_value) IS NOT DISTINCT FROM r.expected;
   GET DIAGNOSTICS count = ROW_COUNT;
   replaced := replaced + count;
 END $$;

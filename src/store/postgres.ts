@@ -122,7 +122,17 @@ const leap = (id: number): string => `BEGIN; SET LOCAL lock_timeout = '100ms';
     FROM (SELECT pg_get_serial_sequence('kine', 'id')::regclass AS sequence) AS of;
   INSERT INTO kine ${GAPS} FROM (SELECT ${id} AS id) AS missing ON CONFLICT DO NOTHING; COMMIT`
 const STEP = "SELECT keyturn_step_v1($1, $2, $3, $4, $5, $6, $7, $8)"
-const REWRITE = "SELECT keyturn_rewrite_v2($1, $2, $3, $4, $5, $6)"
+const REWRITE = "SELECT keyturn_rewrite_v2($1, $2, $3, $4, $5, $6, $7)"
+/** Of byte strings that lie one after the other; the first is 1. */
+function startsOf(bytes: readonly Uint8Array[]): number[] {
+  let next = 1
+  return bytes.map(({ length }) => {
+    const start = next
+    next += length
+    return start
+  })
+}
+
 /** An announcement is no data: it need not wait for the disk. */
 const ANNOUNCE = `BEGIN; SET LOCAL synchronous_commit = off; NOTIFY ${CHANNEL}; COMMIT`
 
@@ -174,13 +184,15 @@ class PostgresEngine extends SqlTable {
   }
 
   async rewrite(fence: string, replacements: readonly Replacement[]): Promise<number | "fenced"> {
+    const bytes = replacements.map(({ replacement }) => replacement)
     const values = [
       fence,
       replacements.map(({ revision }) => revision),
       replacements.map(({ column }) => column === "value"),
       replacements.map(({ expected }) => hash("sha256", expected, "buffer")),
-      replacements.map(({ replacement }) => replacement.length),
-      Buffer.concat(replacements.map(({ replacement }) => replacement)),
+      startsOf(bytes),
+      bytes.map(({ length }) => length),
+      Buffer.concat(bytes),
     ]
     const [replaced] = firstRow(await this.#db.query(REWRITE, values))
     return replaced === null ? "fenced" : integer(replaced)

@@ -92,6 +92,7 @@ class SqlStore implements Store {
           await this.#tail.reach(revision)
         },
         read: (prefix, span) => engine.changes(prefix, span),
+        comesBack: true,
       },
       start,
     )

@@ -1,4 +1,5 @@
-import { expect, test } from "vitest"
+import { expect, test, vi } from "vitest"
+import { KnownError } from "../errors.ts"
 import { type Stretch, WatchHub } from "./watch-hub.ts"
 
 /** A hub whose history is read as slowly as the test wants. */
@@ -41,6 +42,37 @@ test("a watch ends at its signal where history is never read", async () => {
   stop.abort()
   const late = new Promise((resolve) => setTimeout(resolve, 500, "it goes on"))
   expect(await Promise.race([next, late])).toEqual({ done: true, value: undefined })
+})
+
+/** A hub whose history cannot be read for as long as the test wants. */
+function hubOfOneAway(comesBack: boolean) {
+  const datastore = { isAway: true, asked: 0 }
+  const read = (_prefix: string, { upTo }: { upTo: number }): Stretch => {
+    datastore.asked += 1
+    if (datastore.isAway) throw new KnownError("StoreUnavailable", "it is away")
+    return { changes: [{ type: "delete", key: "/a", revision: upTo }], upTo, compacted: 0 }
+  }
+  const log = { compacted: () => 0, reach: () => {}, read, ...(comesBack && { comesBack }) }
+  const stop = new AbortController()
+  const watch = new WatchHub(log, 10).watch({ prefix: "/", after: 5, signal: stop.signal })
+  return { datastore, stop, next: watch.next() }
+}
+
+test("a watch goes on when a datastore is back, and ends where that is not to be waited for", async () => {
+  const { datastore, next } = hubOfOneAway(true)
+  await vi.waitUntil(() => datastore.asked === 2)
+  datastore.isAway = false
+  expect((await next).value).toHaveLength(1)
+  await expect(hubOfOneAway(false).next).rejects.toMatchObject({ code: "StoreUnavailable" })
+})
+
+test("nothing is asked for a watch that has ended", async () => {
+  const { datastore, stop, next } = hubOfOneAway(true)
+  await vi.waitUntil(() => datastore.asked === 1)
+  stop.abort()
+  expect(await next).toEqual({ done: true, value: undefined })
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  expect(datastore.asked).toBe(1)
 })
 
 test("a key is watched while a watch over its prefix runs, asleep or not", async () => {

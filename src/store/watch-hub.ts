@@ -29,6 +29,8 @@ export interface ChangeLog {
    *  a restore has ended, and what comes up to there would be missed. */
   reach(revision: number): unknown
   read(prefix: string, span: Span): Stretch | Promise<Stretch>
+  /** What cannot be read for now is read again: a watch outlives the time in which a datastore is away, or takes nobody. */
+  readonly comesBack?: true
 }
 
 /** Where a watcher stands in the log. */
@@ -153,15 +155,14 @@ export class WatchHub {
     sleeper.wake()
   }
 
-  /** A watch outlives the time in which the datastore cannot be asked. */
   async #readUntilThere(asked: Asked, signal: AbortSignal): Promise<Read> {
     for (;;)
       try {
         return await this.#read(asked)
       } catch (error) {
-        const isOver = this.#closed || signal.aborted
-        if (isOver || !isKnown(error, "StoreUnavailable", "StoreRefused")) throw error
-        await sleep(ASK_AGAIN_MS)
+        const mayBeThere = this.#log.comesBack && !this.#closed
+        if (!mayBeThere || !isKnown(error, "StoreUnavailable", "StoreRefused")) throw error
+        await sleep(ASK_AGAIN_MS, undefined, { signal })
       }
   }
 

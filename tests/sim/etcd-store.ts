@@ -92,6 +92,7 @@ class MemoryEtcd implements Store {
       compacted: () => this.#compacted,
       reach: async (revision: number) => refuseFuture(revision, await this.revision()),
       read: (prefix: string, span: { after: number; upTo: number }) => this.#stretch(prefix, span),
+      comesBack: true as const,
     }
     this.#hub = new WatchHub(log, mark)
     void this.#follow()
