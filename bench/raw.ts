@@ -12,6 +12,7 @@ import {
   encodeRange,
   encodeTxn,
 } from "../src/store/etcd-messages.ts"
+import { startsOf } from "../src/store/postgres.ts"
 import { NO_TLS_FILES as tls } from "../src/store/tls-files.ts"
 
 /** As many connections as keyturn has. */
@@ -128,7 +129,8 @@ async function rawPostgres(pool: Pool): Promise<Raw> {
     pool.query({ name: text.slice(0, 63), text, values })
   const [insert, get] = [prepared(INSERT(["$1", "$2"])), prepared(GET.replace("?", "$1"))]
   const update = prepared(
-    "UPDATE bare SET value = r.value FROM unnest($1::bigint[], $2::bytea[]) AS r (id, value) WHERE bare.id = r.id",
+    `UPDATE bare SET value = substring($2::bytea FROM r.start FOR r.length)
+     FROM unnest($1::bigint[], $3::integer[], $4::integer[]) AS r (id, start, length) WHERE bare.id = r.id`,
   )
   return {
     create: (key, value) => insert([key, value]),
@@ -139,10 +141,11 @@ async function rawPostgres(pool: Pool): Promise<Raw> {
         "SELECT id, value FROM bare ORDER BY id",
       )
       return inBatches(
-        sliced(rows, UPDATED).map((batch) => [
-          batch.map(({ id }) => id),
-          batch.map(({ value }) => value),
-        ]),
+        sliced(rows, UPDATED).map((batch) => {
+          const values = batch.map(({ value }) => value)
+          const lengths = values.map(({ length }) => length)
+          return [batch.map(({ id }) => id), Buffer.concat(values), startsOf(values), lengths]
+        }),
         { update, clear: () => pool.query("VACUUM bare") },
       )
     },

@@ -8,7 +8,7 @@ import {
   UNREADABLE_NAMED_MAX,
   type Verb,
 } from "../rotation/operation.ts"
-import { RATE_MIN } from "../rotation/pace.ts"
+import { COUNTED_FOR_REWRITTEN, RATE_MIN } from "../rotation/pace.ts"
 import type { Store } from "../store/store.ts"
 import { rowsOf } from "./batches.ts"
 import { allRows, rowsIn, uncompacted } from "./census.ts"
@@ -84,7 +84,7 @@ async function workOf({ keyring }: Step, parts: PlanParts): Promise<Work> {
     ...counted,
     events: engine === "etcd" ? counted.values : 0,
     seconds,
-    secondsBeside: seconds + counted.rows / RATE_MIN,
+    secondsBeside: seconds + (counted.rows * (1 + 1 / COUNTED_FOR_REWRITTEN)) / RATE_MIN,
   }
 }
 

@@ -9,6 +9,7 @@ import type { Keys, Observed } from "../registry/keys.ts"
 import type { View } from "../registry/view.ts"
 import { BEAT_MS } from "../rotation/lease.ts"
 import { isRunning, type Operation, UNREADABLE_NAMED_MAX } from "../rotation/operation.ts"
+import { COUNTED_FOR_REWRITTEN } from "../rotation/pace.ts"
 import { afterProof } from "../rotation/retire.ts"
 import { type StepName, step } from "../step.ts"
 import type { Store } from "../store/store.ts"
@@ -59,9 +60,6 @@ interface Drive extends Required<Run> {
 }
 
 const FROM_THE_START = { pass: 1, upTo: null, cursor: "" } as const
-
-/** Rows that are counted in less than the time in which one is rewritten. */
-const COUNTED_FOR_REWRITTEN = 4
 
 /** How often the cursor is made durable during a pass. */
 const CURSOR_EVERY_MS = 500

@@ -29,6 +29,8 @@ const ROWS_MAX = 2_000
 const ROWS_ASKED = { min: 32, max: 128 }
 /** Rows a second, at the least, while somebody asks. */
 export const RATE_MIN = 1_000
+/** Rows that the proof counts at a time for each that a pass rewrites. */
+export const COUNTED_FOR_REWRITTEN = 4
 const PAUSE_MS_MAX = 50
 const REST_MIN = 8
 const REST_MAX = 30

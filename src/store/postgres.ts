@@ -124,7 +124,7 @@ const leap = (id: number): string => `BEGIN; SET LOCAL lock_timeout = '100ms';
 const STEP = "SELECT keyturn_step_v1($1, $2, $3, $4, $5, $6, $7, $8)"
 const REWRITE = "SELECT keyturn_rewrite_v2($1, $2, $3, $4, $5, $6, $7)"
 /** Of byte strings that lie one after the other; the first is 1. */
-function startsOf(bytes: readonly Uint8Array[]): number[] {
+export function startsOf(bytes: readonly Uint8Array[]): number[] {
   let next = 1
   return bytes.map(({ length }) => {
     const start = next

@@ -36,7 +36,7 @@ test("what a plan counts is what the verb then does, for every verb that rewrite
     expect(operation?.rewritten, verb).toBe(planned.work?.values)
     expect(planned.work?.secrets, verb).toBe(2)
     const { rows = 0, secondsBeside } = planned.work ?? {}
-    expect(secondsBeside, verb).toBe(rows / 1_000)
+    expect(secondsBeside, verb).toBe(rows / 800)
     expect(rows, verb).toBeGreaterThan(2)
     const stored = await registry.get(SECRETS, refTo("a"))
     if (stored !== undefined) await registry.replace(stored, secret("a", verb))
