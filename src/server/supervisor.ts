@@ -27,7 +27,7 @@ import { listKeys, listRecoveryKeys } from "./key-list.ts"
 import { lookAtLimits } from "./limits.ts"
 import { verify } from "../rewriter/verify.ts"
 import { oneByOne } from "../one-by-one.ts"
-import { outOfReach } from "./out-of-reach.ts"
+import { outOfReach, serversBehind } from "./out-of-reach.ts"
 import { archivedKeysInUse, type ServerStatus, statusOf } from "./status.ts"
 import { refuseVacuum } from "./vacuum.ts"
 
@@ -94,7 +94,7 @@ export function makeSupervisor(parts: SupervisorParts): Made {
       const { key, isNew } = await destroyKey({ store, keys, entry, now }, name)
       if (isNew) taken(entry)
       await parts.publish()
-      const away = (await parts.servers()).filter(({ ready }) => !ready).map((one) => one.name)
+      const away = await serversBehind(parts, keys.view.record.epoch)
       const copies = outOfReach(paths, { engine: parts.engine, away })
       return { destroyed: key.destroyed, outOfReach: copies }
     },
