@@ -115,8 +115,9 @@ export async function uncompacted<T>(read: () => Promise<T>): Promise<T> {
 }
 
 /** Every row: values, old values, history. Batch after batch, and not of one moment, it misses nothing under a key that writes no
- *  more, while nobody rewrites or behind a barrier: such bytes are copied into later rows alone (an old value is that of the row before), each with the row that it was copied
- *  from counted before or still to come, and what writes under the fence writes under the new key. */
+ *  more, while nobody rewrites or behind a barrier: such bytes are copied into later rows alone (an old value is that of the row
+ *  before), each with the row that it was copied from counted before or still to come, and what writes under the fence writes under
+ *  the new key. */
 export const census = (
   store: Pick<StoreReader, "rows" | "revision">,
   view: View,

@@ -118,7 +118,7 @@ export const long =
   }
 
 const delimited =
-  (field: number, write: Field): Field =>
+  (field: number, write: (writer: Writer) => void): Field =>
   (writer) => {
     const behind = writer.written
     write(writer)

@@ -123,16 +123,6 @@ const leap = (id: number): string => `BEGIN; SET LOCAL lock_timeout = '100ms';
   INSERT INTO kine ${GAPS} FROM (SELECT ${id} AS id) AS missing ON CONFLICT DO NOTHING; COMMIT`
 const STEP = "SELECT keyturn_step_v1($1, $2, $3, $4, $5, $6, $7, $8)"
 const REWRITE = "SELECT keyturn_rewrite_v2($1, $2, $3, $4, $5, $6, $7)"
-/** Of byte strings that lie one after the other; the first is 1. */
-export function startsOf(bytes: readonly Uint8Array[]): number[] {
-  let next = 1
-  return bytes.map(({ length }) => {
-    const start = next
-    next += length
-    return start
-  })
-}
-
 /** An announcement is no data: it need not wait for the disk. */
 const ANNOUNCE = `BEGIN; SET LOCAL synchronous_commit = off; NOTIFY ${CHANNEL}; COMMIT`
 
@@ -262,4 +252,14 @@ class PostgresEngine extends SqlTable {
     if (this.#closed) await client.end()
     return client
   }
+}
+
+/** Where each of byte strings begins that lie one after the other; SQL counts from 1. */
+export function startsOf(bytes: readonly Uint8Array[]): number[] {
+  let next = 1
+  return bytes.map(({ length }) => {
+    const start = next
+    next += length
+    return start
+  })
 }
