@@ -1,9 +1,11 @@
 /** The other side of bench/engine.ts and bench/rewrite.ts: clients of etcd, MariaDB and PostgreSQL that do the same durable writes as keyturn
  *  and the same reads, and nothing else. In SQL they have a table of their own, made like kine's. */
+import { createSecretKey, randomBytes } from "node:crypto"
 import { once } from "node:events"
 import { connect } from "node:http2"
 import { createPool, type Pool as MysqlPool } from "mysql2/promise"
 import { Pool } from "pg"
+import { aescbc } from "../src/providers/aescbc.ts"
 import { datastoreOf } from "../src/server/datastore.ts"
 import type { Datastore } from "../src/store/datastore.ts"
 import {
@@ -26,11 +28,22 @@ const UPDATED = 500
 export interface Raw {
   create(key: string, value: Buffer): Promise<unknown>
   get(key: string): Promise<unknown>
-  /** Copies the stored Secrets. Each call of what is returned writes all of them once, in batches; what it leaves behind is cleared
-   *  outside of `seconds`. */
-  copySecrets(): Promise<() => Promise<{ seconds: number }>>
+  /** Copies of the stored Secrets' bytes, sealed under a key of its own. */
+  copySecrets(): Promise<Copies>
   end(): Promise<void>
 }
+
+/** Both go through all copies once, in batches; what they leave behind is cleared outside of `seconds`. */
+export interface Copies {
+  /** Writes what it has ready. */
+  write(): Promise<{ seconds: number }>
+  /** Reads each, opens it, seals it under the same key, and writes that. */
+  reseal(): Promise<{ seconds: number }>
+}
+
+const provider = aescbc({ name: "bare", secret: createSecretKey(randomBytes(32)) })
+const seal = (plaintext: Buffer): Buffer => provider.seal(plaintext, "")
+const resealed = (stored: Buffer): Buffer => seal(provider.open(stored, ""))
 
 export const datastore = (endpoint: string): Datastore =>
   datastoreOf({ text: endpoint, where: "the argument" }, { standard: "", tls })
@@ -83,32 +96,43 @@ async function rawEtcd(origin: string): Promise<Raw> {
     create: (key, value) => commit([put(key, value, 0)]),
     get: (key) => call("KV/Range", encodeRange({ key })),
     async copySecrets() {
-      const range = { key: "/registry/secrets/", end: "/registry/secrets0" }
-      const { entries } = decodeRanged(await call("KV/Range", encodeRange(range)))
-      const bare = { key: "/bare/aaa/secrets/", end: "/bare/aaa/secrets0" }
-      const copies = entries.map(({ key, value }) => ({
-        key: key.replace(range.key, bare.key),
-        value,
-      }))
-      const modified = new Map(copies.map(({ key }) => [key, 0]))
-      const write = async () => {
-        const batches = sliced(
-          copies.map(({ key, value }) => put(key, value, modified.get(key) ?? 0)),
-          PUTS,
-        )
+      const range = async (key: string, end: string) =>
+        decodeRanged(await call("KV/Range", encodeRange({ key, end })))
+      const { entries } = await range("/registry/secrets/", "/registry/secrets0")
+      const copies = entries.map(({ key, value }) =>
+        put(key.replace("/registry/", "/bare/"), seal(value), 0),
+      )
+      const batches = sliced(copies, PUTS)
+      await inLanes(batches, commit)
+      const keys = batches.map((batch) => batch.map(({ put }) => put.put.key))
+      const stored = async (batch: string[]) =>
+        (await range(batch[0] ?? "", `${batch.at(-1)}\0`)).entries
+      const timed = async <T>(batches: T[], work: (batch: T) => Promise<void>) => {
         const started = performance.now()
-        const lane = async () => {
-          for (let batch = batches.pop(); batch; batch = batches.pop()) await commit(batch)
-        }
-        await Promise.all(Array.from({ length: IN_FLIGHT }, lane))
+        await inLanes(batches, work)
         const seconds = (performance.now() - started) / 1000
-        const now = decodeRanged(await call("KV/Range", encodeRange(bare)))
-        for (const entry of now.entries) modified.set(entry.key, entry.modified)
-        await call("KV/Compact", encodeCompaction(now.revision, { isPhysical: true }))
+        const { revision } = await range("/bare/", "/bare/")
+        await call("KV/Compact", encodeCompaction(revision, { isPhysical: true }))
         return { seconds }
       }
-      await write()
-      return write
+      return {
+        async write() {
+          const ready = await Promise.all(keys.map(stored))
+          return timed(
+            ready.map((batch) =>
+              batch.map(({ key, value, modified }) => put(key, value, modified)),
+            ),
+            commit,
+          )
+        },
+        reseal: () =>
+          timed(keys, async (batch) => {
+            const entries = await stored(batch)
+            await commit(
+              entries.map(({ key, value, modified }) => put(key, resealed(value), modified)),
+            )
+          }),
+      }
     },
     async end() {
       session.close()
@@ -120,6 +144,8 @@ const INSERT = (mark: string[]) =>
   `INSERT INTO bare (name, created, deleted, create_revision, prev_revision, lease, value)
    VALUES (${mark[0]}, 1, 0, 0, 0, 0, ${mark[1]})`
 const GET = "SELECT id, value FROM bare WHERE name = ? ORDER BY id DESC LIMIT 1"
+const READ = (mark: string[]) =>
+  `SELECT id, value FROM bare WHERE id BETWEEN ${mark[0]} AND ${mark[1]} ORDER BY id`
 const COPY = "INSERT INTO bare SELECT * FROM kine WHERE name LIKE '/registry/secrets/%'"
 
 async function rawPostgres(pool: Pool): Promise<Raw> {
@@ -137,17 +163,16 @@ async function rawPostgres(pool: Pool): Promise<Raw> {
     get: (key) => get([key]),
     async copySecrets() {
       await pool.query(COPY)
-      const { rows } = await pool.query<{ id: string; value: Buffer }>(
-        "SELECT id, value FROM bare ORDER BY id",
-      )
-      return inBatches(
-        sliced(rows, UPDATED).map((batch) => {
+      return sqlCopies({
+        read: async (span) => (await pool.query<Copy>(READ(["$1", "$2"]), span)).rows,
+        prepare(batch) {
           const values = batch.map(({ value }) => value)
           const lengths = values.map(({ length }) => length)
           return [batch.map(({ id }) => id), Buffer.concat(values), startsOf(values), lengths]
-        }),
-        { update, clear: () => pool.query("VACUUM bare") },
-      )
+        },
+        update,
+        clear: () => pool.query("VACUUM bare"),
+      })
     },
     end: () => pool.end(),
   }
@@ -161,34 +186,85 @@ async function rawMysql(pool: MysqlPool): Promise<Raw> {
     get: (key) => pool.execute(GET, [key]),
     async copySecrets() {
       await pool.query(COPY)
-      const [rows] = await pool.query("SELECT id, value FROM bare ORDER BY id")
-      const update = (values: (number | Buffer)[]) =>
-        pool.execute(
-          `INSERT INTO bare (id, value) VALUES ${values
-            .slice(values.length / 2)
-            .map(() => "(?, ?)")
-            .join()}
-           ON DUPLICATE KEY UPDATE value = VALUES(value)`,
-          values,
-        )
-      return inBatches(
-        sliced(rows as [number, Buffer][], UPDATED).map((batch) => batch.flat()),
-        { update, clear: () => pool.query("SELECT 1") },
-      )
+      return sqlCopies({
+        async read(span) {
+          const [rows] = await pool.execute(READ(["?", "?"]), span)
+          return (rows as [number, Buffer][]).map(([id, value]) => ({ id, value }))
+        },
+        prepare: (batch) => batch.flatMap(({ id, value }) => [id, value]),
+        update: (values) =>
+          pool.execute(
+            `INSERT INTO bare (id, value) VALUES ${values
+              .slice(values.length / 2)
+              .map(() => "(?, ?)")
+              .join()}
+             ON DUPLICATE KEY UPDATE value = VALUES(value)`,
+            values,
+          ),
+        clear: () => pool.query("SELECT 1"),
+      })
     },
     end: () => pool.end(),
   }
 }
 
-const inBatches =
-  <T>(batches: T[], { update, clear }: { update: (batch: T) => unknown; clear: () => unknown }) =>
-  async () => {
+interface Copy {
+  readonly id: number | string
+  readonly value: Buffer
+}
+
+interface CopiesTable<T> {
+  /** Between two ids, these among them. */
+  read(span: (number | string)[]): Promise<Copy[]>
+  /** What `update` takes. */
+  prepare(batch: Copy[]): T
+  update(batch: T): Promise<unknown>
+  clear(): Promise<unknown>
+}
+
+async function sqlCopies<T>({ read, prepare, update, clear }: CopiesTable<T>): Promise<Copies> {
+  const copies = await read([0, Number.MAX_SAFE_INTEGER])
+  const batches = sliced(copies, UPDATED)
+  for (const batch of batches)
+    await update(prepare(batch.map(({ id, value }) => ({ id, value: seal(value) }))))
+  await clear()
+  const stored = (batch: Copy[]) => read([batch[0]?.id ?? 0, batch.at(-1)?.id ?? 0])
+  const timed = async (work: () => Promise<void>) => {
     const started = performance.now()
-    for (const batch of batches) await update(batch)
+    await work()
     const seconds = (performance.now() - started) / 1000
     await clear()
     return { seconds }
   }
+  return {
+    async write() {
+      const ready = (await Promise.all(batches.map(stored))).map(prepare)
+      return timed(async () => {
+        for (const batch of ready) await update(batch)
+      })
+    },
+    // The next batch is made ready while one is under way, as keyturn does.
+    reseal: () =>
+      timed(async () => {
+        let underWay: Promise<unknown> | undefined
+        for (const batch of batches) {
+          const read = await stored(batch)
+          const next = prepare(read.map(({ id, value }) => ({ id, value: resealed(value) })))
+          await underWay
+          underWay = update(next)
+        }
+        await underWay
+      }),
+  }
+}
+
+async function inLanes<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const waiting = items.values()
+  const lane = async () => {
+    for (const item of waiting) await work(item)
+  }
+  await Promise.all(Array.from({ length: IN_FLIGHT }, lane))
+}
 
 const sliced = <T>(all: readonly T[], length: number): T[][] =>
   Array.from({ length: Math.ceil(all.length / length) }, (_, n) =>
