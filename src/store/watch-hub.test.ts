@@ -1,6 +1,6 @@
 import { expect, test, vi } from "vitest"
 import { KnownError } from "../errors.ts"
-import { type Stretch, WatchHub } from "./watch-hub.ts"
+import { type ChangeLog, type Stretch, WatchHub } from "./watch-hub.ts"
 
 /** A hub whose history is read as slowly as the test wants. */
 function slowHub(start: number) {
@@ -44,30 +44,51 @@ test("a watch ends at its signal where history is never read", async () => {
   expect(await Promise.race([next, late])).toEqual({ done: true, value: undefined })
 })
 
-/** A hub whose history cannot be read for as long as the test wants. */
-function hubOfOneAway(comesBack: boolean) {
+type Ask = keyof Omit<ChangeLog, "comesBack">
+
+/** A hub whose log does not answer `what` for as long as the test wants, and a watch that asks for it. */
+function hubOfOneAway(what: Ask, comesBack: boolean) {
   const datastore = { isAway: true, asked: 0 }
-  const read = (_prefix: string, { upTo }: { upTo: number }): Stretch => {
+  const answers = <T>(ask: Ask, answer: T): T => {
+    if (ask !== what) return answer
     datastore.asked += 1
     if (datastore.isAway) throw new KnownError("StoreUnavailable", "it is away")
-    return { changes: [{ type: "delete", key: "/a", revision: upTo }], upTo, compacted: 0 }
+    return answer
   }
-  const log = { compacted: () => 0, reach: () => {}, read, ...(comesBack && { comesBack }) }
+  const read = (_prefix: string, { upTo }: { upTo: number }) =>
+    answers("read", {
+      changes: [{ type: "delete" as const, key: "/a", revision: upTo }],
+      upTo,
+      compacted: 0,
+    })
+  const log: ChangeLog = {
+    compacted: () => answers("compacted", 0),
+    reach: () => answers("reach", undefined),
+    read,
+    ...(comesBack && { comesBack }),
+  }
   const stop = new AbortController()
-  const watch = new WatchHub(log, 10).watch({ prefix: "/", after: 5, signal: stop.signal })
-  return { datastore, stop, next: watch.next() }
+  const hub = new WatchHub(log, 10)
+  const after = what === "reach" ? 11 : 5
+  const watch = hub.watch({ prefix: "/", after, signal: stop.signal })
+  const next = watch.next()
+  return { hub, datastore, stop, next }
 }
 
-test("a watch goes on when a datastore is back, and ends where that is not to be waited for", async () => {
-  const { datastore, next } = hubOfOneAway(true)
-  await vi.waitUntil(() => datastore.asked === 2)
-  datastore.isAway = false
-  expect((await next).value).toHaveLength(1)
-  await expect(hubOfOneAway(false).next).rejects.toMatchObject({ code: "StoreUnavailable" })
-})
+test.each(["compacted", "reach", "read"] as const)(
+  "a watch that asks for %s goes on when a datastore is back, and ends where that is not to be waited for",
+  async (what) => {
+    const { hub, datastore, next } = hubOfOneAway(what, true)
+    await vi.waitUntil(() => datastore.asked === 2)
+    datastore.isAway = false
+    hub.publish([{ type: "delete", key: "/a", revision: 12 }])
+    expect((await next).value).toHaveLength(1)
+    await expect(hubOfOneAway(what, false).next).rejects.toMatchObject({ code: "StoreUnavailable" })
+  },
+)
 
 test("nothing is asked for a watch that has ended", async () => {
-  const { datastore, stop, next } = hubOfOneAway(true)
+  const { datastore, stop, next } = hubOfOneAway("read", true)
   await vi.waitUntil(() => datastore.asked === 1)
   stop.abort()
   expect(await next).toEqual({ done: true, value: undefined })

@@ -125,13 +125,18 @@ export class WatchHub {
     at.revision = after
     const life = this.#life
     let refusal: Refusal = "Compacted"
-    refuseGap(after, await this.#log.compacted(), refusal)
-    if (after > this.#newest) await this.#log.reach(after)
+    await orOver(
+      this.#untilThere(() => this.#refuseOutside(after), signal),
+      signal,
+    )
     while (!signal.aborted) {
       if (this.#closed) throw new KnownError("StoreUnavailable", "the store is closed")
       if (this.#life !== life) throw new KnownError("SlowWatcher", "history began anew")
       const asked = { prefix, after: at.revision, refusal }
-      const batch = await orOver(this.#readUntilThere(asked, signal), signal)
+      const batch = await orOver(
+        this.#untilThere(() => this.#read(asked), signal),
+        signal,
+      )
       if (batch === undefined) return
       refusal = "SlowWatcher"
       if (batch.changes.length > 0) yield batch.changes
@@ -155,10 +160,16 @@ export class WatchHub {
     sleeper.wake()
   }
 
-  async #readUntilThere(asked: Asked, signal: AbortSignal): Promise<Read> {
+  /** What history does not reach back to, or forward. */
+  async #refuseOutside(revision: number): Promise<void> {
+    refuseGap(revision, await this.#log.compacted(), "Compacted")
+    if (revision > this.#newest) await this.#log.reach(revision)
+  }
+
+  async #untilThere<T>(ask: () => Promise<T>, signal: AbortSignal): Promise<T> {
     for (;;)
       try {
-        return await this.#read(asked)
+        return await ask()
       } catch (error) {
         const mayBeThere = this.#log.comesBack && !this.#closed
         if (!mayBeThere || !isKnown(error, "StoreUnavailable", "StoreRefused")) throw error
