@@ -204,9 +204,9 @@ END $$;
 `
 
 /** One transaction; servers that start together take turns. */
-export const SCHEMA = `
-BEGIN;
-SELECT pg_advisory_xact_lock(${SCHEMA_LOCK});
-${CREATE_MISSING} ${FIRST_ROWS} ${HEAD} ${WRITE} ${STEP} ${REWRITE} ${COMPACT}
-COMMIT;
-`
+const inTurn = (statements: string): string =>
+  `BEGIN; SELECT pg_advisory_xact_lock(${SCHEMA_LOCK}); ${statements} COMMIT`
+
+const EVERY_FUNCTION = HEAD + WRITE + STEP + REWRITE + COMPACT
+export const FUNCTIONS = inTurn(EVERY_FUNCTION)
+export const SCHEMA = inTurn(CREATE_MISSING + FIRST_ROWS + EVERY_FUNCTION)

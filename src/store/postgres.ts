@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Client } from "pg"
 import { BATCH_BYTES_MAX, COMPACT_KEY, type Span } from "./kine.ts"
 import { Connections } from "./postgres-connection.ts"
-import { CHANNEL, FENCE_LOCK, SCHEMA } from "./postgres-schema.ts"
+import { CHANNEL, FENCE_LOCK, FUNCTIONS, SCHEMA } from "./postgres-schema.ts"
 import type { PostgresAddress } from "./postgres-url.ts"
 import type { EngineStep } from "./sql-engine.ts"
 import { SqlRows } from "./sql-rows.ts"
@@ -210,8 +210,10 @@ class PostgresEngine extends SqlTable {
     await this.#db.query(FILL, [after, upTo])
   }
 
-  leap(id: number): Promise<void> {
-    return this.#db.script(leap(id))
+  /** What was put back has the functions of its time. */
+  async leap(id: number): Promise<void> {
+    await this.#db.script(FUNCTIONS)
+    await this.#db.script(leap(id))
   }
 
   /** Outside of the write's transaction: one that notifies holds back the commits of all others that do. */

@@ -1,7 +1,18 @@
 /** PostgreSQL under several writers at once, and what keyturn leaves in it. */
 import { describe, expect, test } from "vitest"
 import { sqlShared } from "../contract/sql-shared.contract.ts"
-import { bytes, create, done, key, live, ROOT, remove, update } from "../contract/store-helpers.ts"
+import {
+  bytes,
+  create,
+  done,
+  failure,
+  key,
+  live,
+  ROOT,
+  remove,
+  update,
+  watched,
+} from "../contract/store-helpers.ts"
 import { PostgresStores } from "../harness/postgres-stores.ts"
 
 const pg = new PostgresStores()
@@ -107,4 +118,19 @@ test("an id that a filler took from a writer costs him a second try, not the wri
   )
   expect(await create(store, "a", "x")).toBe(next + 1)
   expect(await live(store)).toEqual({ a: "x" })
+})
+
+test("a database that is put back without this version's functions has them again", async () => {
+  const store = await pg.open()
+  const first = await create(store, "a", "x")
+  const second = await create(store, "b", "x")
+  const ended = failure(watched(store, { after: second, count: 1 }))
+  const [functions] = await pg.query(
+    "SELECT string_agg(oid::regprocedure::text, ', ') FROM pg_proc WHERE proname LIKE 'keyturn%'",
+  )
+  await pg.query(`DROP FUNCTION ${String(functions?.[0])}`)
+  await pg.query(`DELETE FROM kine WHERE id > ${first}`)
+  expect(await ended).toBe("SlowWatcher")
+  await create(store, "c", "x")
+  expect(await live(store)).toEqual({ a: "x", c: "x" })
 })
