@@ -93,6 +93,12 @@ export class KnownError extends Error {
 export const isKnown = (error: unknown, ...codes: ErrorCode[]): error is KnownError =>
   error instanceof KnownError && (codes.length === 0 || codes.includes(error.code))
 
+/** The failure of a part as that of the whole, which its message begins with; what was not foreseen stays as it is. */
+export const within = (whole: string, error: unknown): unknown =>
+  isKnown(error)
+    ? new KnownError(error.code, `${whole}: ${error.message}`, { cause: error })
+    : error
+
 /** For what cannot happen: a bug, never a user's mistake. Crashes the request, not silently. */
 export function bug(message: string): never {
   throw new Error(`bug: ${message}`)

@@ -1,7 +1,7 @@
 /** The keyring in use: read from the datastore, kept in memory as a view, changed only by compare-and-swap together with the
  *  fence, the operation and the history. The cluster key is held here and nowhere else. */
 import type { KeyObject } from "node:crypto"
-import { isKnown, KnownError } from "../errors.ts"
+import { isKnown, KnownError, within } from "../errors.ts"
 import type { Keyring } from "../keyring/keyring.ts"
 import {
   newFence,
@@ -205,8 +205,7 @@ export class Keys {
     try {
       await this.scrub()
     } catch (error) {
-      if (!isKnown(error)) throw error
-      throw new KnownError(error.code, `${done}: ${error.message}`, { cause: error })
+      throw within(done, error)
     }
   }
 

@@ -1,6 +1,6 @@
 /** What the API sees: plain objects, put, read, listed and watched. The only room that holds both plaintext and the store. It
  *  owns the fence: a write that another keyring has overtaken is sealed again and retried here, out of the API's sight. */
-import { isKnown, KnownError } from "../errors.ts"
+import { isKnown, KnownError, within } from "../errors.ts"
 import { decodeObject, encodeObject } from "../format/codec.ts"
 import type { KubeObject } from "../format/object.ts"
 import type { Unreadable } from "../rotation/operation.ts"
@@ -292,8 +292,7 @@ function decoded(key: string, plaintext: Buffer): KubeObject {
   try {
     return decodeObject(plaintext)
   } catch (error) {
-    if (!isKnown(error)) throw error
-    throw new KnownError(error.code, `${key}: ${error.message}`, { cause: error })
+    throw within(key, error)
   }
 }
 

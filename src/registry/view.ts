@@ -1,6 +1,6 @@
 /** What one keyring means for values: which key seals, which open, and under which fence. A view never changes; a change of
  *  the keyring makes a new one. Transformer is Kubernetes' word for this. */
-import { bug, isKnown, KnownError } from "../errors.ts"
+import { bug, isKnown, KnownError, within } from "../errors.ts"
 import { hasPrefix, isEncrypted, isObject, prefixOf } from "../format/value.ts"
 import { type Keyring, writingKey } from "../keyring/keyring.ts"
 import type { OpenRecord } from "../keyring/record.ts"
@@ -66,8 +66,7 @@ export function makeView(record: OpenRecord, version: string): View {
       } catch (error) {
         if (!isKnown(error)) throw error
         const gone = keyring.destroyed.find((one) => hasPrefix(stored, prefixOf(one)))
-        if (gone === undefined)
-          throw new KnownError(error.code, `${key}: ${error.message}`, { cause: error })
+        if (gone === undefined) throw within(key, error)
         const seen = `the value is under the ${gone.provider} key "${gone.name}", which was destroyed at ${gone.destroyed}`
         throw new KnownError("KeyDestroyed", `${key}: ${seen}`, { cause: error })
       }

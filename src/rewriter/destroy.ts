@@ -1,9 +1,10 @@
 /** Destroys a key: proves that nothing stored needs it, takes its bytes out of the keyring under the fence of the proof, and
  *  clears what the datastore's files may still hold of the keyring before. */
-import { bug, KnownError } from "../errors.ts"
+import { bug, KnownError, within } from "../errors.ts"
 import type { DestroyedKey } from "../keyring/keyring.ts"
 import type { Keys } from "../registry/keys.ts"
-import { alreadyDestroyed, destroyed } from "../rotation/destroy.ts"
+import type { View } from "../registry/view.ts"
+import { alreadyDestroyed, destroyed, type Under } from "../rotation/destroy.ts"
 import type { HistoryEntry } from "../rotation/history.ts"
 import { describeOperation, isRunning } from "../rotation/operation.ts"
 import type { Store } from "../store/store.ts"
@@ -40,9 +41,7 @@ export async function destroyKey(
     // A rewrite changes values whose copies are still on their way, where no count finds them. One that begins later moves the fence.
     const operation = await keys.operation()
     if (isRunning(operation)) throw new KnownError("RotationUnderWay", describeOperation(operation))
-    const under = (await census(store, view)).keys.get(name) ?? bug(`"${name}" was not counted`)
-    // What history holds under the key was replaced before the count, and clients may read it until it is cleared.
-    if (under.stored === 0) await store.scrub([view.provider(name).prefix])
+    const under = await countedAndCleared(store, view, name)
     const changed = await keys.change("destroy-key", ({ record: { fence, keyring } }) => {
       if (fence !== view.record.fence) return undefined
       const after = destroyed(keyring, { name, under, now: now() })
@@ -50,5 +49,16 @@ export async function destroyKey(
     })
     isNew ||= changed !== undefined
     view = changed?.view ?? (await keys.refresh())
+  }
+}
+
+async function countedAndCleared(store: Store, view: View, name: string): Promise<Under> {
+  try {
+    const under = (await census(store, view)).keys.get(name) ?? bug(`"${name}" was not counted`)
+    // What history holds under the key was replaced before the count, and clients may read it until it is cleared.
+    if (under.stored === 0) await store.scrub([view.provider(name).prefix])
+    return under
+  } catch (error) {
+    throw within(`the key "${name}" is not destroyed`, error)
   }
 }

@@ -14,8 +14,7 @@ export function alreadyDestroyed(keyring: Keyring, name: string): DestroyedKey |
   const gone = keyring.destroyed.find((key) => key.name === name)
   if (gone !== undefined) return gone
   const key = keyring.keys.find((one) => one.name === name)
-  if (key === undefined)
-    throw new KnownError("NotFound", `there is no key "${name}"; see: keyturn secrets-encrypt keys`)
+  if (key === undefined) throw noSuchKey(name)
   if (key.state !== "archived")
     throw new KnownError("KeyNotArchived", `the key "${name}" is not retired, it is ${key.state}`)
   return undefined
@@ -31,6 +30,9 @@ export function destroyed(
   if (under.stored > 0) throw inUse(name, under)
   return withoutKey(keyring, name, now)
 }
+
+export const noSuchKey = (name: string): KnownError =>
+  new KnownError("NotFound", `there is no key "${name}"; see: keyturn secrets-encrypt keys`)
 
 const SHOWN_MAX = 10
 
