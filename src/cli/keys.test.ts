@@ -42,6 +42,28 @@ writing   AES-GCM            2026-11-24T00:00:08Z  90s   1234           3000 of 
   })
 })
 
+test("a name that no key has is refused before it is asked for again", async () => {
+  await using server = await startSupervisor({ reply: () => ({ json: keys }) })
+  const questions: string[] = []
+  const ask = async (question: string) => {
+    questions.push(question)
+    return "another name"
+  }
+  const to = ["--server", server.url, "--token", server.token]
+  const destroy = (name: string) =>
+    command(["secrets-encrypt", "keys", "destroy", name, ...to], { ask })
+  expect(await destroy("nosuch")).toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('there is no key "nosuch"'),
+  })
+  expect(questions).toEqual([])
+  expect(await destroy("a name with blanks")).toMatchObject({ code: 2 })
+  expect(questions).toHaveLength(1)
+  expect(server.received.map(({ request }) => request)).toEqual(
+    Array.from({ length: 2 }, () => "GET /v1-keyturn/encrypt/keys"),
+  )
+})
+
 test("-o json prints what the server answered", async () => {
   const { code, stdout } = await listed("-o", "json")
   expect({ code, ...JSON.parse(stdout) }).toEqual({ code: 0, keys })

@@ -1,8 +1,10 @@
 /** `keyturn secrets-encrypt keys` and `keys destroy`. */
 import { humanDuration } from "../api/text/human-duration.ts"
 import { KnownError } from "../errors.ts"
+import { noSuchKey } from "../rotation/destroy.ts"
 import { KEY_TYPES } from "../server/status.ts"
 import type { KeyListed } from "../server/key-list.ts"
+import type { Client } from "./client.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note, type OutputOptions, say, show } from "./context.ts"
 import { aligned } from "./status-text.ts"
@@ -25,7 +27,7 @@ export async function destroyKey(
   context: Context,
 ): Promise<void> {
   const client = await connect(options, context)
-  const again = options.confirm ?? (await askAgain(name, context))
+  const again = options.confirm ?? (await askAgain(name, client, context))
   if (again !== name)
     throw new KnownError(
       "UsageInvalid",
@@ -41,13 +43,15 @@ export async function destroyKey(
   )
 }
 
-function askAgain(name: string, { ask }: Context): Promise<string> {
-  if (ask !== null)
-    return ask(
-      `This cannot be undone: backups with values under "${name}" do not open without it.\nThe name of the key again: `,
-    )
-  const seen = "there is no terminal to ask for the name again; give it with --confirm"
-  throw new KnownError("UsageInvalid", seen)
+async function askAgain(name: string, client: Client, { ask }: Context): Promise<string> {
+  if (ask === null) {
+    const seen = "there is no terminal to ask for the name again; give it with --confirm"
+    throw new KnownError("UsageInvalid", seen)
+  }
+  if (!(await client.keys()).some((key) => key.name === name)) throw noSuchKey(name)
+  return ask(
+    `This cannot be undone: backups with values under "${name}" do not open without it.\nThe name of the key again: `,
+  )
 }
 
 /** The name comes last, for it may hold blanks. */

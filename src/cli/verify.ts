@@ -3,6 +3,7 @@ import { readNamed } from "../cluster/files.ts"
 import { dataDirPaths } from "../cluster/data-dir.ts"
 import { readView } from "../cluster/read-keyring.ts"
 import { KnownError } from "../errors.ts"
+import { describeOperation } from "../rotation/operation.ts"
 import { type Verification, verify as verifyStored } from "../rewriter/verify.ts"
 import { databaseFiles, openForReading } from "../server/datastore.ts"
 import { type ConnectOptions, connect, serverOptionsOf } from "./connect.ts"
@@ -37,7 +38,12 @@ async function online(options: VerifyOptions, context: Context): Promise<Verific
       "UsageInvalid",
       "--encryption-provider-config is for a datastore that --datastore-endpoint names",
     )
-  return (await connect(options, context)).verify({ key, opens: open })
+  const client = await connect(options, context)
+  const before = await client.operation()
+  const found = await client.verify({ key, opens: open })
+  if (found.problems.length > 0 && before?.state === "running")
+    note(context, `${describeOperation(before)}; what it had not come to is counted as it was`)
+  return found
 }
 
 async function offline(options: VerifyOptions, context: Context): Promise<Verification> {

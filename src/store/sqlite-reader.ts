@@ -1,6 +1,6 @@
 /** A database file as it lies, for reading alone: nothing in it or in its write-ahead log changes, though what the log holds is
  *  read too. It may be K3s', without our tables, and a server may have it open. */
-import { existsSync } from "node:fs"
+import { statSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import { KnownError } from "../errors.ts"
 import { rowBatch, spanOf } from "./kine.ts"
@@ -12,7 +12,8 @@ import type { StoreReader } from "./store.ts"
 
 /** Throws FilesUnreadable where there is no file, StoreCorrupt where it is none of kine's. */
 export function readSqlite(path: string): StoreReader {
-  if (!existsSync(path)) throw new KnownError("FilesUnreadable", `there is no file ${path}`)
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile())
+    throw new KnownError("FilesUnreadable", `there is no file ${path}`)
   try {
     return readerOf(new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT_MS }), path)
   } catch (error) {

@@ -93,6 +93,12 @@ test("all under the key that writes: live values, old values, namespaces, the fi
   expect(text).not.toContain("planted")
 })
 
+test("a path that is no file is told as one", async () => {
+  const told = await offline(folder)
+  expect(told).toMatchObject({ code: 20, stdout: "" })
+  expect(told.stderr).toContain(`there is no file ${folder}`)
+})
+
 test("a file that was put in the place of the one that is open is not taken for it", async () => {
   const aside = `${state()}.aside`
   renameSync(state(), aside)
