@@ -12,7 +12,7 @@ import {
   type Txn,
   type TxnAnswer,
 } from "./etcd-messages.ts"
-import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
+import { type TlsFiles, tlsOf } from "./tls-files.ts"
 
 export interface EtcdAddress {
   /** Origins such as `https://host:2379`. */
@@ -22,7 +22,7 @@ export interface EtcdAddress {
 
 /** Connects at the first call. */
 export const channelTo = ({ endpoints, tls }: EtcdAddress): EtcdChannel =>
-  new EtcdChannel({ endpoints, ...(tls && { tls: () => readTlsFiles(tls, "etcd") }) })
+  new EtcdChannel({ endpoints, ...(tls && { tls: tlsOf(tls, "etcd") }) })
 
 /** Throws IsFuture and WasCompacted, which nobody else knows, where it cannot be read at the revision that was asked for. */
 export async function range(

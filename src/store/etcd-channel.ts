@@ -10,6 +10,7 @@ import {
 import { isKnown, KnownError } from "../errors.ts"
 import { etcdError } from "./etcd-errors.ts"
 import { AnswerLost, NotDone, reasonOf } from "./lost-answer.ts"
+import type { Tls } from "./tls-files.ts"
 
 const CONNECT_TIMEOUT_MS = 3_000
 const ANSWER_TIMEOUT_MS = 8_000
@@ -25,14 +26,8 @@ const PREFIX_BYTES = 5
 interface ChannelOptions {
   /** Origins such as `https://host:2379`. */
   readonly endpoints: readonly string[]
-  /** Asked at each connection, for certificates are renewed. */
+  /** Asked for each connection. */
   readonly tls?: () => Tls
-}
-
-interface Tls {
-  readonly ca?: string
-  readonly cert?: string
-  readonly key?: string
 }
 
 export interface CallOptions {

@@ -5,7 +5,7 @@ import { isConnectionSound, isServerError, mysqlError } from "./mysql-errors.ts"
 import { LEAVE_TIMEOUT_MS, Session, type SessionOptions } from "./mysql-session.ts"
 import { type MysqlAddress, mysqlTlsWays } from "./mysql-url.ts"
 import type { Columns } from "./sql-table.ts"
-import type { TlsFiles } from "./tls-files.ts"
+import { type TlsFiles, tlsOf } from "./tls-files.ts"
 
 const CONNECTIONS_MAX = 16
 const TURN_TIMEOUT_MS = 5_000
@@ -45,16 +45,18 @@ export class Connections {
     { files, writes }: { readonly files: TlsFiles; readonly writes: readonly string[] },
   ): Promise<Connections> {
     const where = `MySQL database ${address.database} at ${address.host}:${address.port}`
-    const ways = mysqlTlsWays(address, files)
-    for (const [index, tls] of ways.entries()) {
-      const options = { address, tls, where }
+    const given = tlsOf(files, "MySQL")
+    const ways = () => mysqlTlsWays(address, given())
+    for (const index of ways().keys()) {
+      const options = { address, tls: () => ways()[index], where }
       try {
         await connectOnce(options)
         return new Connections(options, writes)
       } catch (error) {
         const isRefused =
           error instanceof Error && "code" in error && error.code === "HANDSHAKE_NO_SSL_SUPPORT"
-        if (!isRefused || index === ways.length - 1) throw mysqlError(error, { where, sent: false })
+        if (!isRefused || index === ways().length - 1)
+          throw mysqlError(error, { where, sent: false })
       }
     }
     throw new Error("no way to speak to a server")

@@ -28,7 +28,8 @@ const SETTINGS = [
 
 export interface SessionOptions {
   readonly address: MysqlAddress
-  readonly tls: MysqlTls | undefined
+  /** Asked for each session. */
+  readonly tls: () => MysqlTls | undefined
   /** For messages. */
   readonly where: string
 }
@@ -42,7 +43,8 @@ export class Session {
 
   /** `database`: "" for none. */
   constructor(options: SessionOptions, database = options.address.database) {
-    const { address, tls } = options
+    const { address } = options
+    const tls = options.tls()
     const { host, port, user, password } = address
     const socket = host.startsWith("/")
       ? connect(host)

@@ -2,7 +2,7 @@
  *  The first is Go's: user and password stand there as they are, and end at the last `@`. The second is a URL: what is no
  *  letter or digit is percent-encoded. The text may hold a password: no message quotes it. */
 import { KnownError } from "../errors.ts"
-import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
+import type { Tls } from "./tls-files.ts"
 
 const TLS_MODES = ["false", "preferred", "skip-verify", "true"] as const
 type TlsMode = (typeof TLS_MODES)[number]
@@ -18,10 +18,7 @@ export interface MysqlAddress {
 }
 
 /** How to speak TLS; `verifies`: only to a server whose certificate is of a trusted authority and has its name. */
-export interface MysqlTls {
-  readonly ca?: string
-  readonly cert?: string
-  readonly key?: string
+export interface MysqlTls extends Tls {
   readonly verifies: boolean
 }
 
@@ -77,9 +74,8 @@ function goForm(text: string) {
  *  verified, and without one there is none unless the address asks for it. */
 export function mysqlTlsWays(
   { host, tls }: MysqlAddress,
-  files: TlsFiles,
+  given: Tls,
 ): readonly (MysqlTls | undefined)[] {
-  const given = readTlsFiles(files, "MySQL")
   const standard = Object.keys(given).length > 0 ? "true" : "false"
   const verified = { ...given, verifies: true }
   const unverified = { ...given, verifies: false }

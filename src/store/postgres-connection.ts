@@ -15,7 +15,7 @@ import { KnownError } from "../errors.ts"
 import { isConnectionSound, postgresError } from "./postgres-errors.ts"
 import { type PostgresAddress, tlsWays } from "./postgres-url.ts"
 import type { Columns } from "./sql-table.ts"
-import type { TlsFiles } from "./tls-files.ts"
+import { type TlsFiles, tlsOf } from "./tls-files.ts"
 
 const CONNECTIONS_MAX = 16
 const CONNECT_TIMEOUT_MS = 5_000
@@ -56,7 +56,8 @@ function bytesOf(text: string): Buffer {
 
 interface Settings {
   readonly address: PostgresAddress
-  readonly ssl: ConnectionOptions | false
+  /** Asked for each connection. */
+  readonly ssl: () => ConnectionOptions | false
 }
 
 const config = ({ address, ssl }: Settings) => ({
@@ -65,7 +66,7 @@ const config = ({ address, ssl }: Settings) => ({
   user: address.user,
   password: address.password,
   database: address.database,
-  ssl,
+  ssl: ssl(),
   application_name: "keyturn",
   connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
   query_timeout: ANSWER_TIMEOUT_MS,
@@ -85,8 +86,14 @@ export class Connections {
   private constructor(settings: Settings) {
     this.#settings = settings
     this.where = describe(settings.address)
+    const connected = () => this.#config()
     this.#pool = new Pool({
-      ...this.#config(),
+      ...connected(),
+      Client: class extends Client {
+        constructor() {
+          super(connected())
+        }
+      },
       max: CONNECTIONS_MAX,
       idleTimeoutMillis: IDLE_TIMEOUT_MS,
       // The pool waits for it and passes its failure on; the type knows neither.
@@ -97,8 +104,8 @@ export class Connections {
 
   /** Creates the database where it is missing. */
   static async open(address: PostgresAddress, files: TlsFiles): Promise<Connections> {
-    const ssl = await firstWay(address, tlsWays(address, files))
-    return new Connections({ address, ssl })
+    const given = tlsOf(files, "PostgreSQL")
+    return new Connections(await firstWay(address, () => tlsWays(address, given())))
   }
 
   /** One statement: one round trip, one transaction. */
@@ -197,22 +204,23 @@ export class Connections {
 const describe = ({ host, port, database }: PostgresAddress): string =>
   `PostgreSQL database ${database} at ${host}:${port}`
 
-/** The first way to speak TLS that the server takes. */
+/** With the first way to speak TLS that the server takes. */
 async function firstWay(
   address: PostgresAddress,
-  ways: readonly (ConnectionOptions | false)[],
-): Promise<ConnectionOptions | false> {
-  for (const [index, ssl] of ways.entries()) {
+  ways: () => readonly (ConnectionOptions | false)[],
+): Promise<Settings> {
+  for (const index of ways().keys()) {
+    const settings = { address, ssl: () => ways()[index] ?? false }
     try {
-      await connectOnce({ address, ssl })
-      return ssl
+      await connectOnce(settings)
+      return settings
     } catch (error) {
       const isRefused = error instanceof Error && error.message.includes("does not support SSL")
-      if (isRefused && index < ways.length - 1) continue
+      if (isRefused && index < ways().length - 1) continue
       throw postgresError(error, { where: describe(address), sent: false })
     }
   }
-  return false
+  throw new Error("no way to speak to a server")
 }
 
 async function connectOnce(settings: Settings): Promise<void> {

@@ -2,7 +2,7 @@
  *  quotes it. */
 import { checkServerIdentity, type ConnectionOptions } from "node:tls"
 import { KnownError } from "../errors.ts"
-import { readTlsFiles, type TlsFiles } from "./tls-files.ts"
+import type { Tls } from "./tls-files.ts"
 
 const SSL_MODES = ["disable", "prefer", "require", "verify-ca", "verify-full"] as const
 type SslMode = (typeof SSL_MODES)[number]
@@ -53,9 +53,8 @@ export function parsePostgresUrl(text: string, where: string): PostgresAddress {
  *  verify-full; without one TLS is taken where the server offers it. */
 export function tlsWays(
   { host, sslMode }: PostgresAddress,
-  files: TlsFiles,
+  given: Tls,
 ): readonly (ConnectionOptions | false)[] {
-  const given = readTlsFiles(files, "PostgreSQL")
   const standard = Object.keys(given).length > 0 ? "verify-full" : "prefer"
   const unverified = { ...given, rejectUnauthorized: false }
   const ways: Record<SslMode, readonly (ConnectionOptions | false)[]> = {

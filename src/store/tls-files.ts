@@ -1,5 +1,6 @@
 /** The files that --datastore-cafile, -certfile and -keyfile name. */
 import { readFileSync } from "node:fs"
+import { createSecureContext } from "node:tls"
 import { KnownError } from "../errors.ts"
 
 /** Paths; null where none is given. */
@@ -11,21 +12,35 @@ export interface TlsFiles {
 
 export const NO_TLS_FILES: TlsFiles = { ca: null, cert: null, key: null }
 
-/** Their contents, of those that are given. `to`: whom TLS is spoken with, for messages. Throws FilesUnreadable. */
-export function readTlsFiles(
-  files: TlsFiles,
-  to: string,
-): { readonly ca?: string; readonly cert?: string; readonly key?: string } {
-  const [ca, cert, key] = [pem(files.ca, to), pem(files.cert, to), pem(files.key, to)]
-  return { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) }
+/** Contents of those that are given. */
+export interface Tls {
+  readonly ca?: string
+  readonly cert?: string
+  readonly key?: string
 }
 
-function pem(path: string | null, to: string): string | undefined {
-  if (path === null) return undefined
-  try {
-    return readFileSync(path, "utf8")
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause)
-    throw new KnownError("FilesUnreadable", `a file for TLS to ${to}: ${why}`, { cause })
+/** Their contents as they are now, for each connection: renewed ones need no restart. While they cannot be used (a renewal is under
+ *  way) they are what they were; throws FilesUnreadable where they never were used. `to`: whom TLS is spoken with, for messages. */
+export function tlsOf(files: TlsFiles, to: string): () => Tls {
+  let last: Tls | undefined
+  return () => {
+    try {
+      return (last = usable(files))
+    } catch (cause) {
+      if (last !== undefined) return last
+      const why = cause instanceof Error ? cause.message : String(cause)
+      throw new KnownError("FilesUnreadable", `a file for TLS to ${to}: ${why}`, { cause })
+    }
   }
 }
+
+function usable(files: TlsFiles): Tls {
+  const [ca, cert, key] = [read(files.ca), read(files.cert), read(files.key)]
+  const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) }
+  // Throws at what is no PEM, and where the certificate is not the key's.
+  if (Object.keys(tls).length > 0) createSecureContext(tls)
+  return tls
+}
+
+const read = (path: string | null): string | undefined =>
+  path === null ? undefined : readFileSync(path, "utf8")

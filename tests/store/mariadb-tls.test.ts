@@ -1,8 +1,8 @@
 /** MariaDB over TLS: whom keyturn trusts, and what it shows of itself. */
-import { chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { chownSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { afterAll, beforeAll, expect, test } from "vitest"
+import { afterAll, beforeAll, expect, test, vi } from "vitest"
 import { issueAdmin, issueServing, makeAuthorities } from "../../src/cluster/issue.ts"
 import { openMysql } from "../../src/store/mysql.ts"
 import type { MysqlAddress } from "../../src/store/mysql-url.ts"
@@ -19,6 +19,7 @@ const file = (name: string, content: string): string => {
   return path
 }
 let server: Mariadb
+let serverFiles: Record<"ssl-cert" | "ssl-key", string>
 let files: { ca: string; cert: string; key: string; otherCa: string }
 
 beforeAll(async () => {
@@ -33,6 +34,7 @@ beforeAll(async () => {
     "ssl-key": file("server.key", serving.key),
     "ssl-ca": file("clients.crt", client.cert),
   }
+  serverFiles = settings
   const user = await mariadbUser()
   for (const path of [folder, ...Object.values(settings)]) {
     if (user !== undefined) chownSync(path, user.uid, user.gid)
@@ -91,6 +93,30 @@ test("a certificate is shown where one is given", async () => {
   const known = { user: "known", password: "known" }
   expect(await spoken({ ca, cert, key }, known)).toBe("TLS")
   expect(await failure(spoken({ ...NONE, ca }, known))).toBe("StoreRefused")
+})
+
+test("renewed certificates, ours and the server's, are used without a restart", async () => {
+  const address = server.newDatabase()
+  const tls = { ca: `${files.ca}.renewed`, cert: files.cert, key: files.key }
+  copyFileSync(files.ca, tls.ca)
+  const store = await openMysql({ address, tls })
+  const read = () => store.list({ prefix: "/registry/secrets/", limit: 1 })
+  await read()
+  const now = new Date()
+  const { server: ca } = await makeAuthorities(now)
+  const serving = await issueServing(ca, { names: ["127.0.0.1"], now })
+  writeFileSync(serverFiles["ssl-cert"], serving.cert)
+  writeFileSync(serverFiles["ssl-key"], serving.key)
+  writeFileSync(tls.ca, ca.cert)
+  await server.query("", "FLUSH SSL")
+  const sessions = await server.query(
+    "",
+    `SELECT id FROM information_schema.processlist WHERE db = '${address.database}'`,
+  )
+  for (const [id] of sessions) await server.query("", `KILL ${String(id)}`)
+  await vi.waitFor(read, { timeout: 5_000 })
+  expect(await failure(spoken({ ...tls, ca: files.ca }))).toBe("StoreUnavailable")
+  await store.close()
 })
 
 test("where the server has none, it is spoken only where it must be", async () => {

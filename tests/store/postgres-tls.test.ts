@@ -1,8 +1,8 @@
 /** PostgreSQL over TLS: whom keyturn trusts, and what it shows of itself. */
-import { chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { chownSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { afterAll, beforeAll, expect, test } from "vitest"
+import { afterAll, beforeAll, expect, test, vi } from "vitest"
 import { issueAdmin, issueServing, makeAuthorities } from "../../src/cluster/issue.ts"
 import { openPostgres } from "../../src/store/postgres.ts"
 import type { PostgresAddress } from "../../src/store/postgres-url.ts"
@@ -19,6 +19,7 @@ const file = (name: string, content: string): string => {
   return path
 }
 let server: Postgres
+let serverFiles: Record<"ssl_cert_file" | "ssl_key_file", string>
 let files: { ca: string; cert: string; key: string; otherCa: string }
 
 beforeAll(async () => {
@@ -39,6 +40,7 @@ beforeAll(async () => {
   }
   const own = { cert: file("own.crt", admin.cert), key: file("own.key", admin.key) }
   files = { ca: file("ca.crt", ca.cert), otherCa: file("other.crt", client.cert), ...own }
+  serverFiles = settings
   const lines = Object.entries(settings).map(([name, path]) => `${name}=${path}`)
   server = await Postgres.start("ssl=on", ...lines)
 })
@@ -77,4 +79,27 @@ test("a server is trusted by its authority and its name", async () => {
 test("a certificate is shown where one is given", async () => {
   const { ca, cert, key } = files
   expect(await spoken({ ca, cert, key })).toBe("true /O=system:masters/CN=system:admin")
+})
+
+test("renewed certificates, ours and the server's, are used without a restart", async () => {
+  const address = server.newDatabase()
+  const tls = { ca: `${files.ca}.renewed`, cert: files.cert, key: files.key }
+  copyFileSync(files.ca, tls.ca)
+  const store = await openPostgres({ address, tls })
+  const read = () => store.list({ prefix: "/registry/secrets/", limit: 1 })
+  await read()
+  const now = new Date()
+  const { server: ca } = await makeAuthorities(now)
+  const serving = await issueServing(ca, { names: ["127.0.0.1"], now })
+  writeFileSync(serverFiles.ssl_cert_file, serving.cert)
+  writeFileSync(serverFiles.ssl_key_file, serving.key)
+  writeFileSync(tls.ca, ca.cert)
+  await server.query(address.database, "SELECT pg_reload_conf()")
+  await server.query(
+    address.database,
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'keyturn'",
+  )
+  await vi.waitFor(read, { timeout: 5_000 })
+  expect(await failure(spoken({ ...tls, ca: files.ca }))).toBe("StoreUnavailable")
+  await store.close()
 })
