@@ -31,7 +31,8 @@ import {
 import { rewrite } from "./etcd-rewrite.ts"
 import { EtcdRows } from "./etcd-rows.ts"
 import type { Replacing } from "./etcd-watch.ts"
-import { AnswerLost, type EngineWrite, lookFor, unknown, type WrittenRow } from "./lost-answer.ts"
+import { change, creation, deletion, type EngineWrite } from "./engine-write.ts"
+import { AnswerLost, lookFor, unknown, type WrittenRow } from "./lost-answer.ts"
 import { compactedAway, futureRevision } from "./revisions.ts"
 import type {
   Change,
@@ -125,18 +126,16 @@ class EtcdStore implements Store {
     return (await this.#range({ ...under(prefix), countOnly: true })).count
   }
 
-  create({ key, fence, value, ttlSeconds = 0 }: Create): Promise<WriteResult> {
-    const bytes = Buffer.from(value)
-    return this.#write({ kind: "create", key, fence, expected: 0, value: bytes, ttlSeconds })
+  create(write: Create): Promise<WriteResult> {
+    return this.#write(creation(write))
   }
 
-  update({ key, fence, expected, value, ttlSeconds = 0 }: Update): Promise<WriteResult> {
-    const bytes = Buffer.from(value)
-    return this.#write({ kind: "update", key, fence, expected, value: bytes, ttlSeconds })
+  update(write: Update): Promise<WriteResult> {
+    return this.#write(change(write))
   }
 
-  delete({ key, fence, expected }: Delete): Promise<WriteResult> {
-    return this.#write({ kind: "delete", key, fence, expected, value: null, ttlSeconds: 0 })
+  delete(write: Delete): Promise<WriteResult> {
+    return this.#write(deletion(write))
   }
 
   watch(options: WatchOptions): AsyncIterable<readonly Change[]> {

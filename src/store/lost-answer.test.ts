@@ -1,6 +1,7 @@
 import { expect, test } from "vitest"
 import { isKnown } from "../errors.ts"
-import { AnswerLost, type EngineWrite, type Look, lookFor, type WrittenRow } from "./lost-answer.ts"
+import type { EngineWrite } from "./engine-write.ts"
+import { AnswerLost, type Look, lookFor, type WrittenRow } from "./lost-answer.ts"
 
 const value = Buffer.from("ours")
 const theirs = { created: true, deleted: false, replaces: 0, value: Buffer.from("theirs") }

@@ -1,6 +1,7 @@
 /** What becomes of a statement whose answer did not come, for every datastore behind a network: it is looked for once
  *  and never repeated. */
 import { KnownError } from "../errors.ts"
+import type { EngineWrite } from "./engine-write.ts"
 import type { Entry, WriteResult } from "./store.ts"
 
 /** The datastore took the statement back (deadlock, lock time-out, no leader), or it was never sent: nothing was written. */
@@ -16,17 +17,6 @@ export class AnswerLost extends KnownError {
   constructor(message: string, options?: ErrorOptions) {
     super("StoreUnavailable", message, options)
   }
-}
-
-export interface EngineWrite {
-  readonly kind: "create" | "update" | "delete"
-  readonly key: string
-  readonly fence: string | undefined
-  /** 0 for a create. */
-  readonly expected: number
-  /** null for a delete. */
-  readonly value: Buffer | null
-  readonly ttlSeconds: number
 }
 
 /** One change of a key, as it is remembered. */

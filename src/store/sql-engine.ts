@@ -2,7 +2,8 @@
  *  and one transaction. Every method rejects with a KnownError for what is foreseen; NotDone and
  *  AnswerLost (lost-answer.ts) are the two that the store acts on. */
 import type { Head, Leased, Span } from "./kine.ts"
-import type { EngineWrite, WrittenRow } from "./lost-answer.ts"
+import type { EngineWrite } from "./engine-write.ts"
+import type { WrittenRow } from "./lost-answer.ts"
 import type {
   Change,
   Entry,

@@ -6,7 +6,8 @@ import { randomBytes } from "node:crypto"
 import { KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
 import { liveEntry, NEWEST, spanOf } from "./kine.ts"
-import { AnswerLost, type EngineWrite, lookFor, unknown } from "./lost-answer.ts"
+import { change, creation, deletion, type EngineWrite } from "./engine-write.ts"
+import { AnswerLost, lookFor, unknown } from "./lost-answer.ts"
 import { lastKey, PageCounts } from "./page-counts.ts"
 import { compactedAway, refuseFuture } from "./revisions.ts"
 import type { EngineStep, SqlEngine, Standing } from "./sql-engine.ts"
@@ -141,18 +142,16 @@ class SqlStore implements Store {
     return await this.#engine.count({ prefix }, NEWEST)
   }
 
-  create({ key, fence, value, ttlSeconds = 0 }: Create): Promise<WriteResult> {
-    const bytes = Buffer.from(value)
-    return this.#write({ kind: "create", key, fence, expected: 0, value: bytes, ttlSeconds })
+  create(write: Create): Promise<WriteResult> {
+    return this.#write(creation(write))
   }
 
-  update({ key, fence, expected, value, ttlSeconds = 0 }: Update): Promise<WriteResult> {
-    const bytes = Buffer.from(value)
-    return this.#write({ kind: "update", key, fence, expected, value: bytes, ttlSeconds })
+  update(write: Update): Promise<WriteResult> {
+    return this.#write(change(write))
   }
 
-  delete({ key, fence, expected }: Delete): Promise<WriteResult> {
-    return this.#write({ kind: "delete", key, fence, expected, value: null, ttlSeconds: 0 })
+  delete(write: Delete): Promise<WriteResult> {
+    return this.#write(deletion(write))
   }
 
   watch(options: WatchOptions): AsyncIterable<readonly Change[]> {

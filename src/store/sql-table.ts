@@ -10,7 +10,8 @@ import {
   type Span,
   toChange,
 } from "./kine.ts"
-import type { EngineWrite, WrittenRow } from "./lost-answer.ts"
+import type { EngineWrite } from "./engine-write.ts"
+import type { WrittenRow } from "./lost-answer.ts"
 import type {
   EngineStep,
   KeyRange,

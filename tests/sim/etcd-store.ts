@@ -5,13 +5,8 @@ import { FENCE, MARK, OWN, VALUES } from "../../src/store/etcd-keys.ts"
 import { rewriteAll } from "../../src/store/etcd-rewrite.ts"
 import { HistoryGone } from "../../src/store/etcd-watch.ts"
 import { Expiry, systemSchedule } from "../../src/store/expiry.ts"
-import {
-  AnswerLost,
-  type EngineWrite,
-  lookFor,
-  unknown,
-  type WrittenRow,
-} from "../../src/store/lost-answer.ts"
+import { change, creation, deletion, type EngineWrite } from "../../src/store/engine-write.ts"
+import { AnswerLost, lookFor, unknown, type WrittenRow } from "../../src/store/lost-answer.ts"
 import { compactedAway, refuseFuture } from "../../src/store/revisions.ts"
 import type {
   Change,
@@ -123,18 +118,16 @@ class MemoryEtcd implements Store {
     return this.#at(`count ${prefix}`, () => this.#history.under(prefix).length)
   }
 
-  create({ key, fence, value, ttlSeconds = 0 }: Create): Promise<WriteResult> {
-    const bytes = Buffer.from(value)
-    return this.#write({ kind: "create", key, fence, expected: 0, value: bytes, ttlSeconds })
+  create(write: Create): Promise<WriteResult> {
+    return this.#write(creation(write))
   }
 
-  update({ key, fence, expected, value, ttlSeconds = 0 }: Update): Promise<WriteResult> {
-    const bytes = Buffer.from(value)
-    return this.#write({ kind: "update", key, fence, expected, value: bytes, ttlSeconds })
+  update(write: Update): Promise<WriteResult> {
+    return this.#write(change(write))
   }
 
-  delete({ key, fence, expected }: Delete): Promise<WriteResult> {
-    return this.#write({ kind: "delete", key, fence, expected, value: null, ttlSeconds: 0 })
+  delete(write: Delete): Promise<WriteResult> {
+    return this.#write(deletion(write))
   }
 
   watch(options: WatchOptions): AsyncIterable<readonly Change[]> {

@@ -9,7 +9,8 @@ import {
   type Leased,
   type Span,
 } from "../../src/store/kine.ts"
-import { type EngineWrite, NotDone, type WrittenRow } from "../../src/store/lost-answer.ts"
+import type { EngineWrite } from "../../src/store/engine-write.ts"
+import { NotDone, type WrittenRow } from "../../src/store/lost-answer.ts"
 import type {
   EngineStep,
   KeyRange,
