@@ -14,9 +14,11 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.once(signal, () => interrupt.abort(signal))
 }
 
-// Whoever reads our output may leave early (`| head`).
-process.stdout.on("error", () => process.exit(1))
-process.stderr.on("error", () => process.exit(1))
+// Whoever reads our output may leave early (`| head`). A server outlives a log that cannot be written for now: a full disk.
+for (const stream of [process.stdout, process.stderr])
+  stream.on("error", ({ code }: NodeJS.ErrnoException) => {
+    if (code === "EPIPE" || argv[0] !== "server") process.exit(1)
+  })
 
 const output = (stream: NodeJS.WriteStream): Output => ({
   isTerminal: stream.isTTY,

@@ -105,6 +105,8 @@ export function etcdArgs(
     "peer-key-file": paths.peer.key,
     "heartbeat-interval": "250",
     "election-timeout": "2500",
+    // A rotation writes every value again before the first are cleared; etcd's own 2 GiB would end that for values of 1 GiB.
+    "quota-backend-bytes": String(8 * 1024 ** 3),
     logger: "zap",
     "log-outputs": "stderr",
     "log-level": "warn",

@@ -156,11 +156,16 @@ export function named<T>(what: string, run: () => T): T {
   try {
     return run()
   } catch (error) {
-    if (!isErrno(error)) throw error
-    const full = error.code === "ENOSPC" || error.code === "EDQUOT"
-    const why = error.errno === undefined ? error.code : getSystemErrorMessage(error.errno)
-    throw new KnownError(full ? "DiskFull" : "FilesUnreadable", `${what}: ${why}`, { cause: error })
+    throw refused(what, error)
   }
+}
+
+/** What the system refused as a KnownError; anything else as it is. */
+export function refused(what: string, error: unknown): unknown {
+  if (!isErrno(error)) return error
+  const full = error.code === "ENOSPC" || error.code === "EDQUOT"
+  const why = error.errno === undefined ? error.code : getSystemErrorMessage(error.errno)
+  return new KnownError(full ? "DiskFull" : "FilesUnreadable", `${what}: ${why}`, { cause: error })
 }
 
 const isErrno = (error: unknown): error is NodeJS.ErrnoException =>

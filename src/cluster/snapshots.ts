@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { KnownError } from "../errors.ts"
 import type { Store } from "../store/store.ts"
 import type { DataDirPaths } from "./data-dir.ts"
-import { makePrivateDir, moveDurably, named } from "./files.ts"
+import { makePrivateDir, moveDurably, named, refused } from "./files.ts"
 
 export interface Snapshot {
   readonly name: string
@@ -33,6 +33,8 @@ export async function saveSnapshot(
   try {
     await of.store.snapshot(unfinished)
     moveDurably(unfinished, join(snapshots, name))
+  } catch (error) {
+    throw refused(`cannot write ${unfinished}`, error)
   } finally {
     rmSync(unfinished, { force: true })
   }

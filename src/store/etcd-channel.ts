@@ -8,7 +8,7 @@ import {
   type IncomingHttpHeaders,
 } from "node:http2"
 import { isKnown, KnownError } from "../errors.ts"
-import { etcdError } from "./etcd-errors.ts"
+import { etcdError, NoAnswer } from "./etcd-errors.ts"
 import { AnswerLost, NotDone, reasonOf } from "./lost-answer.ts"
 import type { Tls } from "./tls-files.ts"
 
@@ -70,7 +70,7 @@ export class EtcdChannel {
       try {
         return await this.#ask(session, { method, message, timeoutMs, answerBytesMax })
       } catch (error) {
-        if (error instanceof NotDone) this.#leave(session)
+        if (error instanceof NotDone || error instanceof NoAnswer) this.#leave(session)
         const mayRepeat = error instanceof NotDone || (isRepeatable && error instanceof AnswerLost)
         if (!mayRepeat || attempt >= this.#options.endpoints.length) throw error
       }
@@ -124,7 +124,7 @@ export class EtcdChannel {
   ): Promise<Buffer> {
     const stream = this.#open(session, method, { "grpc-timeout": `${timeoutMs}m` })
     const late = setTimeout(() => {
-      stream.destroy(new AnswerLost(`${this.where}: no answer within ${timeoutMs / 1000} s`))
+      stream.destroy(new NoAnswer(`${this.where}: no answer within ${timeoutMs / 1000} s`))
     }, timeoutMs)
     try {
       const ended = statusOf(stream, this.where)

@@ -23,6 +23,9 @@ export class IsFuture extends Error {}
 /** The lease of a put is gone: nothing was written. */
 export class LeaseGone extends Error {}
 
+/** The member took the request in and has no answer in time: it may be the one that cannot, of several. */
+export class NoAnswer extends AnswerLost {}
+
 /** `where`: which member, for messages. */
 export function etcdError(status: { code: number; message: string }, where: string): Error {
   const { code, message } = status
@@ -50,10 +53,11 @@ export function etcdError(status: { code: number; message: string }, where: stri
       // A member that knows no leader takes nothing; every other time-out may come after the proposal.
       return message.includes("no leader")
         ? new NotDone(`${seen}: more than half of its members must run`)
-        : new AnswerLost(seen)
+        : new NoAnswer(seen)
+    case DEADLINE_EXCEEDED:
+      return new NoAnswer(seen)
     case CANCELED:
     case UNKNOWN:
-    case DEADLINE_EXCEEDED:
     case INTERNAL:
       return new AnswerLost(seen)
     case PERMISSION_DENIED:

@@ -3,6 +3,7 @@
  *  answers, what becomes of a write whose answer is lost, how a watch learns of what others wrote. No stored bytes are kept for
  *  longer than it takes to tell the watchers. */
 import { randomBytes } from "node:crypto"
+import { setTimeout as sleep } from "node:timers/promises"
 import { KnownError } from "../errors.ts"
 import { Expiry, type Schedule, systemSchedule } from "./expiry.ts"
 import { liveEntry, NEWEST, spanOf } from "./kine.ts"
@@ -40,6 +41,7 @@ import { WatchHub } from "./watch-hub.ts"
 /** Revisions forgotten in one transaction of compaction, as in kine. */
 const COMPACT_REVISIONS = 1_000
 const LEASED_REVISIONS = 100_000
+const LEASED_AGAIN_MS = 1_000
 
 export interface SqlStoreOptions {
   /** Called with what nobody else hears of: a failure in the background. */
@@ -365,13 +367,16 @@ class SqlStore implements Store {
   /** Starts the clocks of the entries that are there already. One that was replaced meanwhile is no harm: the delete
    *  compares the revision. */
   async #findLeased(newest: number): Promise<void> {
-    try {
-      for (let after = 0; after < newest && !this.#closed; after += LEASED_REVISIONS) {
-        const span = { after, upTo: Math.min(newest, after + LEASED_REVISIONS) }
-        for (const leased of await this.#engine.leased(span)) this.#expiry.track(leased)
+    for (let after = 0; after < newest && !this.#closed; ) {
+      const upTo = Math.min(newest, after + LEASED_REVISIONS)
+      try {
+        for (const leased of await this.#engine.leased({ after, upTo })) this.#expiry.track(leased)
+        after = upTo
+      } catch (error) {
+        if (this.#closed) return
+        this.#warn("entries with a time to live could not be listed yet", error)
+        await sleep(LEASED_AGAIN_MS, undefined, { ref: false })
       }
-    } catch (error) {
-      if (!this.#closed) this.#warn("entries with a time to live could not be listed", error)
     }
   }
 }

@@ -17,6 +17,17 @@ test("a file that is not there is named", () => {
   expect(read).toThrow(/a file for TLS to PostgreSQL: ENOENT.*\/no\/such\/file/)
 })
 
+test.each(["", "\n", "no PEM"])("a CA file with %j is none, at first and later", (text) => {
+  const ca = join(folder, "ca.crt")
+  const read = tlsOf({ ...NO_TLS_FILES, ca }, "MySQL")
+  writeFileSync(ca, text)
+  expect(read).toThrow(/a file for TLS to MySQL: /)
+  writeFileSync(ca, client.cert)
+  expect(read()).toEqual({ ca: client.cert })
+  writeFileSync(ca, text)
+  expect(read()).toEqual({ ca: client.cert })
+})
+
 test("renewed files are used once they belong together", () => {
   const read = tlsOf({ ca: null, cert, key }, "etcd")
   writeFileSync(cert, one.cert)

@@ -1,4 +1,5 @@
 /** The files that --datastore-cafile, -certfile and -keyfile name. */
+import { X509Certificate } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { createSecureContext } from "node:tls"
 import { KnownError } from "../errors.ts"
@@ -37,10 +38,15 @@ export function tlsOf(files: TlsFiles, to: string): () => Tls {
 function usable(files: TlsFiles): Tls {
   const [ca, cert, key] = [read(files.ca), read(files.cert), read(files.key)]
   const tls = { ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) }
-  // Throws at what is no PEM, and where the certificate is not the key's.
+  if (ca !== undefined) void new X509Certificate(ca) // throws where it holds none, and nobody were trusted
+  // Throws where the certificate is not the key's.
   if (Object.keys(tls).length > 0) createSecureContext(tls)
   return tls
 }
 
-const read = (path: string | null): string | undefined =>
-  path === null ? undefined : readFileSync(path, "utf8")
+/** An empty one would be as none: TLS that verifies nobody. */
+function read(path: string | null): string | undefined {
+  const text = path === null ? undefined : readFileSync(path, "utf8")
+  if (text?.trim() === "") throw new Error(`${path} is empty`)
+  return text
+}

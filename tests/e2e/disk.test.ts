@@ -9,9 +9,9 @@ import { apiClient } from "../harness/api.ts"
 import { atRest, lostSince, notUnderTheWriter, wrongAtRest } from "../harness/at-rest.ts"
 import { type Fault, sickDisk, TORN } from "../harness/disk-faults.ts"
 import { sqliteDatastore } from "../harness/engines.ts"
-import { run, until } from "../harness/process.ts"
+import { Program, run, until } from "../harness/process.ts"
 import { needs } from "../harness/programs.ts"
-import { keyturn, TestServer } from "../harness/server.ts"
+import { KEYTURN, keyturn, TestServer } from "../harness/server.ts"
 
 const SECRETS = "/api/v1/namespaces/default/secrets"
 /** Rewritten in several batches: there is a middle. */
@@ -56,6 +56,27 @@ interface OperationSeen {
   readonly state: string
   readonly trouble?: string
 }
+
+test("a server whose log cannot be written serves all the same", async () => {
+  const own = [
+    "--config",
+    "/dev/null",
+    "--data-dir",
+    join(folder, "full"),
+    "--https-listen-port",
+    "0",
+  ]
+  const command = ["-c", 'exec "$0" server "$@" 2>/dev/full', KEYTURN, ...own]
+  await using server = new Program("sh", command)
+  const ready = await until(() => /^keyturn is ready: (\S+)\n/m.exec(server.stdout))
+  expect(ready).not.toBeNull()
+  using client = apiClient(join(folder, "full/keyturn.yaml"))
+  expect(await client.call("GET", "/readyz")).toMatchObject({ status: 200 })
+  expect(await client.call("POST", SECRETS, { kind: "nothing" })).toMatchObject({ status: 400 })
+  expect(await client.call("GET", "/readyz")).toMatchObject({ status: 200 })
+  expect(await server.end("SIGTERM")).toBe(0)
+})
+
 const operationOf = async (server: TestServer): Promise<OperationSeen> =>
   JSON.parse((await call(server, "GET", "/v1-keyturn/encrypt/operation")).body)
 

@@ -300,6 +300,21 @@ describe("an engine that stands still", () => {
     expect(performance.now() - start).toBeLessThan(1_000)
   })
 
+  /** As one whose disk stands still. */
+  test("and pongs is left for the next member too", async () => {
+    const { createServer } = await import("node:http2")
+    const still = createServer(() => {})
+    await new Promise<void>((resolve) => still.listen(0, "127.0.0.1", resolve))
+    const address = still.address()
+    if (address === null || typeof address === "string") throw new Error("no port")
+    try {
+      const store = await etcd.open({ ports: [address.port, etcd.server.port] })
+      expect(await failure(store.get(key("a")))).toBe("no failure")
+    } finally {
+      still.close()
+    }
+  })
+
   test("is left for the next member, of which there is one", async () => {
     await using way = await Way.to(etcd.server.port)
     const store = await etcd.open({ ports: [way.port, etcd.server.port] })
