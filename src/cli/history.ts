@@ -3,8 +3,7 @@ import type { HistoryEntry } from "../rotation/history.ts"
 import { atLeast } from "../rotation/operation.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, type OutputOptions, show } from "./context.ts"
-import { duration } from "./progress.ts"
-import { aligned } from "./status-text.ts"
+import { aligned, duration } from "./text.ts"
 
 export async function history(
   options: ConnectOptions & OutputOptions,

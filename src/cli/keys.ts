@@ -7,7 +7,7 @@ import type { KeyListed } from "../server/key-list.ts"
 import type { Client } from "./client.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note, type OutputOptions, say, show } from "./context.ts"
-import { aligned } from "./status-text.ts"
+import { aligned } from "./text.ts"
 
 export async function listKeys(
   options: ConnectOptions & OutputOptions,

@@ -4,7 +4,7 @@ import type { Plan, Work } from "../rewriter/plan.ts"
 import { VERBS } from "../rotation/operation.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, type OutputOptions, show } from "./context.ts"
-import { duration } from "./progress.ts"
+import { duration } from "./text.ts"
 import { oneOf } from "./usage.ts"
 
 export async function plan(

@@ -194,7 +194,7 @@ function verbCommand(verb: Verb, run: Run): Command {
   }
   return made.action(
     act(run, async (options: VerbOptions, context) =>
-      (await import("./verbs.ts")).takeVerb(verb, options, context),
+      (await import("./verbs.ts")).runVerb(verb, options, context),
     ),
   )
 }

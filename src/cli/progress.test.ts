@@ -1,7 +1,8 @@
 import { expect, test } from "vitest"
 import { type Operation, startOperation } from "../rotation/operation.ts"
 import type { Context } from "./context.ts"
-import { bar, duration, progressText, startProgress } from "./progress.ts"
+import { bar, progressText, startProgress } from "./progress.ts"
+import { duration } from "./text.ts"
 
 const at = (looked: number, rows = 10_000): Operation => ({
   ...startOperation({

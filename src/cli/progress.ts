@@ -2,6 +2,7 @@
  *  once. */
 import { describeTrouble, type Operation, type OperationSeen } from "../rotation/operation.ts"
 import { type Context, note } from "./context.ts"
+import { duration } from "./text.ts"
 
 /** Where this command began to look, so that a rewrite that it joins late has a true rate. */
 export interface Seen {
@@ -26,14 +27,6 @@ export function progressText(
   if (rate <= 0) return counted
   const left = Math.ceil(Math.max(0, rows - looked) / rate)
   return `${counted}, ${Math.round(rate)} a second, ${duration(left)} left`
-}
-
-export function duration(seconds: number): string {
-  if (seconds < 60) return `${seconds} s`
-  const [minutes, rest] = [Math.floor(seconds / 60), seconds % 60]
-  return minutes < 60
-    ? `${minutes} min ${rest} s`
-    : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
 }
 
 export function bar({ looked, rows }: Operation): string {

@@ -3,7 +3,7 @@ import { humanDuration } from "../api/text/human-duration.ts"
 import type { RecoveryKeyListed } from "../server/key-list.ts"
 import { type ConnectOptions, connect } from "./connect.ts"
 import { type Context, note, type OutputOptions, say, show } from "./context.ts"
-import { aligned } from "./status-text.ts"
+import { aligned } from "./text.ts"
 
 /** Standard output has the key, and nothing else. */
 export async function createRecoveryKey(options: ConnectOptions, context: Context): Promise<void> {

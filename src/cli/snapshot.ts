@@ -11,7 +11,7 @@ import type { ServerOptions } from "../server/options.ts"
 import { type ConnectOptions, connect, serverOptionsOf } from "./connect.ts"
 import { type Context, note, type OutputOptions, say, show } from "./context.ts"
 import { makeLog } from "./log.ts"
-import { aligned } from "./status-text.ts"
+import { aligned } from "./text.ts"
 
 export interface SaveOptions extends ConnectOptions {
   readonly name: string

@@ -1,6 +1,7 @@
 /** `secrets-encrypt status` as K3s prints it, byte for byte: scripts match on it. */
 import { humanDuration } from "../api/text/human-duration.ts"
 import type { ArchivedKeyInUse, ServerStatus, Status } from "../server/status.ts"
+import { aligned } from "./text.ts"
 
 /** K3s' fields in its order, then ours. */
 export function statusJson(status: Status): string {
@@ -71,12 +72,4 @@ export function statusText(status: Status): string {
 function typeAndName(key: string): string[] {
   const border = key.indexOf(" ")
   return [key.slice(0, border), key.slice(border + 1)]
-}
-
-/** Go's tabwriter with a padding of 2; the last cell of a row stays as long as it is. */
-export function aligned(rows: readonly (readonly string[])[]): string[] {
-  const width = (column: number) => 2 + Math.max(...rows.map((row) => row[column]?.length ?? 0))
-  const cell = (text: string, column: number, { length }: readonly string[]) =>
-    column === length - 1 ? text : text.padEnd(width(column))
-  return rows.map((row) => row.map(cell).join(""))
 }

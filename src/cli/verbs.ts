@@ -12,7 +12,7 @@ export interface VerbOptions extends ConnectOptions {
   readonly wait?: boolean
 }
 
-export async function takeVerb(verb: Verb, options: VerbOptions, context: Context): Promise<void> {
+export async function runVerb(verb: Verb, options: VerbOptions, context: Context): Promise<void> {
   const { taken, finished, waits } = VERB_COMMANDS[verb]
   const { force = false, skip = false, vacuum = false, wait = waits } = options
   const client = await connect(options, context)

@@ -1,7 +1,7 @@
 /** What `secrets-encrypt verify` prints for people. Problems are told after it, as the failure of the command. */
 import type { Found, Verification } from "../rewriter/verify.ts"
 import { KEY_TYPES } from "../server/status.ts"
-import { aligned } from "./status-text.ts"
+import { aligned } from "./text.ts"
 
 export function verificationText(found: Verification): string {
   const { revision, stored, live, opened, keys, unencrypted, unreadable, namespaces } = found

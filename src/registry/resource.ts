@@ -9,6 +9,7 @@ export interface Kind {
 }
 
 /** By Kubernetes' first name for Nodes. Never change it. */
+export const SECRETS_PREFIX = "/registry/secrets/"
 export const NODES_PREFIX = "/registry/minions/"
 
 export interface Ref {

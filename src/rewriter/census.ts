@@ -175,19 +175,19 @@ const FOREIGN_MAX = 100
 
 class Count implements Omit<Census, "revision"> {
   stored = 0
-  readonly keys: Map<string, Named>
-  readonly foreign = new Map<string, Named>()
-  readonly unencrypted = new Named()
+  readonly keys: Map<string, Tallied>
+  readonly foreign = new Map<string, Tallied>()
+  readonly unencrypted = new Tallied()
   readonly unreadable = { stored: 0, names: [] as Unreadable[] }
   readonly namespaces = new Map<string, { stored: number; current: number }>()
   readonly #view: View
   readonly #known: readonly KnownKey[]
-  readonly #current: Named | undefined
+  readonly #current: Tallied | undefined
 
   constructor(view: View, also: readonly KnownKey[] = []) {
     this.#view = view
     this.#known = [...knownKeys(view), ...also]
-    this.keys = new Map(this.#known.map(({ name }) => [name, new Named()]))
+    this.keys = new Map(this.#known.map(({ name }) => [name, new Tallied()]))
     this.#current = this.keys.get(writingKey(view.record.keyring)?.name ?? "")
   }
 
@@ -225,27 +225,27 @@ class Count implements Omit<Census, "revision"> {
     }
   }
 
-  #plain(key: string): Named[] | undefined {
+  #plain(key: string): Tallied[] | undefined {
     return this.#view.covers(key) ? [this.unencrypted] : undefined
   }
 
-  #sealing(stored: Buffer): Named[] {
+  #sealing(stored: Buffer): Tallied[] {
     const names = namesOver(this.#known, stored)
     return names.length === 0
       ? [this.#foreign(stored)]
       : names.flatMap((n) => this.keys.get(n) ?? [])
   }
 
-  #foreign(stored: Buffer): Named {
+  #foreign(stored: Buffer): Tallied {
     const seen = foreignName(stored)
     const name = this.foreign.has(seen) || this.foreign.size < FOREIGN_MAX ? seen : UNKNOWN
-    const tally = this.foreign.get(name) ?? new Named()
+    const tally = this.foreign.get(name) ?? new Tallied()
     this.foreign.set(name, tally)
     return tally
   }
 }
 
-class Named implements Tally {
+class Tallied implements Tally {
   stored = 0
   readonly #names = new Set<string>()
 

@@ -1,6 +1,7 @@
 /** What a verb would do if it were taken now. It goes the verb's own way up to where that writes: the same decision, the same rows,
  *  each value that is not under the target opened and sealed anew. What comes out is counted and thrown away; nothing is written. */
 import { type ErrorCode, isKnown, KnownError } from "../errors.ts"
+import { SECRETS_PREFIX } from "../registry/resource.ts"
 import { makeView } from "../registry/view.ts"
 import {
   leftBehind,
@@ -12,8 +13,7 @@ import { COUNTED_FOR_REWRITTEN, RATE_MIN } from "../rotation/pace.ts"
 import type { Store } from "../store/store.ts"
 import { rowsOf } from "./batches.ts"
 import { allRows, rowsIn, uncompacted } from "./census.ts"
-import { type Step, stepOf, type VerbParts } from "./control.ts"
-import { SECRETS } from "./stored-secrets.ts"
+import { type Step, stepOf, type VerbParts } from "./take-verb.ts"
 import { makeTarget, sealAnew, staleIn, type Target } from "./rewrite.ts"
 
 export interface Plan {
@@ -80,7 +80,7 @@ async function workOf({ keyring }: Step, parts: PlanParts): Promise<Work> {
   const counted = await uncompacted(() => count(target, parts))
   const seconds = (REWRITE_BY_READING[engine] * (monotonicMs() - begunMs)) / 1000
   return {
-    secrets: await store.count(SECRETS),
+    secrets: await store.count(SECRETS_PREFIX),
     ...counted,
     events: engine === "etcd" ? counted.values : 0,
     seconds,

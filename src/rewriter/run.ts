@@ -239,10 +239,9 @@ async function untilAborted(work: Promise<void>, signal: AbortSignal): Promise<v
   await Promise.race([work, aborted])
 }
 
-/** The proof and the retirement. The census was made under the operation's fence, and the commit is valid only under it. What is
- *  cleared meanwhile is copies that it does not read. A run that is stopped does not wait for that; the store's end may.
- *  Where a key would be kept for what all opens, rows have come back behind a pass (a copy of the datastore, put back): the passes
- *  are made again, once. */
+/** The proof and the retirement, committed under the fence that the census was made under. Beside it old copies are cleared, which
+ *  it does not read; a run that is stopped does not wait for that, the store's end may. Where a key would be kept for what all opens,
+ *  a copy of the datastore was put back behind a pass: both passes are made again, once. */
 async function finish(run: Drive, { id, fence, kind, vacuums }: Operation): Promise<void> {
   const { store, keys, signal } = run
   const of = vacuums ? undefined : gone(keys.view, kind)

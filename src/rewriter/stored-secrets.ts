@@ -5,12 +5,12 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { isKnown } from "../errors.ts"
 import { isEncrypted } from "../format/value.ts"
 import type { Keys } from "../registry/keys.ts"
+import { SECRETS_PREFIX } from "../registry/resource.ts"
 import type { View } from "../registry/view.ts"
 import { decodeOperation, isRunning } from "../rotation/operation.ts"
 import type { Change, Store } from "../store/store.ts"
 import { type Census, knownKeys, liveCensus, namesOver } from "./census.ts"
 
-export const SECRETS = "/registry/secrets/"
 const RETRY_MS = 1_000
 
 /** Under no key of the keyring. */
@@ -71,13 +71,13 @@ export class StoredSecrets {
     const { view } = this.#keys
     const holds = async () =>
       this.#keys.view === view && (await this.#operation()).version === quiet
-    const found = await liveCensus(this.#store, view, { prefix: SECRETS, signal })
-    const counts = countsOf(found)
+    const found = await liveCensus(this.#store, view, { prefix: SECRETS_PREFIX, signal })
+    const counts = countsByPlace(found)
     if (!(await holds())) return
     this.#known = { revision: found.revision, counts: new Map(counts), view }
     void endWhenOver(wakes, holds, over)
     for await (const batch of this.#store.watch({
-      prefix: SECRETS,
+      prefix: SECRETS_PREFIX,
       after: found.revision,
       signal: over.signal,
     })) {
@@ -129,10 +129,11 @@ async function endWhenOver(
   } catch {
     // The watch meets the same and tells it.
   }
+  await wakes.return?.()
   over[Symbol.dispose]()
 }
 
-const countsOf = ({ keys, foreign, unencrypted }: Census): Map<Place, number> =>
+const countsByPlace = ({ keys, foreign, unencrypted }: Census): Map<Place, number> =>
   new Map<Place, number>([
     ...Array.from(keys, ([name, { stored }]) => [name, stored] as const),
     [FOREIGN, foreign.values().reduce((sum, { stored }) => sum + stored, 0)],

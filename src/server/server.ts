@@ -29,7 +29,6 @@ import { StoredSecrets } from "../rewriter/stored-secrets.ts"
 import { BEAT_MS } from "../rotation/lease.ts"
 import { shellWord } from "../shell-word.ts"
 import type { Store } from "../store/store.ts"
-import { onceAgreed } from "./agree.ts"
 import { Background, CERTIFICATES_EVERY_MS } from "./background.ts"
 import { databaseFiles, openDatastore } from "./datastore.ts"
 import { leaveAgain, reset, settleRestore, startEmbedded, tendEmbedded } from "./embedded.ts"
@@ -172,7 +171,7 @@ async function serve(parts: Parts): Promise<void> {
     keys,
     name: options.nodeName,
     leavesWithNode: embedded !== undefined,
-    isAlone: store.aside !== undefined,
+    isAlone: datastore.kind === "sqlite",
     flags: agreedFlags(options),
     publish: () => publisher.renew(),
     now,
@@ -201,11 +200,9 @@ async function serve(parts: Parts): Promise<void> {
     servers: () => servers.status(),
     limits: options,
     engine: datastore.kind,
+    agree: { reload, signal: background.signal },
   })
   const { over, ...membership } = makeMembership({ embedded, registry, nodeName: server })
-  const agree = { reload, monotonicMs, signal: background.signal }
-  const take: typeof supervisor.take = (request, caller) =>
-    onceAgreed(() => supervisor.take(request, caller), agree)
   const metrics = new Metrics()
   metrics.gaugeOf(
     "keyturn_key_writes",
@@ -217,12 +214,8 @@ async function serve(parts: Parts): Promise<void> {
   const api = createApi({
     metrics,
     registry,
-    supervisor: {
-      ...supervisor,
-      ...membership,
-      take,
-    },
-    serverPassword: supervisor.password,
+    supervisor: { ...supervisor, ...membership },
+    serverPassword: () => keys.view.record.keyring.password,
     health: () => ({ published: publisher.published }),
     answered: (answer) => pacer.answered(answer),
     tokens: files.tokens,
@@ -262,7 +255,7 @@ async function serve(parts: Parts): Promise<void> {
       keys,
       limits: options,
       now,
-      take: (request) => take(request, { user: AUTO_ROTATE, address: "" }),
+      take: (request) => supervisor.take(request, { user: AUTO_ROTATE, address: "" }),
       log,
     }),
   )

@@ -58,6 +58,7 @@ test("of changes of the token that come together, a token that opens lies on the
     monotonicMs: () => 0,
     limits: { keyMaxAgeMs: null, autoRotate: false },
     engine: "sqlite" as const,
+    agree: { reload: "restart", signal: new AbortController().signal },
   })
   const refused = supervisor.rotateToken("", CALLER)
   const tokens = await Promise.all(
@@ -67,7 +68,7 @@ test("of changes of the token that come together, a token that opens lies on the
   // The first keyring, and of each change the keyring and that what it left is cleared.
   expect(opens).toEqual([true, true, true, true, true])
   expect(readToken(paths)).toBe(tokens.at(-1))
-  expect(supervisor.password()).toBe(passwordOf(tokens.at(-1) ?? ""))
+  expect(keys.view.record.keyring.password).toBe(passwordOf(tokens.at(-1) ?? ""))
   await inner.close()
   release()
 })

@@ -20,10 +20,11 @@ import { type Caller, entryOf, type EnteredVerb } from "../rotation/history.ts"
 import type { Store } from "../store/store.ts"
 import { census, countsOf } from "../rewriter/census.ts"
 import { destroyKey } from "../rewriter/destroy.ts"
-import { takeVerb, type VerbParts } from "../rewriter/control.ts"
+import { takeVerb, type VerbParts } from "../rewriter/take-verb.ts"
 import { planVerb } from "../rewriter/plan.ts"
 import type { Datastore } from "../store/datastore.ts"
 import { listKeys, listRecoveryKeys } from "./key-list.ts"
+import { type AgreeOptions, onceAgreed } from "./agree.ts"
 import { lookAtLimits } from "./limits.ts"
 import { verify } from "../rewriter/verify.ts"
 import { oneByOne } from "../one-by-one.ts"
@@ -45,12 +46,11 @@ export interface SupervisorParts extends VerbParts {
   readonly servers: () => Promise<readonly ServerStatus[]>
   readonly limits: Limits
   readonly engine: Datastore["kind"]
+  readonly agree: Omit<AgreeOptions, "monotonicMs">
 }
 
-type Made = Omit<Supervisor, "takeIn" | "leave"> & { password: () => string }
-
 /** What concerns a cluster on the embedded etcd is membership.ts'. */
-export function makeSupervisor(parts: SupervisorParts): Made {
+export function makeSupervisor(parts: SupervisorParts): Omit<Supervisor, "takeIn" | "leave"> {
   const { keys, registry, paths, store, nodeName, shown, now, taken } = parts
   const changes = oneByOne()
   const snapshots = oneByOne()
@@ -74,7 +74,6 @@ export function makeSupervisor(parts: SupervisorParts): Made {
   }
   return {
     cacerts: keys.view.record.keyring.authorities.server.cert,
-    password: () => keys.view.record.keyring.password,
     async status() {
       await keys.refresh()
       const { warnings } = await lookAtLimits({ keys, limits: parts.limits, now })
@@ -100,7 +99,8 @@ export function makeSupervisor(parts: SupervisorParts): Made {
     },
     async take(request, caller) {
       if (request.vacuum) refuseVacuum(parts.engine)
-      return takeVerb(request, caller, parts)
+      const agree = { ...parts.agree, monotonicMs: parts.monotonicMs }
+      return onceAgreed(() => takeVerb(request, caller, parts), agree)
     },
     plan: (verb, signal) => readings(() => planVerb(verb, { ...parts, signal })),
     history: () => keys.history(),

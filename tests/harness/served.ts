@@ -77,6 +77,7 @@ export async function serveInProcess(
     monotonicMs: () => performance.now(),
     limits: { keyMaxAgeMs: null, autoRotate: false },
     engine: "sqlite" as const,
+    agree: { reload: "restart" as const, signal },
   }
   const supervisor = makeSupervisor({ ...verbsOf(keys, now), ...own })
   const handle = createApi({
@@ -87,7 +88,7 @@ export async function serveInProcess(
     },
     health: () => ({ published: true }),
     tokens: TOKENS,
-    serverPassword: supervisor.password,
+    serverPassword: () => keys.view.record.keyring.password,
     version: "0.0.0",
     now: () => clock.now ?? now(),
     monotonicMs: () => performance.now(),

@@ -1,6 +1,6 @@
 /** What verbs need beside the keyring, for one server that publishes nothing. */
 import type { Keys } from "../../src/registry/keys.ts"
-import type { VerbParts } from "../../src/rewriter/control.ts"
+import type { VerbParts } from "../../src/rewriter/take-verb.ts"
 
 export const verbsOf = (keys: Keys, now: () => Date): VerbParts => ({
   keys,

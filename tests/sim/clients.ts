@@ -3,7 +3,7 @@
 import { randomUUID } from "node:crypto"
 import { ERRORS, isKnown } from "../../src/errors.ts"
 import { KEY_PROVIDERS } from "../../src/providers/provider.ts"
-import { takeVerb } from "../../src/rewriter/control.ts"
+import { takeVerb } from "../../src/rewriter/take-verb.ts"
 import { destroyKey } from "../../src/rewriter/destroy.ts"
 import { entryOf } from "../../src/rotation/history.ts"
 import { type Verb, VERBS } from "../../src/rotation/operation.ts"

@@ -8,7 +8,7 @@ import {
 } from "../../format/auth.ts"
 import { Event, Namespace, Node, Secret } from "../../format/core.ts"
 import type { Message } from "../../format/schema.ts"
-import { NODES_PREFIX } from "../../registry/resource.ts"
+import { NODES_PREFIX, SECRETS_PREFIX } from "../../registry/resource.ts"
 
 export type Verb =
   | "create"
@@ -93,7 +93,7 @@ const review = (group: string, message: Message): Resource => ({
   subresources: [],
 })
 
-export const SECRETS = core(Secret, { storagePrefix: "/registry/secrets/" })
+export const SECRETS = core(Secret, { storagePrefix: SECRETS_PREFIX })
 export const EVENTS = core(Event, { shortNames: ["ev"], storagePrefix: "/registry/events/" })
 export const NAMESPACES = core(Namespace, {
   shortNames: ["ns"],
