@@ -70,7 +70,9 @@ export class EtcdChannel {
       try {
         return await this.#ask(session, { method, message, timeoutMs, answerBytesMax })
       } catch (error) {
-        if (error instanceof NotDone || error instanceof NoAnswer) this.#leave(session)
+        // With what else goes on over the connection, as a snapshot; where there is no other member nothing is gained.
+        const isStill = error instanceof NoAnswer && this.#options.endpoints.length > 1
+        if (error instanceof NotDone || isStill) this.#leave(session)
         const mayRepeat = error instanceof NotDone || (isRepeatable && error instanceof AnswerLost)
         if (!mayRepeat || attempt >= this.#options.endpoints.length) throw error
       }

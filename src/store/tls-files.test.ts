@@ -32,7 +32,7 @@ test("renewed files are used once they belong together", () => {
   const read = tlsOf({ ca: null, cert, key }, "etcd")
   writeFileSync(cert, one.cert)
   writeFileSync(key, two.key)
-  expect(read).toThrow(/a file for TLS to etcd: .*mismatch/)
+  expect(read).toThrow(/a file for TLS to etcd: .*mismatch; given are \S+own\.crt, \S+own\.key$/)
   writeFileSync(key, one.key)
   expect(read()).toEqual({ cert: one.cert, key: one.key })
   writeFileSync(cert, two.cert)

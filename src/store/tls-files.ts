@@ -30,7 +30,9 @@ export function tlsOf(files: TlsFiles, to: string): () => Tls {
     } catch (cause) {
       if (last !== undefined) return last
       const why = cause instanceof Error ? cause.message : String(cause)
-      throw new KnownError("FilesUnreadable", `a file for TLS to ${to}: ${why}`, { cause })
+      const given = Object.values(files).filter((path) => path !== null)
+      const seen = `a file for TLS to ${to}: ${why}; given are ${given.join(", ")}`
+      throw new KnownError("FilesUnreadable", seen, { cause })
     }
   }
 }

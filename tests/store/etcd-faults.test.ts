@@ -1,6 +1,8 @@
 /** etcd away, cut off, or standing still. */
 import { setTimeout as sleep } from "node:timers/promises"
-import { describe, expect, test } from "vitest"
+import type { Http2Stream } from "node:http2"
+import { describe, expect, test, vi } from "vitest"
+import { EtcdChannel } from "../../src/store/etcd-channel.ts"
 import type { Store } from "../../src/store/store.ts"
 import {
   allRows,
@@ -311,6 +313,33 @@ describe("an engine that stands still", () => {
       const store = await etcd.open({ ports: [address.port, etcd.server.port] })
       expect(await failure(store.get(key("a")))).toBe("no failure")
     } finally {
+      still.close()
+    }
+  })
+
+  test("and pongs keeps what else goes on over the connection, where there is no other member", async () => {
+    const { createServer } = await import("node:http2")
+    const streams: Http2Stream[] = []
+    let connections = 0
+    const still = createServer()
+      .on("session", () => (connections += 1))
+      .on("stream", (stream) => streams.push(stream.on("error", () => {})))
+    await new Promise<void>((resolve) => still.listen(0, "127.0.0.1", resolve))
+    const address = still.address()
+    if (address === null || typeof address === "string") throw new Error("no port")
+    const channel = new EtcdChannel({ endpoints: [`http://127.0.0.1:${address.port}`] })
+    const { signal } = new AbortController()
+    try {
+      const watch = channel.stream("/Watch", Buffer.alloc(0), { signal }).next()
+      watch.catch(() => {})
+      await vi.waitUntil(() => streams.length === 1)
+      const call = channel.call("/Range", Buffer.alloc(0), { timeoutMs: 200 })
+      expect(await failure(call)).toBe("StoreUnavailable")
+      const next = channel.call("/Range", Buffer.alloc(0), { timeoutMs: 200 })
+      expect(await failure(next)).toBe("StoreUnavailable")
+      expect({ streams: streams.length, connections }).toEqual({ streams: 3, connections: 1 })
+    } finally {
+      channel.close()
       still.close()
     }
   })

@@ -120,15 +120,32 @@ test("an id that a filler took from a writer costs him a second try, not the wri
   expect(await live(store)).toEqual({ a: "x" })
 })
 
+const OF_KEYTURN =
+  "SELECT string_agg(oid::regprocedure::text, ', ') FROM pg_proc WHERE proname LIKE 'keyturn%'"
+const functionsOf = async (): Promise<string> => String((await pg.query(OF_KEYTURN))[0]?.[0])
+
 test("a database that is put back without this version's functions has them again", async () => {
   const store = await pg.open()
   const first = await create(store, "a", "x")
   const second = await create(store, "b", "x")
   const ended = failure(watched(store, { after: second, count: 1 }))
-  const [functions] = await pg.query(
-    "SELECT string_agg(oid::regprocedure::text, ', ') FROM pg_proc WHERE proname LIKE 'keyturn%'",
-  )
-  await pg.query(`DROP FUNCTION ${String(functions?.[0])}`)
+  await pg.query(`DROP FUNCTION ${await functionsOf()}`)
+  await pg.query(`DELETE FROM kine WHERE id > ${first}`)
+  expect(await ended).toBe("SlowWatcher")
+  await create(store, "c", "x")
+  expect(await live(store)).toEqual({ a: "x", c: "x" })
+})
+
+test("a database that is put back with functions of another role is used with them", async () => {
+  const user = `of_${pg.database}`
+  await pg.server.query("postgres", `CREATE ROLE ${user} LOGIN PASSWORD 'p'`)
+  await pg.server.query("postgres", `CREATE DATABASE ${pg.database} OWNER ${user}`)
+  const store = await pg.open({ user, password: "p" })
+  const first = await create(store, "a", "x")
+  const second = await create(store, "b", "x")
+  const ended = failure(watched(store, { after: second, count: 1 }))
+  for (const one of (await functionsOf()).split(/(?<=\)), /))
+    await pg.query(`ALTER FUNCTION ${one} OWNER TO CURRENT_USER`)
   await pg.query(`DELETE FROM kine WHERE id > ${first}`)
   expect(await ended).toBe("SlowWatcher")
   await create(store, "c", "x")
