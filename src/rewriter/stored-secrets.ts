@@ -129,7 +129,6 @@ async function endWhenOver(
   } catch {
     // The watch meets the same and tells it.
   }
-  await wakes.return?.()
   over[Symbol.dispose]()
 }
 

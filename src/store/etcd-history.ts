@@ -9,7 +9,8 @@ import { range } from "./etcd-calls.ts"
 import type { EtcdChannel } from "./etcd-channel.ts"
 import { WasCompacted } from "./etcd-errors.ts"
 import { FOLLOWED, MARK, OWN, VALUES } from "./etcd-keys.ts"
-import { decodeRevision, encodePut, type WatchEvent } from "./etcd-messages.ts"
+import { decodeRevision, encodeCompaction, encodePut, type WatchEvent } from "./etcd-messages.ts"
+import { Room } from "./etcd-room.ts"
 import {
   changeOf,
   HistoryGone,
@@ -28,6 +29,7 @@ import { sizeBytes, type Stretch, WatchHub } from "./watch-hub.ts"
 const RETRY_MS = 200
 const TIMEOUT_MS = 10_000
 const CATCH_UP_TIMEOUT_MS = 60_000
+const COMPACT_TIMEOUT_MS = 60_000
 
 export interface HistoryOptions {
   /** The revision of the mark. */
@@ -47,6 +49,7 @@ export const newestRevision = async (channel: EtcdChannel): Promise<number> =>
 export class EtcdHistory {
   readonly #channel: EtcdChannel
   readonly #warn: HistoryOptions["warn"]
+  readonly #room = new Room()
   readonly #hub: WatchHub
   readonly #recordWakers = new Wakers()
   readonly #positionWakers = new Wakers()
@@ -96,7 +99,7 @@ export class EtcdHistory {
       for await (const _ of watchRange(this.#channel, from)) return 0
     } catch (error) {
       if (!(error instanceof HistoryGone)) throw error
-      this.compactedTo(error.revision)
+      this.#compactedTo(error.revision)
       return error.revision
     }
     throw this.#late()
@@ -111,9 +114,20 @@ export class EtcdHistory {
     if (this.#position < upTo) throw this.#late()
   }
 
-  /** History up to `revision` was compacted. */
-  compactedTo(revision: number): void {
-    this.#compacted = Math.max(this.#compacted, revision)
+  /** False where a compaction had come as far before. `isPhysical`: returns when nothing of it is left in the database; but where it is
+   *  false, one that was begun before, by another server or in a call that took too long, may be at work still. */
+  async compact(revision: number, { isPhysical = false } = {}): Promise<boolean> {
+    const message = encodeCompaction(revision, { isPhysical })
+    const options = { isRepeatable: true, ...(isPhysical && { timeoutMs: COMPACT_TIMEOUT_MS }) }
+    try {
+      await this.#channel.call("/etcdserverpb.KV/Compact", message, options)
+    } catch (error) {
+      if (!(error instanceof WasCompacted)) throw error
+      this.#compactedTo(revision)
+      return false
+    }
+    this.#compactedTo(revision)
+    return true
   }
 
   /** What happened to a key from a revision on until now. */
@@ -167,11 +181,13 @@ export class EtcdHistory {
     this.#position = await putMark(this.#channel)
     this.#lastEvent = this.#position
     this.#compacted = 0
+    this.#room.restart()
     this.#hub.restart(this.#position)
     this.#recordWakers.wake()
   }
 
-  async #tell({ events, upTo }: WatchBatch): Promise<void> {
+  async #tell(batch: WatchBatch): Promise<void> {
+    const { events, upTo } = batch
     const values = valuesOf(events)
     const keys = values.map(({ entry }) => entry.key)
     // What nobody waits for need not be asked for, nor remembered.
@@ -183,12 +199,26 @@ export class EtcdHistory {
     this.#hub.publish(changes, upTo)
     if (!isWatched) this.#hub.forget()
     if (events.some(({ entry }) => entry.key.startsWith(OWN))) this.#recordWakers.wake()
+    const forgotten = this.#room.told(batch)
+    if (forgotten !== undefined) void this.#forget(forgotten)
+  }
+
+  #compactedTo(revision: number): void {
+    this.#compacted = Math.max(this.#compacted, revision)
+  }
+
+  async #forget(revision: number): Promise<void> {
+    try {
+      await this.compact(revision)
+    } catch (error) {
+      this.#warn("etcd's history could not be compacted for now", error)
+    }
   }
 
   #skip(revision: number): void {
     this.#position = revision
     this.#positionWakers.wake()
-    this.compactedTo(revision)
+    this.#compactedTo(revision)
     this.#hub.skip(revision)
     this.#recordWakers.wake()
   }
@@ -200,7 +230,7 @@ export class EtcdHistory {
       return { changes, upTo, compacted: this.#compacted }
     } catch (error) {
       if (!(error instanceof HistoryGone)) throw error
-      this.compactedTo(error.revision)
+      this.#compactedTo(error.revision)
       return { changes: [], upTo: span.after, compacted: error.revision }
     }
   }

@@ -20,7 +20,6 @@ import {
   type Compare,
   decodePiece,
   decodeVersion,
-  encodeCompaction,
   encodeLeaseGrant,
   type KeyValue,
   type Operation,
@@ -55,7 +54,6 @@ import type {
   WriteResult,
 } from "./store.ts"
 
-const SCRUB_TIMEOUT_MS = 60_000
 /** So much later than this server another one may tell of a change. */
 const OTHERS_BEHIND_MS = 1_000
 const OLDEST = [3, 4] as const
@@ -151,23 +149,7 @@ class EtcdStore implements Store {
   }
 
   async compact(revision: number): Promise<void> {
-    await this.#compact(revision)
-  }
-
-  /** `isPhysical`: returns when nothing of it is left in the database; but false where a compaction that was begun before, by another
-   *  server or in a call that took too long, has come as far and may be at work still. */
-  async #compact(revision: number, { isPhysical = false } = {}): Promise<boolean> {
-    const message = encodeCompaction(revision, { isPhysical })
-    const options = { isRepeatable: true, ...(isPhysical && { timeoutMs: SCRUB_TIMEOUT_MS }) }
-    try {
-      await this.#channel.call("/etcdserverpb.KV/Compact", message, options)
-    } catch (error) {
-      if (!(error instanceof WasCompacted)) throw await this.#unreadable(error, revision)
-      this.#history.compactedTo(revision)
-      return false
-    }
-    this.#history.compactedTo(revision)
-    return true
+    await this.#at(revision, this.#history.compact(revision))
   }
 
   async record(name: RecordName): Promise<StoredRecord | undefined> {
@@ -218,7 +200,8 @@ class EtcdStore implements Store {
       await this.#history.caughtUp()
       await sleep(OTHERS_BEHIND_MS)
       // One of a later revision, as there is since, ends after every earlier one.
-      if ((await this.#compact(revision, { isPhysical })) || !isPhysical) return
+      const compacting = this.#history.compact(revision, { isPhysical })
+      if ((await this.#at(revision, compacting)) || !isPhysical) return
     }
   }
 
@@ -251,19 +234,20 @@ class EtcdStore implements Store {
 
   // Reading
 
-  async #range(asked: RangeAsked, options?: CallOptions): Promise<Ranged> {
-    try {
-      return await range(this.#channel, asked, options)
-    } catch (error) {
-      throw await this.#unreadable(error, asked.revision ?? 0)
-    }
+  #range(asked: RangeAsked, options?: CallOptions): Promise<Ranged> {
+    return this.#at(asked.revision ?? 0, range(this.#channel, asked, options))
   }
 
-  async #unreadable(error: unknown, revision: number): Promise<unknown> {
-    if (error instanceof IsFuture) return futureRevision(revision, await this.revision())
-    if (error instanceof WasCompacted)
-      return compactedAway(revision, await this.compactedRevision())
-    return error
+  /** Tells of a revision that is not there any more, or not yet. */
+  async #at<T>(revision: number, asked: Promise<T>): Promise<T> {
+    try {
+      return await asked
+    } catch (error) {
+      if (error instanceof IsFuture) throw futureRevision(revision, await this.revision())
+      if (error instanceof WasCompacted)
+        throw compactedAway(revision, await this.compactedRevision())
+      throw error
+    }
   }
 
   // Writing

@@ -21,7 +21,7 @@ const CONNECTION_ENDS = /^(?:08|40003|57P0)/
 const REFUSED = /^(?:28|3D|42501)/
 /** What a sound program meets on a sick or badly set up server, by class or by code; DISK_FULL apart. */
 const DISK_FULL = "53100"
-const FORESEEN = /^(?:08|0A000|25006|25P03|42P04|53|55000|57|58|XX00[12])/
+const FORESEEN = /^(?:08|0A000|25006|25P03|42P04|53|55000|57|58|XX)/
 
 /** A foreseen failure as a {@link KnownError}; anything else comes back as it is: a bug. `sent`: whether the server
  *  may have been told to do something. */

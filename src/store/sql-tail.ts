@@ -7,7 +7,7 @@
  *
  *  The loop looks soon after it is woken (by an own write, by another server's announcement), at once for a reader who
  *  waits, and every second at the latest. */
-import { KnownError } from "../errors.ts"
+import { isKnown, KnownError } from "../errors.ts"
 import type { Span } from "./kine.ts"
 import type { LogPage, LogRow, SqlEngine } from "./sql-engine.ts"
 
@@ -65,6 +65,8 @@ export class Tail {
   #woken = Promise.withResolvers<void>()
   #hurried = Promise.withResolvers<void>()
   #closed = false
+  /** What the last look failed with; undefined: it did not. */
+  #failed: unknown
   readonly #ended: Promise<void>
 
   constructor(options: TailOptions) {
@@ -126,16 +128,16 @@ export class Tail {
   }
 
   async #run(): Promise<void> {
-    let failures = 0
     while (!this.#closed) {
       try {
-        await this.#sleep(await this.#look())
-        failures = 0
+        const restMs = await this.#look()
+        this.#failed = undefined
+        await this.#sleep(restMs)
       } catch (error) {
-        failures += 1
-        if (failures === 1 && !this.#closed) {
+        if (this.#failed === undefined && !this.#closed) {
           this.#options.warn(`${this.#options.engine.where} cannot be followed for now`, error)
         }
+        this.#failed = error
         await this.#sleep(RETRY_MS)
       }
     }
@@ -228,6 +230,7 @@ export class Tail {
   }
 
   #stuck(revision: number): KnownError {
+    if (isKnown(this.#failed)) return new KnownError("StoreUnavailable", this.#failed.message)
     const { where } = this.#options.engine
     const seen = `${where}: revision ${this.#settled + 1} is in flight since ${SETTLE_WITHIN_MS / 1000} s`
     return new KnownError("StoreUnavailable", `${seen}, revision ${revision} cannot be told before`)

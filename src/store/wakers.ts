@@ -17,8 +17,13 @@ export class Wakers {
   async *wakes(signal: AbortSignal): AsyncGenerator<void, void> {
     let changed = Promise.withResolvers<void>()
     const wake = (): void => changed.resolve()
+    // Of one that is left behind a yield nothing stays either.
+    const end = (): void => {
+      this.#wakers.delete(wake)
+      wake()
+    }
     this.#wakers.add(wake)
-    signal.addEventListener("abort", wake, { once: true })
+    signal.addEventListener("abort", end, { once: true })
     try {
       while (!signal.aborted && !this.#closed) {
         await changed.promise
@@ -26,8 +31,8 @@ export class Wakers {
         if (!signal.aborted && !this.#closed) yield
       }
     } finally {
-      this.#wakers.delete(wake)
-      signal.removeEventListener("abort", wake)
+      end()
+      signal.removeEventListener("abort", end)
     }
   }
 }

@@ -222,8 +222,8 @@ export function sqlFaults<A extends Login>(
   })
 }
 
-export async function refusal(opening: Promise<Store>): Promise<KnownError> {
-  const error: unknown = await opening.then(
+export async function refusal(asked: Promise<unknown>): Promise<KnownError> {
+  const error: unknown = await asked.then(
     () => undefined,
     (reason: unknown) => reason,
   )

@@ -20,6 +20,7 @@ import {
   update,
   watched,
 } from "../contract/store-helpers.ts"
+import { Etcd } from "../harness/etcd.ts"
 import { EtcdStores } from "../harness/etcd-stores.ts"
 import { Program, until } from "../harness/process.ts"
 import { contend } from "./contend.ts"
@@ -130,6 +131,21 @@ describe("what lies in etcd", () => {
     const first = await store.rows({ cursor: "", limit: 500 })
     const next = await store.rows({ cursor: first.cursor, limit: 500 })
     expect(first.rows.length + next.rows.length).toBe(40)
+  })
+
+  test("history of more than the quota is forgotten in time, and the last of it is kept", async () => {
+    const quota = 256
+    await using server = await Etcd.start({ args: [`--quota-backend-bytes=${quota << 20}`] })
+    const store = await etcd.open({ ports: [server.port] })
+    const revisions = [await create(store, "a", "0")]
+    for (let written = 1; written <= 1.4 * quota; written++) {
+      const text = String(written % 10).repeat(1 << 20)
+      revisions.push(await update(store, "a", { expected: revisions.at(-1) ?? 0, text }))
+    }
+    const forgotten = revisions.indexOf(await store.compactedRevision())
+    const kept = revisions.length - 1 - forgotten
+    expect(kept).toBeGreaterThanOrEqual(64)
+    expect(kept).toBeLessThanOrEqual(130)
   })
 
   test("a value that etcd does not take is refused, and nothing is written", async () => {
