@@ -8,7 +8,6 @@ import {
   type ServerHttp2Session,
 } from "node:http2"
 import type { Socket } from "node:net"
-import type { TLSSocket } from "node:tls"
 import { getSystemErrorMessage } from "node:util"
 import type { Pair } from "../cluster/pem.ts"
 import { bug, KnownError } from "../errors.ts"
@@ -67,7 +66,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     handle,
   )
   server.on("session", closeWhenIdle)
-  server.on("secureConnection", readByEvents)
+  server.on("request", readByEvents)
   const sockets = trackSockets(server)
   await startListening(server, { bindAddress, port })
   const address = server.address()
@@ -81,10 +80,15 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
 }
 
 /** HTTP/1.1's parser takes bytes from the connection itself unless somebody listens to them, and then ends it where a request comes in
- *  several pieces while a long answer to the one before is still being written: the pause that it asks for comes too late. */
-function readByEvents(socket: TLSSocket): void {
-  if (socket.alpnProtocol !== "h2") socket.on("data", () => {})
+ *  several pieces while a long answer to the one before is still being written: the pause that it asks for comes too late. Whoever
+ *  listens is given 64 KiB of memory for each request, so it begins with the first one that has to wait for its answer. */
+function readByEvents({ socket }: Http2ServerRequest, res: Http2ServerResponse): void {
+  const isInTurn = res.socket !== null
+  if (isInTurn || socket.listeners("data").includes(ignored)) return
+  socket.on("data", ignored)
 }
+
+const ignored = (): void => {}
 
 /** A session with open streams is alive however still it is: a watch may wait for hours. */
 function closeWhenIdle(session: ServerHttp2Session): void {
