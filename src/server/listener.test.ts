@@ -5,6 +5,7 @@ import {
   type Http2ServerResponse,
   type ServerHttp2Session,
 } from "node:http2"
+import { setTimeout as sleep } from "node:timers/promises"
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls"
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest"
 import { issueServing, makeAuthorities } from "../cluster/issue.ts"
@@ -66,6 +67,31 @@ test("an address that is taken, and one that is not ours", async () => {
     code: "UsageInvalid",
     message: "cannot listen on 192.0.2.1:0: address not available",
   })
+})
+
+test("a request in pieces behind long answers that are still being written is read whole", async () => {
+  const long = "x".repeat(4 << 20)
+  const at = { bindAddress: "127.0.0.1", port: 0, serving: first, clientCa: client.cert }
+  const own = await listen({
+    ...at,
+    async handle(req, res) {
+      let length = 0
+      for await (const chunk of req) length += chunk.length
+      res.end(req.method === "GET" ? long : `read ${length} bytes`)
+    },
+  })
+  onTestFinished(() => own.close())
+  const socket = await connected({ port: own.port })
+  const piece = "y".repeat(60_000)
+  socket.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(3))
+  socket.write("POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 240000\r\n\r\n")
+  for (let pieces = 0; pieces < 4; pieces++) {
+    socket.write(piece)
+    await sleep(20)
+  }
+  const answers = (await socket.toArray()).join("")
+  expect(answers.length).toBeGreaterThan(3 * long.length)
+  expect(answers).toMatch(/read 240000 bytes/)
 })
 
 /** The server's end of an HTTP/2 session: `opened` is to make a request on it. */
