@@ -1,9 +1,10 @@
 import { createSecretKey, randomBytes } from "node:crypto"
 import { expect, test } from "vitest"
+import { KnownError } from "../errors.ts"
 import { emptyKeyring, type Key, withKey } from "../keyring/keyring.ts"
 import { makeView } from "../registry/view.ts"
 import type { Row, StoreReader } from "../store/store.ts"
-import { census, countsOf, NAMED_MAX } from "./census.ts"
+import { census, countsOf, NAMED_MAX, uncompacted } from "./census.ts"
 
 const pair = { cert: "", key: "" }
 const key = (name: string): Key => ({
@@ -125,4 +126,19 @@ test("it pauses after each batch, and ends where a pause does", async () => {
   expect(pauses).toBe(Math.ceil(ROWS.length / 2))
   const pause = () => Promise.reject(new Error("over"))
   await expect(census(storeOf(ROWS), view, { pause })).rejects.toThrow("over")
+})
+
+test("it is read anew where history was compacted meanwhile, and says so where that is each time", async () => {
+  let attempts = 0
+  const compacted = (times: number) => () =>
+    attempts++ < times
+      ? Promise.reject(new KnownError("Compacted", "history begins at 9"))
+      : Promise.resolve("read")
+  expect(await uncompacted(compacted(2))).toBe("read")
+  attempts = 0
+  await expect(uncompacted(compacted(3))).rejects.toMatchObject({
+    code: "StoreUnavailable",
+    message: expect.stringContaining("as beside a rotation"),
+  })
+  expect(attempts).toBe(3)
 })

@@ -2,7 +2,7 @@
  *  the proof that a key can be retired, `verify`, `keys` and `status -o wide`. A census of nothing under a key is the proof that
  *  nothing needs it. */
 import { setImmediate as turn } from "node:timers/promises"
-import { isKnown } from "../errors.ts"
+import { isKnown, KnownError } from "../errors.ts"
 import { claimOf, hasPrefix, isEncrypted } from "../format/value.ts"
 import { writingKey } from "../keyring/keyring.ts"
 import { namespaceOfKey } from "../registry/resource.ts"
@@ -110,7 +110,12 @@ export async function uncompacted<T>(read: () => Promise<T>): Promise<T> {
     try {
       return await read()
     } catch (error) {
-      if (!isKnown(error, "Compacted") || attempt === ATTEMPTS_MAX) throw error
+      if (!isKnown(error, "Compacted")) throw error
+      if (attempt < ATTEMPTS_MAX) continue
+      const seen = "history is compacted faster than it can be read, as beside a rotation of much"
+      throw new KnownError("StoreUnavailable", `${seen}; try again when that is over`, {
+        cause: error,
+      })
     }
 }
 

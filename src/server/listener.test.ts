@@ -69,29 +69,66 @@ test("an address that is taken, and one that is not ours", async () => {
   })
 })
 
-test("a request in pieces behind long answers that are still being written is read whole", async () => {
-  const long = "x".repeat(4 << 20)
-  const at = { bindAddress: "127.0.0.1", port: 0, serving: first, clientCa: client.cert }
+const LONG = 4 << 20
+
+/** Answers /long with {@link LONG} bytes, and all else with how many it read; /late is not read at once. */
+async function answering(): Promise<{ socket: TLSSocket; ask: (path: string) => void }> {
   const own = await listen({
-    ...at,
+    ...{ bindAddress: "127.0.0.1", port: 0, serving: first, clientCa: client.cert },
     async handle(req, res) {
+      if (req.url === "/late") await sleep(50)
       let length = 0
       for await (const chunk of req) length += chunk.length
-      res.end(req.method === "GET" ? long : `read ${length} bytes`)
+      res.end(req.url === "/long" ? "x".repeat(LONG) : `<${req.url} ${length}>`)
     },
   })
   onTestFinished(() => own.close())
   const socket = await connected({ port: own.port })
-  const piece = "y".repeat(60_000)
-  socket.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(3))
-  socket.write("POST / HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 240000\r\n\r\n")
+  return { socket, ask: (path) => socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`) }
+}
+
+/** All that comes until `last`. */
+async function answers(socket: TLSSocket, last: string): Promise<string> {
+  const chunks: Buffer[] = []
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
+    chunks.push(chunk)
+    if (Buffer.concat(chunks.slice(-2)).toString().endsWith(last)) return chunks.join("")
+  }
+  throw new Error(`ended before ${last}`)
+}
+
+test("a request in pieces behind long answers that are still being written is read whole", async () => {
+  const { socket, ask } = await answering()
+  for (let asked = 0; asked < 3; asked++) ask("/long")
+  socket.write("POST /post HTTP/1.1\r\nhost: x\r\ncontent-length: 240000\r\n\r\n")
   for (let pieces = 0; pieces < 4; pieces++) {
-    socket.write(piece)
+    socket.write("y".repeat(60_000))
     await sleep(20)
   }
-  const answers = (await socket.toArray()).join("")
-  expect(answers.length).toBeGreaterThan(3 * long.length)
-  expect(answers).toMatch(/read 240000 bytes/)
+  expect((await answers(socket, "</post 240000>")).length).toBeGreaterThan(3 * LONG)
+})
+
+test("a connection is read on after a request that came before a long answer was taken", async () => {
+  const { socket, ask } = await answering()
+  ask("/long")
+  await sleep(300) // nobody reads: the answer fills what lies between
+  ask("/second")
+  await sleep(100)
+  await answers(socket, "</second 0>")
+  for (const path of ["/third", "/fourth"]) {
+    ask(path)
+    await answers(socket, `<${path} 0>`)
+  }
+})
+
+test("a connection is read on after a request that came before a large one was read", async () => {
+  const { socket, ask } = await answering()
+  socket.write("POST /late HTTP/1.1\r\nhost: x\r\ncontent-length: 80000\r\n\r\n")
+  socket.write("y".repeat(80_000))
+  ask("/second")
+  await answers(socket, "</second 0>")
+  ask("/third")
+  await answers(socket, "</third 0>")
 })
 
 /** The server's end of an HTTP/2 session: `opened` is to make a request on it. */

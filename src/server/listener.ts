@@ -86,6 +86,8 @@ function readByEvents({ socket }: Http2ServerRequest, res: Http2ServerResponse):
   const isInTurn = res.socket !== null
   if (isInTurn || socket.listeners("data").includes(ignored)) return
   socket.on("data", ignored)
+  // The parser may have stopped to read, and begins no more: where nobody reads, this does.
+  socket.push("")
 }
 
 const ignored = (): void => {}

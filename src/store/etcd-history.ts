@@ -211,6 +211,7 @@ export class EtcdHistory {
     try {
       await this.compact(revision)
     } catch (error) {
+      if (this.#stop.signal.aborted) return
       this.#warn("etcd's history could not be compacted for now", error)
     }
   }

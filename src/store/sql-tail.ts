@@ -230,7 +230,8 @@ export class Tail {
   }
 
   #stuck(revision: number): KnownError {
-    if (isKnown(this.#failed)) return new KnownError("StoreUnavailable", this.#failed.message)
+    const cause = this.#failed
+    if (isKnown(cause)) return new KnownError("StoreUnavailable", cause.message, { cause })
     const { where } = this.#options.engine
     const seen = `${where}: revision ${this.#settled + 1} is in flight since ${SETTLE_WITHIN_MS / 1000} s`
     return new KnownError("StoreUnavailable", `${seen}, revision ${revision} cannot be told before`)
