@@ -13,7 +13,7 @@ export class Room {
 
   /** The revision up to which history is more than is kept; undefined: it is not. Never one that was not told. */
   told({ events, upTo }: WatchBatch): number | undefined {
-    // What is created replaces nothing; what is replaced is about as long as what does.
+    // What is created replaces nothing, what is replaced is about as long as what does, and a deletion does not say how long.
     for (const { entry } of events)
       if (entry.created !== entry.modified) this.#bytes += entry.key.length + entry.value.length
     if (this.#bytes < KEPT_BYTES) return undefined
