@@ -2,6 +2,7 @@ import { X509Certificate } from "node:crypto"
 import { once } from "node:events"
 import {
   connect as connectHttp2,
+  type Http2ServerRequest,
   type Http2ServerResponse,
   type ServerHttp2Session,
 } from "node:http2"
@@ -73,15 +74,14 @@ const LONG = 4 << 20
 
 /** Answers /long with {@link LONG} bytes, and all else with how many it read; /late is not read at once. */
 async function answering(): Promise<{ socket: TLSSocket; ask: (path: string) => void }> {
-  const own = await listen({
-    ...{ bindAddress: "127.0.0.1", port: 0, serving: first, clientCa: client.cert },
-    async handle(req, res) {
-      if (req.url === "/late") await sleep(50)
-      let length = 0
-      for await (const chunk of req) length += chunk.length
-      res.end(req.url === "/long" ? "x".repeat(LONG) : `<${req.url} ${length}>`)
-    },
-  })
+  const handle = async (req: Http2ServerRequest, res: Http2ServerResponse): Promise<void> => {
+    if (req.url === "/late") await sleep(50)
+    let length = 0
+    for await (const chunk of req) length += chunk.length
+    res.end(req.url === "/long" ? "x".repeat(LONG) : `<${req.url} ${length}>`)
+  }
+  const at = { bindAddress: "127.0.0.1", port: 0, serving: first, clientCa: client.cert }
+  const own = await listen({ ...at, handle: (req, res) => void handle(req, res) })
   onTestFinished(() => own.close())
   const socket = await connected({ port: own.port })
   return { socket, ask: (path) => socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`) }
